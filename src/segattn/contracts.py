@@ -1,0 +1,154 @@
+"""The types that cross folders: everything else is private to the folder that defines it.
+
+Shapes: B images, H x W pixels of the network input, h x w cells of a feature map, C channels, K classes.
+This module imports no torch at run time, so that recipes, protocols and data sets stay quick to import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    Features = tuple[Tensor, ...]
+
+IGNORE = 255
+"""The training id of pixels that neither train nor score, in every mask inside the package."""
+
+
+class SegOutput(NamedTuple):
+    """What a head makes of feature maps, at the head's own resolution.
+
+    Attributes:
+        logits: (B, K, h, w), the scores that a prediction is made from.
+        auxiliary: further maps that only losses and some protocols read, by name; each (B, K, h', w').
+    """
+
+    logits: Tensor
+    auxiliary: dict[str, Tensor]
+
+
+class Backbone(Protocol):
+    """Image to feature maps, fine to coarse.
+
+    Attributes:
+        channels: of each returned map.
+        strides: nominal input pixels per cell of each returned map (sizes round up or down as the paper's code does).
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def __call__(self, x: Tensor) -> Features:
+        """(B, 3, H, W) normalised -> one (B, channels[i], ~H/strides[i], ~W/strides[i]) map per stage."""
+        ...
+
+
+class Head(Protocol):
+    """Feature maps to logits. It never sees labels and never resizes to the image."""
+
+    def __call__(self, features: Features) -> SegOutput:
+        """All maps, as losses need them."""
+        ...
+
+    def main(self, features: Features) -> Tensor:
+        """The main logits alone, (B, K, h, w): equal to ``self(features).logits`` without the auxiliary work."""
+        ...
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """How RGB values become the network's input: ``(value - mean) / std`` per channel.
+
+    Attributes:
+        mean, std: in RGB order, for values in 0..1.
+        bgr: hand the channels to the network in the order blue, green, red.
+    """
+
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    bgr: bool = False
+
+
+class SegmentationModel(Protocol):
+    """What scoring, prediction and export need of a model. `segattn.models.segmenter.Segmenter` is the one we have."""
+
+    align_corners: bool
+    """How this model's logits are resized: with the corner pixels' centres aligned or not."""
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """RGB (B, 3, H, W), uint8 0..255 or float 0..1 -> the network's input, float."""
+        ...
+
+    def segment(self, x: Tensor) -> SegOutput:
+        """Normalised (B, 3, H, W) -> all outputs at the heads' own resolution."""
+        ...
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Normalised (B, 3, H, W) -> the main logits alone, at the head's own resolution."""
+        ...
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The label space of a data set, in the order of the training ids.
+
+    Attributes:
+        names: one per training id 0..K-1.
+        palette: RGB 0..255, one per training id.
+        file_ids: the id that label files and test servers use for each training id; None where it is the training id itself.
+    """
+
+    names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    file_ids: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for what in ("palette", "file_ids"):
+            values = getattr(self, what)
+            if values is not None and len(values) != len(self.names):
+                raise ValueError(f"{len(self.names)} class names but {len(values)} entries in {what}")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture with its truth.
+
+    Attributes:
+        image: (H, W, 3) uint8, RGB.
+        mask: (H, W) uint8 training ids, `IGNORE` where nothing is labelled; None for pictures without truth.
+        name: unique in its data set, without extension; predictions are named after it.
+        image_path: the file it was read from.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray | None
+    name: str
+    image_path: Path
+
+
+@runtime_checkable
+class SegmentationDataset(Protocol):
+    """A split of a data set: an ordered sequence of samples and the classes of their masks."""
+
+    classes: Classes
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
+    """The end of an error message for an unknown name: ' Did you mean a, b?' or '' when nothing is close."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, list(known), n=count, cutoff=0.5)
+    return f" Did you mean {', '.join(close)}?" if close else ""

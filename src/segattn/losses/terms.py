@@ -1,0 +1,74 @@
+"""What a recipe can say about its loss: one frozen description a term. `losses/total.py` sums them. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossEntropy:
+    """Softmax cross-entropy of one output.
+
+    Attributes:
+        output: "main" or the name of an auxiliary map.
+        divisor: the sum over labelled pixels is divided by the number of labelled pixels, or of all pixels (mmsegmentation).
+        class_weights: one factor per class; with them the "valid" divisor is the sum of the pixels' factors.
+    """
+
+    output: str = "main"
+    weight: float = 1.0
+    divisor: Literal["valid", "all"] = "valid"
+    class_weights: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OhemCrossEntropy:
+    """AttaNet's online hard examples: the mean over pixels whose loss is above -ln(threshold), at least `min_kept` of them.
+
+    `min_kept` counts over the whole batch of one process (half the crop's pixels in the paper's recipe).
+    """
+
+    output: str = "main"
+    weight: float = 1.0
+    threshold: float = 0.7
+    min_kept: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class OhemSearchCrossEntropy:
+    """ACFNet's online hard examples: the threshold on the true class's probability is searched on a 1/`factor` map."""
+
+    output: str = "main"
+    weight: float = 1.0
+    threshold: float = 0.7
+    min_kept: int = 100_000
+    factor: int = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lovasz:
+    """Lovasz-softmax (arXiv 1705.08790) of the softmax of the sum of `outputs`, over the classes present in the batch."""
+
+    outputs: tuple[str, ...] = ("main",)
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dice:
+    """1 - soft Dice of each class present in the batch, averaged."""
+
+    output: str = "main"
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Focal:
+    """Cross-entropy times (1 - p) ** gamma (arXiv 1708.02002), averaged over labelled pixels."""
+
+    output: str = "main"
+    weight: float = 1.0
+    gamma: float = 2.0
+
+
+LossTerm = CrossEntropy | OhemCrossEntropy | OhemSearchCrossEntropy | Lovasz | Dice | Focal

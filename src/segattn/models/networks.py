@@ -1,0 +1,128 @@
+"""What a network can be: one frozen description a composition. `models/build.py` turns it into a `Segmenter`.
+
+A description is data: it is a field of every recipe and round-trips to YAML, tagged by `kind`. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from segattn.contracts import Normalization
+
+ResNetDepth = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttaNet:
+    """Strip attention and attention fusion (arXiv 2103.05930) on the paper's light stack, a ResNet, or DF2.
+
+    The paper's code has `light` and `resnet18`; the deeper ResNets and the head on `df2` are extensions derived from the ResNet-18 head.
+    """
+
+    backbone: Literal["light", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "df2"]
+    normalization: Normalization = Normalization()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DANet:
+    """Position and channel attention (arXiv 1809.02983) on a ResNet of output stride 8.
+
+    `stage4_dilations` are the dilations of the last stage's three blocks: (4, 8, 16) with multi-grid, (2, 4, 4) without.
+    """
+
+    backbone: Literal["resnet50", "resnet101", "resnet152"]
+    stem: Literal["conv7x7", "deep"] = "conv7x7"
+    stage4_dilations: tuple[int, ...] = (4, 8, 16)
+    normalization: Normalization = Normalization()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ACFNet:
+    """Attentional class features (arXiv 1909.09408) on a deep-stem ResNet-101 of output stride 8, with ASPP.
+
+    `class_feature` picks the paper's class centres or the formula of the unofficial released code.
+    """
+
+    backbone: Literal["ecanet101", "resnet50", "resnet101"]
+    class_feature: Literal["paper", "released"] = "paper"
+    normalization: Normalization = Normalization()
+
+
+VANSize = Literal["tiny", "small", "base", "large", "huge", "b5", "b6"]
+AgentSwinSize = Literal["t", "s", "b"]
+AgentPVTSize = Literal["t", "s", "m", "l"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VANLightHam:
+    """VAN (arXiv 2202.09741) with the Light-Ham head: `ham_channels` D, `channels` E, `bases` R of the NMF."""
+
+    size: VANSize
+    ham_channels: int = 512
+    channels: int = 512
+    bases: int = 64
+    drop_path: float = 0.1
+    norm_eps: float = 1e-6
+    normalization: Normalization = Normalization()
+
+
+@dataclass(frozen=True, kw_only=True)
+class VANHamNet:
+    """VAN at output stride 8 with the HamNet head and an FCN auxiliary head."""
+
+    size: VANSize
+    drop_path: float = 0.1
+    norm_eps: float = 1e-6
+    normalization: Normalization = Normalization()
+
+
+@dataclass(frozen=True, kw_only=True)
+class VANUperNet:
+    """VAN with UperNet and an FCN auxiliary head. `norm_eps` is 1e-5 in the newer released code."""
+
+    size: VANSize
+    drop_path: float = 0.1
+    norm_eps: float = 1e-6
+    normalization: Normalization = Normalization()
+
+
+@dataclass(frozen=True, kw_only=True)
+class VANSemanticFPN:
+    """VAN with the Semantic FPN neck and head."""
+
+    size: VANSize
+    drop_path: float = 0.1
+    norm_eps: float = 1e-6
+    normalization: Normalization = Normalization()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentSwinUperNet:
+    """Agent-Swin (arXiv 2312.08874) with UperNet and an FCN auxiliary head."""
+
+    size: AgentSwinSize
+    drop_path: float = 0.3
+    normalization: Normalization = Normalization()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentPVTSemanticFPN:
+    """Agent-PVT (arXiv 2312.08874) with the Semantic FPN neck and head."""
+
+    size: AgentPVTSize
+    drop_path: float = 0.1
+    normalization: Normalization = Normalization()
+
+
+Network = (
+    AttaNet
+    | DANet
+    | ACFNet
+    | VANLightHam
+    | VANHamNet
+    | VANUperNet
+    | VANSemanticFPN
+    | AgentSwinUperNet
+    | AgentPVTSemanticFPN
+)

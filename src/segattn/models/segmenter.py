@@ -1,0 +1,73 @@
+"""The one model class: normalise, backbone, head, resize."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from segattn.contracts import Backbone, Head, Normalization, SegOutput
+from segattn.layers import resize
+
+
+class Segmenter(nn.Module):
+    """A backbone and a head, with the normalisation that belongs to the weights.
+
+    Args:
+        backbone: (B, 3, H, W) -> feature maps.
+        head: feature maps -> `SegOutput`.
+        auxiliary_head: a second head that only training runs; its logits are `auxiliary["aux"]`.
+        num_classes: K of all logits.
+        align_corners: how logits are resized, in the loss, in scoring and in `forward` alike.
+        normalization: what `normalize` does. Kept in buffers that are no part of the state dict: a checkpoint
+            states it in its description instead.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: Head,
+        auxiliary_head: Head | None = None,
+        *,
+        num_classes: int,
+        align_corners: bool,
+        normalization: Normalization = Normalization(),
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.auxiliary_head = auxiliary_head
+        self.num_classes = num_classes
+        self.align_corners = align_corners
+        self.normalization = normalization
+        self.register_buffer("mean", torch.tensor(normalization.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(normalization.std).view(3, 1, 1), persistent=False)
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """RGB (B, 3, H, W), uint8 0..255 or float 0..1 -> the network's input in the model's own precision."""
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"images of shape {tuple(images.shape)}: expected (batch, 3, height, width)")
+        if images.dtype == torch.uint8:
+            images = images.to(self.mean.dtype) / 255
+        elif not images.is_floating_point():
+            raise ValueError(f"images of type {images.dtype}: expected uint8 in 0..255 or float in 0..1")
+        x = (images - self.mean) / self.std
+        return x.flip(1) if self.normalization.bgr else x
+
+    def segment(self, x: Tensor) -> SegOutput:
+        """Normalised (B, 3, H, W) -> all outputs at the heads' own resolution, as losses and parity tests need them."""
+        features = self.backbone(x)
+        output = self.head(features)
+        if self.auxiliary_head is not None:
+            output.auxiliary["aux"] = self.auxiliary_head.main(features)
+        return output
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Normalised (B, 3, H, W) -> the main logits (B, K, h, w) without any auxiliary work."""
+        return self.head.main(self.backbone(x))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """RGB (B, 3, H, W), uint8 or float 0..1 -> logits (B, K, H, W)."""
+        return resize(self.logits(self.normalize(images)), images.shape[-2:], align_corners=self.align_corners)

@@ -1,0 +1,162 @@
+"""What a recipe says: a published row (or one of ours) as typed data.
+
+A recipe states how a network is composed, trained and scored and what was claimed for it, so that anybody can read the
+whole experiment in one place. Variants are `dataclasses.replace` of another recipe. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from segattn.data.transforms import Transform
+from segattn.evaluation.protocol import Protocol
+from segattn.losses.terms import LossTerm
+from segattn.models.networks import Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """Where an idea was published, and under what terms its code and weights were released."""
+
+    title: str
+    venue: str
+    arxiv: str
+    code: str
+    licence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A published or measured score: `value` in percent mIoU on `split`, found in `source`, taken with `protocol` (in words)."""
+
+    value: float
+    split: str
+    source: str
+    protocol: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What is trained and scored on. `root` is where the user keeps it; recipes leave it open."""
+
+    dataset: str
+    root: str | None = None
+    train_split: str = "train"
+    val_split: str = "val"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGD:
+    """Stochastic gradient descent with momentum; `weight_decay` is added to the gradient."""
+
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW:
+    """Adam with decoupled weight decay."""
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterRule:
+    """Multipliers for the parameters that `pattern` (a regular expression, searched in the full name) matches.
+
+    Rules multiply: a parameter that two rules match gets both. `max_ndim` narrows a rule to tensors of at most that many
+    dimensions: 1 means norms' scales and shifts, biases, gates and layer scales.
+    """
+
+    pattern: str = ""
+    max_ndim: int | None = None
+    lr: float = 1.0
+    weight_decay: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExponentialWarmup:
+    """`start_lr * (lr / start_lr) ** (it / iterations)` up to and including `iterations`; the poly decay starts after it."""
+
+    iterations: int
+    start_lr: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearWarmup:
+    """The poly rate times `1 - (1 - it / iterations) * (1 - ratio)` while `it < iterations`; the poly decay starts at 0."""
+
+    iterations: int
+    ratio: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Learning rate `lr * (1 - it / iterations) ** power` at iteration `it` from 0, after an optional warm-up."""
+
+    lr: float
+    iterations: int
+    power: float = 0.9
+    warmup: ExponentialWarmup | LinearWarmup | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How the loop runs.
+
+    Attributes:
+        batch_size: images per optimiser step, over all processes and accumulated micro-batches together.
+        accumulation: micro-batches per optimiser step.
+        precision: of the forward and backward pass; weights and optimiser stay float32.
+        ema_decay: of the averaged weights, which are then what is validated and saved as the model; None for none.
+        sync_norm: batch norms share their statistics over processes.
+        clip_norm: largest L2 norm of the whole gradient; None for no clipping.
+        validate_every, checkpoint_every, log_every: in optimiser steps.
+        workers: data loading processes per training process.
+    """
+
+    batch_size: int
+    accumulation: int = 1
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    ema_decay: float | None = None
+    sync_norm: bool = False
+    clip_norm: float | None = None
+    channels_last: bool = False
+    validate_every: int = 5000
+    checkpoint_every: int = 1000
+    log_every: int = 50
+    workers: int = 2
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One row: everything needed to build, train and score a network, and what was claimed.
+
+    Attributes:
+        name: `<head or method>_<backbone>_<dataset>`.
+        paper: None for a composition of our own.
+        claims: published scores; our own measured ones are in `results`.
+        augmentation: in order, from the decoded image to the training crop.
+        losses: terms that are summed.
+        parameter_rules: learning rate and weight decay multipliers.
+        deviations: in words, where this recipe knowingly differs from what was published or released.
+    """
+
+    name: str
+    paper: Paper | None = None
+    claims: tuple[Claim, ...] = ()
+    results: tuple[Claim, ...] = ()
+    network: Network
+    data: Data
+    augmentation: tuple[Transform, ...]
+    losses: tuple[LossTerm, ...]
+    optimizer: SGD | AdamW
+    parameter_rules: tuple[ParameterRule, ...] = ()
+    schedule: Schedule
+    training: Training
+    protocol: Protocol
+    deviations: tuple[str, ...] = ()
