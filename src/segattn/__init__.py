@@ -1,0 +1,67 @@
+"""Attention-based semantic segmentation: AttaNet, DANet, ACFNet, VAN and Agent Attention on today's PyTorch.
+
+    import segattn
+
+    model = segattn.create_model("attanet_light_camvid", weights="default")
+    result = segattn.predict(model, "photo.jpg")
+    result.save("predictions")
+
+The public API is what `__all__` names. It is imported on first use, so that `import segattn` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from segattn.api import create_model, load_model
+    from segattn.data.catalog import open_dataset
+    from segattn.data.folder import FolderDataset
+    from segattn.deploy.predictor import Prediction, predict
+    from segattn.evaluation.evaluate import evaluate
+    from segattn.evaluation.metrics import Scores
+    from segattn.evaluation.protocol import Protocol, protocol
+    from segattn.models.segmenter import Segmenter
+    from segattn.recipes.catalog import list_recipes, recipe
+    from segattn.recipes.schema import Recipe
+    from segattn.training.loop import train
+    from segattn.weights.load import load_weights
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "create_model": "api",
+    "load_model": "api",
+    "open_dataset": "data.catalog",
+    "FolderDataset": "data.folder",
+    "Prediction": "deploy.predictor",
+    "predict": "deploy.predictor",
+    "evaluate": "evaluation.evaluate",
+    "Scores": "evaluation.metrics",
+    "Protocol": "evaluation.protocol",
+    "protocol": "evaluation.protocol",
+    "Segmenter": "models.segmenter",
+    "list_recipes": "recipes.catalog",
+    "recipe": "recipes.catalog",
+    "Recipe": "recipes.schema",
+    "train": "training.loop",
+    "load_weights": "weights.load",
+}
+
+__all__ = [  # noqa: PLE0604, RUF022 - the table above is the list
+    "__version__",
+    *_HOMES,
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'segattn' has no attribute {name!r}")
+    value = getattr(import_module(f"segattn.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -7,6 +7,7 @@ This module imports no torch at run time, so that recipes, protocols and data se
 from __future__ import annotations
 
 from collections.abc import Iterable
+from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
@@ -101,7 +102,7 @@ class Classes:
     Attributes:
         names: one per training id 0..K-1.
         palette: RGB 0..255, one per training id.
-        file_ids: the id that label files and test servers use for each training id; None where it is the training id itself.
+        file_ids: what label files and test servers write for each training id; None where that is the training id.
     """
 
     names: tuple[str, ...]
@@ -116,6 +117,16 @@ class Classes:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @classmethod
+    def numbered(cls, count: int) -> Classes:
+        """`count` classes that nobody has named, in colours a golden-ratio step of hue apart."""
+
+        def colour(index: int) -> tuple[int, int, int]:
+            red, green, blue = hsv_to_rgb(index * 0.618034 % 1.0, 0.65, 0.95)
+            return round(255 * red), round(255 * green), round(255 * blue)
+
+        return cls(tuple(f"class {i}" for i in range(count)), tuple(colour(i) for i in range(count)))
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Made = TypeVar("Made", bound=tuple[Tensor, ...])
 
 
 class ConvNormAct(nn.Sequential):
@@ -61,7 +63,7 @@ class DropPath(nn.Module):
 
 def drop_path_rates(rate: float, depths: tuple[int, ...]) -> list[list[float]]:
     """Rates growing linearly from 0 at the first block to `rate` at the last, as one list per stage."""
-    flat = torch.linspace(0, rate, sum(depths)).tolist()
+    flat = torch.linspace(0, rate, sum(depths), device="cpu").tolist()  # also where the default device is meta
     stages, start = [], 0
     for depth in depths:
         stages.append(flat[start : start + depth])
@@ -80,9 +82,84 @@ def resize(
 
     `align_corners` concerns bilinear resizing only. There is no antialiasing, as in all five papers' code.
     """
-    size = (int(size[0]), int(size[1])) if not torch.jit.is_tracing() else tuple(size)
-    if x.shape[-2:] == size:
+    height, width = size  # may be symbolic in export: never int()
+    # An export would keep the outcome of this comparison as a condition on every later size.
+    if not torch.compiler.is_exporting() and x.shape[-2] == height and x.shape[-1] == width:
         return x
     if mode == "nearest":
-        return F.interpolate(x, size, mode="nearest")
-    return F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
+        return F.interpolate(x, (height, width), mode="nearest")
+    return F.interpolate(x, (height, width), mode="bilinear", align_corners=align_corners)
+
+
+def adaptive_average_pool(x: Tensor, output_size: int | tuple[int, int]) -> Tensor:
+    """(B, C, h, w) -> (B, C, *output_size): `F.adaptive_avg_pool2d` to float rounding, at any sizes, enlarging too.
+
+    Two products with averaging matrices that are computed from the sizes. Unlike the pooling operator this survives
+    export with a dynamic height and width.
+    """
+    height, width = (output_size, output_size) if isinstance(output_size, int) else output_size
+    rows = averaging_matrix(x.shape[-2], height, x)
+    columns = averaging_matrix(x.shape[-1], width, x)
+    return rows @ (x @ columns.mT)
+
+
+def averaging_matrix(cells: int, outputs: int, like: Tensor) -> Tensor:
+    """(outputs, cells): row i averages the cells from floor(i cells / outputs) up to ceil((i + 1) cells / outputs)."""
+    edge = torch.arange(outputs + 1, device=like.device) * cells
+    start, end = edge[:-1] // outputs, (edge[1:] + (outputs - 1)) // outputs
+    cell = torch.arange(cells, device=like.device)
+    inside = (cell >= start[:, None]) & (cell < end[:, None])
+    return inside.to(like.dtype) / (end - start)[:, None].to(like.dtype)
+
+
+class SizeCache(Generic[Made]):
+    """The last few results that a module made in evaluation from nothing but its weights and a map's size.
+
+    No part of the module's state: it is neither saved nor copied with it. A result is used again only while the weights
+    that it came from are the same memory, unwritten since (torch counts writes to a tensor, those through `.data` and
+    those of fused optimisers excepted: `clear` it when the module's mode changes). While training, compiling or
+    exporting, and where the weights want a gradient, nothing is kept or used.
+    """
+
+    def __init__(self, capacity: int = 4) -> None:
+        self.capacity = capacity
+        self._entries: dict[Hashable, tuple[Hashable, list[torch.UntypedStorage], Made]] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __reduce__(self) -> tuple[type[SizeCache[Made]], tuple[int]]:
+        return SizeCache, (self.capacity,)
+
+    def clear(self) -> None:
+        self._entries.clear()
+
+    def get(
+        self, size: Hashable, make: Callable[[], Made], *, training: bool, weights: Sequence[nn.Parameter] = ()
+    ) -> Made:
+        """What was kept for `size`, or what `make()` gives. `weights` are all parameters that `make` reads."""
+        if torch.compiler.is_compiling():
+            return make()
+        if training or (torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)):
+            self.clear()  # the weights are about to change
+            return make()
+        if any(type(weight) is not nn.Parameter or weight.is_inference() for weight in weights):
+            return make()  # sharded, faked or uncounted
+        state = tuple((w.data_ptr(), w._version, w.device, w.dtype, _autocast(w.device.type)) for w in weights)
+        entry = self._entries.get(size)
+        if entry is not None and entry[0] == state:
+            return entry[2]
+        with torch.inference_mode(False), torch.no_grad():
+            made = make()
+        if all(type(tensor) is Tensor for tensor in made):
+            if size not in self._entries and len(self._entries) >= self.capacity:
+                self._entries.pop(next(iter(self._entries), None), None)
+            # The storages are held so that no other tensor can come to lie at their address.
+            self._entries[size] = (state, [weight.untyped_storage() for weight in weights], made)
+        return made
+
+
+def _autocast(device: str) -> torch.dtype | None:
+    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
+        return None
+    return torch.get_autocast_dtype(device)

@@ -12,7 +12,7 @@ class CrossEntropy:
 
     Attributes:
         output: "main" or the name of an auxiliary map.
-        divisor: the sum over labelled pixels is divided by the number of labelled pixels, or of all pixels (mmsegmentation).
+        divisor: of the sum over labelled pixels: the number of labelled pixels, or of all pixels (mmsegmentation).
         class_weights: one factor per class; with them the "valid" divisor is the sum of the pixels' factors.
     """
 
@@ -24,7 +24,7 @@ class CrossEntropy:
 
 @dataclass(frozen=True, kw_only=True)
 class OhemCrossEntropy:
-    """AttaNet's online hard examples: the mean over pixels whose loss is above -ln(threshold), at least `min_kept` of them.
+    """AttaNet's online hard examples: the mean over pixels whose loss is above -ln(threshold), `min_kept` at least.
 
     `min_kept` counts over the whole batch of one process (half the crop's pixels in the paper's recipe).
     """
@@ -48,7 +48,7 @@ class OhemSearchCrossEntropy:
 
 @dataclass(frozen=True, kw_only=True)
 class Lovasz:
-    """Lovasz-softmax (arXiv 1705.08790) of the softmax of the sum of `outputs`, over the classes present in the batch."""
+    """Lovasz-softmax (arXiv 1705.08790) of the sum of `outputs`, over the classes present in the batch."""
 
     outputs: tuple[str, ...] = ("main",)
     weight: float = 1.0

@@ -1,6 +1,6 @@
 """What a network can be: one frozen description a composition. `models/build.py` turns it into a `Segmenter`.
 
-A description is data: it is a field of every recipe and round-trips to YAML, tagged by `kind`. Nothing here imports torch.
+A description is data: it is a field of every recipe and round-trips to YAML, tagged by `kind`. No torch here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ ResNetDepth = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet15
 class AttaNet:
     """Strip attention and attention fusion (arXiv 2103.05930) on the paper's light stack, a ResNet, or DF2.
 
-    The paper's code has `light` and `resnet18`; the deeper ResNets and the head on `df2` are extensions derived from the ResNet-18 head.
+    The paper's code has `light` and `resnet18`. The deeper ResNets and the head on `df2` are extensions, derived from
+    the ResNet-18 head.
     """
 
     backbone: Literal["light", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "df2"]
@@ -28,7 +29,7 @@ class AttaNet:
 class DANet:
     """Position and channel attention (arXiv 1809.02983) on a ResNet of output stride 8.
 
-    `stage4_dilations` are the dilations of the last stage's three blocks: (4, 8, 16) with multi-grid, (2, 4, 4) without.
+    `stage4_dilations` belong to the last stage's three blocks: (4, 8, 16) with multi-grid, (2, 4, 4) without.
     """
 
     backbone: Literal["resnet50", "resnet101", "resnet152"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from segattn.contracts import Backbone, Head, Normalization, SegOutput
+from segattn.contracts import Backbone, Classes, Head, Normalization, SegOutput
 from segattn.layers import resize
 
 
@@ -20,6 +20,9 @@ class Segmenter(nn.Module):
         align_corners: how logits are resized, in the loss, in scoring and in `forward` alike.
         normalization: what `normalize` does. Kept in buffers that are no part of the state dict: a checkpoint
             states it in its description instead.
+
+    Attributes:
+        classes: what the logits mean. Numbered classes until whoever knows the label space says it.
     """
 
     mean: Tensor
@@ -40,6 +43,7 @@ class Segmenter(nn.Module):
         self.head = head
         self.auxiliary_head = auxiliary_head
         self.num_classes = num_classes
+        self.classes = Classes.numbered(num_classes)
         self.align_corners = align_corners
         self.normalization = normalization
         self.register_buffer("mean", torch.tensor(normalization.mean).view(3, 1, 1), persistent=False)

@@ -28,7 +28,7 @@ class Paper:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A published or measured score: `value` in percent mIoU on `split`, found in `source`, taken with `protocol` (in words)."""
+    """A published or measured score: `value` in percent mIoU on `split`, from `source`, with `protocol` (in words)."""
 
     value: float
     split: str
@@ -38,9 +38,13 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """What is trained and scored on. `root` is where the user keeps it; recipes leave it open."""
+    """What is trained and scored on. `root` is where the user keeps it; recipes leave it open.
+
+    `num_classes` is stated so that a data set with another class list can't slip in: opening it checks the two.
+    """
 
     dataset: str
+    num_classes: int
     root: str | None = None
     train_split: str = "train"
     val_split: str = "val"
@@ -67,8 +71,8 @@ class AdamW:
 class ParameterRule:
     """Multipliers for the parameters that `pattern` (a regular expression, searched in the full name) matches.
 
-    Rules multiply: a parameter that two rules match gets both. `max_ndim` narrows a rule to tensors of at most that many
-    dimensions: 1 means norms' scales and shifts, biases, gates and layer scales.
+    Rules multiply: a parameter that two rules match gets both. `max_ndim` narrows a rule to tensors of at most that
+    many dimensions: 1 means norms' scales and shifts, biases, gates and layer scales.
     """
 
     pattern: str = ""
@@ -79,7 +83,7 @@ class ParameterRule:
 
 @dataclass(frozen=True, kw_only=True)
 class ExponentialWarmup:
-    """`start_lr * (lr / start_lr) ** (it / iterations)` up to and including `iterations`; the poly decay starts after it."""
+    """`start_lr * (lr / start_lr) ** (it / iterations)` while `it <= iterations`; the poly decay starts after it."""
 
     iterations: int
     start_lr: float
@@ -87,7 +91,7 @@ class ExponentialWarmup:
 
 @dataclass(frozen=True, kw_only=True)
 class LinearWarmup:
-    """The poly rate times `1 - (1 - it / iterations) * (1 - ratio)` while `it < iterations`; the poly decay starts at 0."""
+    """The poly rate, which starts at 0, times `1 - (1 - it / iterations) * (1 - ratio)` while `it < iterations`."""
 
     iterations: int
     ratio: float

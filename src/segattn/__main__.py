@@ -1,0 +1,7 @@
+"""`python -m segattn`."""
+
+import sys
+
+from segattn.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,66 @@
+"""The functions behind ``import segattn`` that bring recipes, networks, classes and weights together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from segattn.contracts import Classes
+from segattn.data.catalog import classes_of
+from segattn.models.build import build_network
+from segattn.models.segmenter import Segmenter
+from segattn.recipes.catalog import recipe as find_recipe
+from segattn.recipes.schema import Recipe
+from segattn.recipes.serialize import from_dict, override
+from segattn.weights.checkpoint import read_model
+from segattn.weights.defaults import default_weights
+from segattn.weights.load import load_weights
+
+
+def create_model(
+    name: str | Recipe, *, num_classes: int | None = None, weights: str | Path | None = None
+) -> Segmenter:
+    """The network of a recipe, in evaluation mode.
+
+    Args:
+        name: a recipe's name (`segattn.list_recipes()`), or a recipe.
+        num_classes: classes of the logits instead of the recipe's own; weights for the recipe's own then don't fit.
+        weights: None for random weights, "default" for the ones that ship with the package, or a file
+            (see `load_weights`).
+
+    Raises:
+        ValueError: an unknown name, no shipped weights for this recipe, or weights that don't fit.
+        FileNotFoundError: the weights file does not exist.
+    """
+    recipe = find_recipe(name) if isinstance(name, str) else name
+    if num_classes is not None and num_classes < 1:
+        raise ValueError(f"num_classes {num_classes}: expected 1 or more")
+    model = build_network(recipe.network, num_classes or recipe.data.num_classes)
+    if num_classes in (None, recipe.data.num_classes):
+        model.classes = classes_of(recipe.data.dataset, recipe.data.num_classes)
+    if weights is not None:
+        load_weights(model, default_weights(recipe.name) if weights == "default" else weights)
+    return model.eval()
+
+
+def load_model(path: str | Path, overrides: Mapping[str, str] | None = None) -> tuple[Recipe, Segmenter]:
+    """A trained model of ours with the recipe it was trained by, from one safetensors file.
+
+    Args:
+        overrides: fields of the recipe to set by path, e.g. ``{"data.root": "/data/camvid"}``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file does not describe itself; name a recipe and give the file as its weights then.
+    """
+    state, description = read_model(path)
+    try:
+        recipe = from_dict(Recipe, description["recipe"])
+        classes = from_dict(Classes, description["classes"])
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path}: its description does not fit this version of segattn ({error})") from None
+    recipe = override(recipe, overrides) if overrides else recipe
+    model = build_network(recipe.network, len(classes))
+    model.classes = classes
+    load_weights(model, state)
+    return recipe, model.eval()

@@ -1,0 +1,46 @@
+"""Spatial-reduction attention: keys and values from a map that a strided convolution made smaller.
+
+Wang et al., "Pyramid Vision Transformer: A Versatile Backbone for Dense Prediction without Convolutions", ICCV 2021,
+arXiv 2102.12122, section 3.3. Code: whai362/PVT.
+
+softmax(d^-1/2 Q K^T) V with Q from the h x w tokens x, and K, V from Norm(SR(x)), where SR is a convolution of size and
+stride R (the paper reshapes R x R tokens into channels and applies a linear layer, which is the same map). For R = 1
+there is neither convolution nor norm.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class SpatialReductionAttention(nn.Module):
+    """(B, h, w, C) -> (B, h, w, C); rows and columns that don't fill an R x R cell are not among keys and values.
+
+    Args:
+        channels: C.
+        heads: divides C.
+        reduction: R, at most h and w.
+    """
+
+    def __init__(self, channels: int, heads: int, *, reduction: int) -> None:
+        super().__init__()
+        if channels % heads:
+            raise ValueError(f"{channels} channels do not divide into {heads} heads")
+        self.heads = heads
+        self.q = nn.Linear(channels, channels)
+        self.kv = nn.Linear(channels, 2 * channels)
+        self.proj = nn.Linear(channels, channels)
+        self.sr = nn.Conv2d(channels, channels, reduction, stride=reduction) if reduction > 1 else None
+        self.norm = nn.LayerNorm(channels) if reduction > 1 else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        reduced = x
+        if self.sr is not None and self.norm is not None:
+            reduced = self.norm(self.sr(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        q = self.q(x).flatten(1, 2).unflatten(2, (self.heads, -1)).transpose(1, 2)
+        kv = self.kv(reduced).flatten(1, 2).unflatten(2, (2, self.heads, -1))
+        k, v = (part.transpose(1, 2) for part in kv.unbind(2))
+        y = F.scaled_dot_product_attention(q, k, v)
+        out: Tensor = self.proj(y.transpose(1, 2).flatten(2).view(x.shape))
+        return out

@@ -1,0 +1,81 @@
+"""ACFNet's head: a coarse segmentation, the class features that it gives every pixel, and a finer one from both.
+
+Paper: arXiv 1909.09408. Layers and widths are those of the unofficial released code; its fine head (3x3, leaky ReLU,
+1x1) is a single 1x1 convolution in the paper's figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from segattn.attention.class_center import ClassFeature, class_centers
+from segattn.contracts import SegOutput
+from segattn.heads.aspp import ASPP
+from segattn.layers import ConvNormAct
+
+if TYPE_CHECKING:
+    from segattn.contracts import Features
+
+
+class ACFNetHead(nn.Module):
+    """The maps of any backbone -> fine logits, with `auxiliary` "coarse" (same size) and "aux" (of an earlier map).
+
+    All maps but the last and the `aux_index`-th are left alone.
+
+    Args:
+        channels: of the backbone's maps.
+        num_classes: K.
+        aux_index: which map the auxiliary logits are made from; ResNet's stage 3 in the paper.
+        class_feature: `class_centers` (paper) or `released_class_feature`; same parameters.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        aux_index: int,
+        class_feature: Callable[[Tensor, Tensor], Tensor] = class_centers,
+    ) -> None:
+        super().__init__()
+        if not -len(channels) <= aux_index < len(channels):
+            raise ValueError(f"auxiliary map {aux_index}: the backbone has {len(channels)} maps")
+        self.aux_index = aux_index
+        self.aspp = ASPP(channels[-1], 512)
+        context = self.aspp.out_channels
+        self.coarse = nn.Sequential(
+            ConvNormAct(context, 512, 1),
+            nn.Dropout2d(0.5),
+            nn.Conv2d(512, 512, 3, padding=1),
+            nn.BatchNorm2d(512),
+            nn.ReLU(inplace=True),
+            nn.Dropout2d(0.1),
+            nn.Conv2d(512, num_classes, 1),
+        )
+        self.class_feature = ClassFeature(context, 512, aggregate=class_feature)
+        self.fine = nn.Sequential(
+            nn.Conv2d(512 + context, 1024, 3, padding=1, bias=False),
+            nn.BatchNorm2d(1024),
+            nn.LeakyReLU(0.01, inplace=True),
+            nn.Dropout2d(0.1),
+            nn.Conv2d(1024, num_classes, 1),
+        )
+        self.aux = nn.Sequential(
+            ConvNormAct(channels[aux_index], 256), nn.Dropout2d(0.1), nn.Conv2d(256, num_classes, 1)
+        )
+
+    def _fine_and_coarse(self, features: Features) -> tuple[Tensor, Tensor]:
+        context = self.aspp(features[-1])
+        coarse = self.coarse(context)
+        return self.fine(torch.cat([self.class_feature(context, coarse), context], dim=1)), coarse
+
+    def forward(self, features: Features) -> SegOutput:
+        fine, coarse = self._fine_and_coarse(features)
+        return SegOutput(fine, {"coarse": coarse, "aux": self.aux(features[self.aux_index])})
+
+    def main(self, features: Features) -> Tensor:
+        return self._fine_and_coarse(features)[0]

@@ -1,0 +1,163 @@
+"""What a network's outputs cost: the weighted sum of a recipe's loss terms."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from segattn.contracts import SegOutput, nearest
+from segattn.layers import resize
+from segattn.losses.cross_entropy import (
+    focal_pixels,
+    labelled_weight,
+    ohem_cross_entropy,
+    ohem_search_cross_entropy,
+    pixel_cross_entropy,
+    safe_mean,
+)
+from segattn.losses.regions import lovasz_softmax, soft_dice
+from segattn.losses.terms import (
+    CrossEntropy,
+    Dice,
+    Focal,
+    LossTerm,
+    Lovasz,
+    OhemCrossEntropy,
+    OhemSearchCrossEntropy,
+)
+
+KIND_NAMES: dict[type, str] = {
+    CrossEntropy: "cross_entropy",
+    OhemCrossEntropy: "ohem",
+    OhemSearchCrossEntropy: "ohem_search",
+    Lovasz: "lovasz",
+    Dice: "dice",
+    Focal: "focal",
+}
+
+
+def resize_output(output: SegOutput, size: tuple[int, int] | torch.Size, *, align_corners: bool) -> SegOutput:
+    """All logits at `size` (H, W) in float32, as losses take them: bilinear, once for all terms."""
+
+    def grow(logits: Tensor) -> Tensor:
+        return resize(logits.float(), size, align_corners=align_corners)
+
+    return SegOutput(grow(output.logits), {name: grow(logits) for name, logits in output.auxiliary.items()})
+
+
+class SegmentationLoss(nn.Module):
+    """The sum of loss terms over the outputs of a network.
+
+    Args:
+        terms: what is summed. A term's value is named "OUTPUT.KIND", e.g. "main.cross_entropy".
+
+    Raises:
+        ValueError: if there is no term at all.
+    """
+
+    def __init__(self, terms: Sequence[LossTerm]) -> None:
+        super().__init__()
+        if not terms:
+            raise ValueError("a loss needs one term or more, got none")
+        self.terms = tuple(terms)
+        self.names = _names(self.terms)
+        for index, term in enumerate(self.terms):
+            weights = term.class_weights if isinstance(term, CrossEntropy) else None
+            values = None if weights is None else torch.tensor(weights, dtype=torch.float32)
+            self.register_buffer(f"class_weights_{index}", values, persistent=False)
+
+    def divisors(self, labels: Tensor) -> Tensor:
+        """What each term's sum over pixels is divided by, for labels (B, H, W); float32 (terms,).
+
+        Of the labels alone, so that it can be averaged over the micro-batches and processes of one optimiser step and
+        handed to `forward`: their mean is then the joint batch's loss, however unevenly ignored pixels are spread.
+        Entries of terms that are no sum over pixels (both OHEM forms, Lovasz, Dice) are ones and not used.
+        """
+        return torch.stack([self._divisor(index, labels) for index in range(len(self.terms))])
+
+    def forward(self, output: SegOutput, labels: Tensor, divisors: Tensor | None = None) -> dict[str, Tensor]:
+        """The weighted terms by name, and their sum as "total"; float32 scalars.
+
+        Args:
+            output: logits (B, K, H, W) at the labels' resolution: see `resize_output`.
+            labels: (B, H, W) int64, 0..K-1 or `IGNORE`.
+            divisors: see the method of that name; of these labels alone by default, as in the papers' code.
+
+        Raises:
+            ValueError: on an output that a term names and the network lacks, on another resolution, and on class
+                weights that are not one per class.
+        """
+        if divisors is None:
+            divisors = self.divisors(labels)
+        with torch.autocast(labels.device.type, enabled=False):
+            losses = {
+                name: term.weight * self._term(index, term, output, labels, divisors[index])
+                for index, (name, term) in enumerate(zip(self.names, self.terms, strict=True))
+            }
+            losses["total"] = torch.stack(list(losses.values())).sum()
+        return losses
+
+    def _class_weights(self, index: int) -> Tensor | None:
+        weights = getattr(self, f"class_weights_{index}")
+        assert weights is None or isinstance(weights, Tensor)
+        return weights
+
+    def _divisor(self, index: int, labels: Tensor) -> Tensor:
+        match self.terms[index]:
+            case CrossEntropy(divisor="valid") | Focal():
+                return labelled_weight(labels, self._class_weights(index))
+            case CrossEntropy():
+                return torch.full((), float(labels.numel()), device=labels.device)
+            case _:
+                return torch.ones((), device=labels.device)
+
+    def _term(self, index: int, term: LossTerm, output: SegOutput, labels: Tensor, divisor: Tensor) -> Tensor:
+        logits = sum_of_outputs(output, term.outputs if isinstance(term, Lovasz) else (term.output,))
+        if logits.shape[-2:] != labels.shape[-2:]:
+            raise ValueError(
+                f"{self.names[index]}: logits of {tuple(logits.shape[-2:])} and labels of {tuple(labels.shape[-2:])};"
+                " bring the outputs to the labels' size with resize_output first"
+            )
+        match term:
+            case CrossEntropy():
+                weights = self._class_weights(index)
+                if weights is not None and len(weights) != logits.shape[1]:
+                    raise ValueError(f"{self.names[index]}: {len(weights)} class weights for {logits.shape[1]} classes")
+                return safe_mean(pixel_cross_entropy(logits, labels, weights).sum(), divisor)
+            case Focal():
+                return safe_mean(focal_pixels(pixel_cross_entropy(logits, labels), term.gamma).sum(), divisor)
+            case OhemCrossEntropy():
+                return ohem_cross_entropy(logits, labels, threshold=term.threshold, min_kept=term.min_kept)
+            case OhemSearchCrossEntropy():
+                return ohem_search_cross_entropy(
+                    logits, labels, threshold=term.threshold, min_kept=term.min_kept, factor=term.factor
+                )
+            case Lovasz():
+                return lovasz_softmax(logits, labels)
+            case Dice():
+                return soft_dice(logits, labels)
+
+
+def sum_of_outputs(output: SegOutput, names: tuple[str, ...]) -> Tensor:
+    """The float32 sum of the named logits, "main" being `output.logits`."""
+    known = {"main": output.logits, **output.auxiliary}
+    for name in names:
+        if name not in known:
+            have = ", ".join(known)
+            raise ValueError(f"a loss term reads the output {name!r}; this network has {have}.{nearest(name, known)}")
+    return torch.stack([known[name].float() for name in names]).sum(0) if len(names) > 1 else known[names[0]].float()
+
+
+def _names(terms: tuple[LossTerm, ...]) -> tuple[str, ...]:
+    """ "OUTPUT.KIND" of each term, with a count where two terms share it."""
+    seen: Counter[str] = Counter()
+    names = []
+    for term in terms:
+        output = "+".join(term.outputs) if isinstance(term, Lovasz) else term.output
+        name = f"{output}.{KIND_NAMES[type(term)]}"
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return tuple(names)

@@ -1,0 +1,88 @@
+"""Label maps as pictures: colours, overlays, legends. NumPy and OpenCV only."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segattn.contracts import IGNORE, Classes
+
+Image = NDArray[np.uint8]
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_ROW = 22  # pixels of a legend's row
+
+
+def colorize(labels: NDArray[np.integer], classes: Classes) -> Image:
+    """(H, W) training ids -> (H, W, 3) uint8 RGB in the classes' colours; `IGNORE` and ids without a class are black."""
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(classes)] = classes.palette
+    table[IGNORE] = 0
+    return table[labels]
+
+
+def overlay(image: Image, labels: NDArray[np.integer], classes: Classes, opacity: float = 0.55) -> Image:
+    """(H, W, 3) RGB with the labels' colours laid over it; ignored pixels show the picture alone."""
+    blended = cv2.addWeighted(image, 1.0 - opacity, colorize(labels, classes), opacity, 0.0)
+    return np.where((labels == IGNORE)[..., None], image, blended).astype(np.uint8)
+
+
+def legend(classes: Classes, shares: NDArray[np.floating] | None = None, *, height: int) -> Image:
+    """A (height, w, 3) RGB strip of colour patches and names, in columns; with `shares` (fractions of 1) only classes
+    that occur, the most frequent first, with their percentage."""
+    order = list(range(len(classes)))
+    if shares is not None:
+        order = [index for index in np.argsort(-shares, kind="stable") if shares[index] > 0]
+    texts = [classes.names[i] + (f"  {100 * shares[i]:.1f}%" if shares is not None else "") for i in order]
+    rows = max(1, (height - 8) // _ROW)
+    columns = [range(start, min(start + rows, len(order))) for start in range(0, len(order), rows)]
+    widths = [max(_text_width(texts[i]) for i in column) + 44 for column in columns]
+    strip = np.full((height, max(sum(widths), 1), 3), 255, np.uint8)
+    left = 0
+    for column, width in zip(columns, widths, strict=True):
+        for row, i in enumerate(column):
+            top = 8 + row * _ROW
+            colour = tuple(int(value) for value in classes.palette[order[i]])
+            cv2.rectangle(strip, (left + 10, top), (left + 26, top + 14), colour, cv2.FILLED)
+            cv2.putText(strip, texts[i], (left + 34, top + 12), _FONT, 0.45, (30, 30, 30), 1, cv2.LINE_AA)
+        left += width
+    return strip
+
+
+def with_legend(picture: Image, classes: Classes, shares: NDArray[np.floating] | None = None) -> Image:
+    """The picture with its legend at the right."""
+    return np.hstack([picture, legend(classes, shares, height=picture.shape[0])])
+
+
+def class_shares(labels: NDArray[np.integer], count: int) -> NDArray[np.float64]:
+    """Fraction of the labelled pixels of each training id, (count,); zeros where nothing is labelled."""
+    counts = np.bincount(labels.ravel(), minlength=256)[:count].astype(np.float64)
+    return counts / max(counts.sum(), 1.0)
+
+
+def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
+    """Write an (H, W) or RGB (H, W, 3) picture in the format of the suffix; the file appears whole or not at all.
+
+    Raises:
+        OSError: the folder can't be written to.
+    """
+    pixels = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
+    done, data = cv2.imencode(path.suffix, pixels)
+    assert done, f"OpenCV can't encode {path.suffix}"
+    partial = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(data.tobytes())
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise OSError(f"{path}: can't be written ({error.strerror})") from None
+
+
+def _text_width(text: str) -> int:
+    return int(cv2.getTextSize(text, _FONT, 0.45, 1)[0][0])

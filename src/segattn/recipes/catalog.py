@@ -1,0 +1,28 @@
+"""Every recipe by name."""
+
+from __future__ import annotations
+
+from segattn.contracts import nearest
+from segattn.recipes import acfnet, agent, attanet, danet, van
+from segattn.recipes.schema import Recipe
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (*attanet.RECIPES, *danet.RECIPES, *acfnet.RECIPES, *van.RECIPES, *agent.RECIPES)
+}
+
+
+def list_recipes() -> list[str]:
+    """The names of all recipes, paper by paper."""
+    return list(RECIPES)
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        ValueError: there is none; the nearest names are offered.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"unknown recipe {name!r}.{nearest(name, RECIPES)} `segattn list` shows all {len(RECIPES)}")
+    return RECIPES[name]

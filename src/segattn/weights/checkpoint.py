@@ -1,0 +1,83 @@
+"""The checkpoint of a trained model: one safetensors file that also says what it is.
+
+The header carries a JSON description (recipe, classes, palette, normalisation, score, step, version); the same JSON
+lies beside the file for people to read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+HEADER_KEY = "segattn"
+
+
+def save_model(path: str | Path, model: nn.Module, description: Mapping[str, Any]) -> None:
+    """Write the model's state dict and its description, whole or not at all.
+
+    Args:
+        path: ends in `.safetensors`; the description is also written to the same name with `.json`.
+        description: what JSON can hold.
+    """
+    path = Path(path)
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    text = json.dumps(description, ensure_ascii=False)
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={HEADER_KEY: text, "format": "pt"})
+    with atomic_path(path.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(description, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def read_model(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The state dict (on the CPU) and the description of a file of ours.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is no safetensors file, or carries no description of ours.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: not a whole safetensors file ({error})") from None
+    if HEADER_KEY not in metadata:
+        raise ValueError(f"{path}: holds tensors but no description of ours; it was written by something else")
+    description: dict[str, Any] = json.loads(metadata[HEADER_KEY])
+    return state, description
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to, which replaces it once the block ends well and the bytes are on the disk.
+
+    After an error, or a kill at any moment, `path` holds what it held before.
+    """
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        yield temporary
+        _sync(temporary, os.O_RDWR)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if os.name == "posix":  # the new name itself reaches the disk with its folder, which Windows cannot open
+        _sync(path.parent, os.O_RDONLY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

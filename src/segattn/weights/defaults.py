@@ -1,0 +1,23 @@
+"""The weights that ship inside the package."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+SHIPPED = ("attanet_light_camvid",)
+"""Recipes whose trained weights are in this folder, as `NAME.safetensors`."""
+
+
+def default_weights(recipe_name: str) -> Path:
+    """The file of a recipe's shipped weights.
+
+    Raises:
+        ValueError: none ship for this recipe.
+    """
+    if recipe_name not in SHIPPED:
+        raise ValueError(
+            f"no weights ship with the package for {recipe_name!r}, only for {', '.join(SHIPPED)}; "
+            "give a file of weights instead"
+        )
+    return Path(str(files("segattn.weights") / f"{recipe_name}.safetensors"))

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from segattn.contracts import Normalization
+from segattn.models.build import build_network
+from segattn.models.networks import AttaNet
+
+
+@pytest.mark.parametrize(
+    ("backbone", "parameters"), [("light", 1_004_768), ("resnet18", 12_789_568), ("df2", 19_087_264)]
+)
+def test_attanet_has_the_expected_number_of_parameters(backbone: Any, parameters: int) -> None:
+    with torch.device("meta"):
+        model = build_network(AttaNet(backbone=backbone), 19)
+    assert sum(p.numel() for p in model.parameters()) == parameters
+
+
+@pytest.mark.parametrize("backbone", ["light", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "df2"])
+def test_attanet_on_every_backbone_answers_at_an_eighth(backbone: Any) -> None:
+    with torch.device("meta"):
+        output = build_network(AttaNet(backbone=backbone), 7).segment(torch.empty(2, 3, 65, 97))
+    assert output.logits.shape == (2, 7, 9, 13)
+    assert set(output.auxiliary) == {"aux1", "aux2"}
+
+
+def test_a_description_decides_the_normalisation() -> None:
+    normalization = Normalization(mean=(0.1, 0.2, 0.3), bgr=True)
+    model = build_network(AttaNet(backbone="light", normalization=normalization), 3)
+    assert model.normalization == normalization
+    assert model.align_corners
+    assert model.num_classes == 3
+
+
+def test_what_is_no_description_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"of type str: expected one of .*AttaNet"):
+        build_network("attanet", 19)  # type: ignore[arg-type]
+
+
+def test_an_unknown_resnet_is_named_with_its_neighbours() -> None:
+    with pytest.raises(ValueError, match=r"'resnet51'.*Did you mean .*resnet50"):
+        build_network(AttaNet(backbone="resnet51"), 19)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("backbone", ["light", "resnet18"])
+def test_attanet_exports_for_every_size(backbone: Any) -> None:
+    model = build_network(AttaNet(backbone=backbone), 5).eval()
+    size = {2: torch.export.Dim("height", min=64, max=2048), 3: torch.export.Dim("width", min=64, max=2048)}
+    program = torch.export.export(model, (torch.rand(1, 3, 96, 128),), dynamic_shapes=(size,)).module()
+    for shape in ((97, 129), (64, 160), (96, 128)):
+        images = torch.rand(1, 3, *shape)
+        with torch.no_grad():
+            assert torch.allclose(program(images), model(images), atol=1e-5)

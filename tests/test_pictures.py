@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from segattn.contracts import IGNORE, Classes
+from segattn.pictures import class_shares, colorize, overlay, with_legend, write_picture
+
+CLASSES = Classes(("road", "sky"), ((128, 64, 128), (70, 130, 180)))
+
+
+def test_colours_follow_the_palette_and_ignored_pixels_are_black() -> None:
+    assert colorize(np.array([[0, 1, IGNORE]]), CLASSES).tolist() == [[[128, 64, 128], [70, 130, 180], [0, 0, 0]]]
+
+
+def test_overlay_leaves_ignored_pixels_as_they_are() -> None:
+    image = np.full((1, 2, 3), 200, np.uint8)
+    mixed = overlay(image, np.array([[0, IGNORE]]), CLASSES, opacity=0.5)
+    assert mixed[0, 0].tolist() == [164, 132, 164]
+    assert mixed[0, 1].tolist() == [200, 200, 200]
+
+
+def test_shares_leave_ignored_pixels_out() -> None:
+    assert class_shares(np.array([[0, 0, 1, IGNORE]]), 2).tolist() == pytest.approx([2 / 3, 1 / 3])
+    assert class_shares(np.full((2, 2), IGNORE), 2).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("height", [20, 60, 400])
+def test_legend_stands_beside_the_picture_in_its_height(height: int) -> None:
+    picture = with_legend(np.zeros((height, 30, 3), np.uint8), CLASSES, np.array([0.25, 0.75]))
+    assert picture.shape[0] == height
+    assert picture.shape[1] > 60
+    assert ((picture == CLASSES.palette[1]).all(-1)).any()
+
+
+def test_written_pictures_are_rgb_and_appear_whole(tmp_path) -> None:
+    picture = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    write_picture(tmp_path / "new" / "a.png", picture)
+    assert (cv2.imread(str(tmp_path / "new" / "a.png"))[..., ::-1] == picture).all()
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["a.png"]
+
+
+def test_unwritable_places_are_named(tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"file/a\.png: can't be written"):
+        write_picture(tmp_path / "file" / "a.png", np.zeros((1, 1), np.uint8))
