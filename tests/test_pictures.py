@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 
 from segattn.contracts import IGNORE, Classes
-from segattn.pictures import class_shares, colorize, overlay, with_legend, write_picture
+from segattn.pictures import (
+    UNLABELLED,
+    WRONG,
+    class_shares,
+    colorize,
+    mistakes,
+    overlay,
+    with_legend,
+    write_picture,
+)
 
 CLASSES = Classes(("road", "sky"), ((128, 64, 128), (70, 130, 180)))
 
@@ -45,3 +54,11 @@ def test_unwritable_places_are_named(tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"file/a\.png: can't be written"):
         write_picture(tmp_path / "file" / "a.png", np.zeros((1, 1), np.uint8))
+
+
+def test_mistakes_are_red_the_rest_grey_and_the_unlabelled_dark() -> None:
+    image = np.full((1, 3, 3), (200, 0, 0), np.uint8)
+    right, wrong, unlabelled = mistakes(image, np.array([[0, 1, 1]]), np.array([[0, 0, IGNORE]]))[0].tolist()
+    assert right[0] == right[1] == right[2]
+    assert tuple(wrong) == WRONG
+    assert tuple(unlabelled) == UNLABELLED

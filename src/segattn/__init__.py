@@ -22,15 +22,18 @@ if TYPE_CHECKING:
     from segattn.evaluation.evaluate import evaluate
     from segattn.evaluation.metrics import Scores
     from segattn.evaluation.protocol import Protocol, protocol
+    from segattn.models.pairs import build
     from segattn.models.segmenter import Segmenter
     from segattn.recipes.catalog import list_recipes, recipe
     from segattn.recipes.schema import Recipe
     from segattn.training.loop import train
-    from segattn.weights.load import load_weights
+    from segattn.weights.hub import from_pretrained, push_to_hub
+    from segattn.weights.load import load_backbone, load_weights
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "build": "models.pairs",
     "create_model": "api",
     "load_model": "api",
     "open_dataset": "data.catalog",
@@ -47,12 +50,12 @@ _HOMES = {
     "Recipe": "recipes.schema",
     "train": "training.loop",
     "load_weights": "weights.load",
+    "load_backbone": "weights.load",
+    "from_pretrained": "weights.hub",
+    "push_to_hub": "weights.hub",
 }
 
-__all__ = [  # noqa: PLE0604, RUF022 - the table above is the list
-    "__version__",
-    *_HOMES,
-]
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

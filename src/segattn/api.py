@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from segattn.contracts import Classes
-from segattn.data.catalog import classes_of
+from segattn.contracts import Classes, SegmentationDataset
+from segattn.data.catalog import CLASSES, open_dataset
 from segattn.models.build import build_network
 from segattn.models.segmenter import Segmenter
 from segattn.recipes.catalog import recipe as find_recipe
@@ -17,9 +17,7 @@ from segattn.weights.defaults import default_weights
 from segattn.weights.load import load_weights
 
 
-def create_model(
-    name: str | Recipe, *, num_classes: int | None = None, weights: str | Path | None = None
-) -> Segmenter:
+def create_model(name: str | Recipe, *, num_classes: int | None = None, weights: str | Path | None = None) -> Segmenter:
     """The network of a recipe, in evaluation mode.
 
     Args:
@@ -36,8 +34,9 @@ def create_model(
     if num_classes is not None and num_classes < 1:
         raise ValueError(f"num_classes {num_classes}: expected 1 or more")
     model = build_network(recipe.network, num_classes or recipe.data.num_classes)
-    if num_classes in (None, recipe.data.num_classes):
-        model.classes = classes_of(recipe.data.dataset, recipe.data.num_classes)
+    known = CLASSES.get(recipe.data.dataset)
+    if known is not None and len(known) == model.num_classes:
+        model.classes = known
     if weights is not None:
         load_weights(model, default_weights(recipe.name) if weights == "default" else weights)
     return model.eval()
@@ -64,3 +63,22 @@ def load_model(path: str | Path, overrides: Mapping[str, str] | None = None) -> 
     model.classes = classes
     load_weights(model, state)
     return recipe, model.eval()
+
+
+def open_split(recipe: Recipe, split: str) -> SegmentationDataset:
+    """A split of the data that a recipe is about.
+
+    Raises:
+        ValueError: the recipe has no `data.root`, or another number of classes than the data set.
+        FileNotFoundError: the folder is not there or has another layout.
+    """
+    data = recipe.data
+    if data.root is None:
+        raise ValueError(f"{recipe.name}: where is {data.dataset}? Give its folder with --data.root DIR")
+    dataset = open_dataset(data.dataset, data.root, split)
+    if len(dataset.classes) != data.num_classes:
+        raise ValueError(
+            f"{data.root}: {data.dataset} has {len(dataset.classes)} classes and the recipe {data.num_classes}; "
+            f"set --data.num_classes {len(dataset.classes)}"
+        )
+    return dataset

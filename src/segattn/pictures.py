@@ -13,22 +13,35 @@ from segattn.contracts import IGNORE, Classes
 
 Image = NDArray[np.uint8]
 
+WRONG = (226, 40, 58)
+UNLABELLED = (38, 41, 56)
+"""The colours of `mistakes`, RGB."""
+
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _ROW = 22  # pixels of a legend's row
 
 
 def colorize(labels: NDArray[np.integer], classes: Classes) -> Image:
-    """(H, W) training ids -> (H, W, 3) uint8 RGB in the classes' colours; `IGNORE` and ids without a class are black."""
+    """(H, W) training ids -> (H, W, 3) uint8 RGB in the classes' colours; `IGNORE` and ids without one are black."""
     table = np.zeros((256, 3), np.uint8)
     table[: len(classes)] = classes.palette
     table[IGNORE] = 0
-    return table[labels]
+    return np.asarray(table[labels])
 
 
 def overlay(image: Image, labels: NDArray[np.integer], classes: Classes, opacity: float = 0.55) -> Image:
     """(H, W, 3) RGB with the labels' colours laid over it; ignored pixels show the picture alone."""
     blended = cv2.addWeighted(image, 1.0 - opacity, colorize(labels, classes), opacity, 0.0)
     return np.where((labels == IGNORE)[..., None], image, blended).astype(np.uint8)
+
+
+def mistakes(image: Image, labels: NDArray[np.integer], truth: NDArray[np.integer]) -> Image:
+    """The RGB (H, W, 3) picture in grey, `WRONG` where labels and truth differ, `UNLABELLED` where no truth is."""
+    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    pale = cv2.addWeighted(grey, 0.45, np.full_like(grey, 255), 0.55, 0.0)
+    pale[labels != truth] = WRONG
+    pale[truth == IGNORE] = UNLABELLED
+    return np.asarray(pale, np.uint8)
 
 
 def legend(classes: Classes, shares: NDArray[np.floating] | None = None, *, height: int) -> Image:
@@ -61,7 +74,7 @@ def with_legend(picture: Image, classes: Classes, shares: NDArray[np.floating] |
 def class_shares(labels: NDArray[np.integer], count: int) -> NDArray[np.float64]:
     """Fraction of the labelled pixels of each training id, (count,); zeros where nothing is labelled."""
     counts = np.bincount(labels.ravel(), minlength=256)[:count].astype(np.float64)
-    return counts / max(counts.sum(), 1.0)
+    return np.asarray(counts / max(counts.sum(), 1.0))
 
 
 def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
@@ -73,10 +86,19 @@ def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
     pixels = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
     done, data = cv2.imencode(path.suffix, pixels)
     assert done, f"OpenCV can't encode {path.suffix}"
+    write_file(path, data.tobytes())
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file, and the folders above it; it appears whole or not at all.
+
+    Raises:
+        OSError: the folder can't be written to.
+    """
     partial = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data.tobytes())
+        partial.write_bytes(data)
         partial.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):

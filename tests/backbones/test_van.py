@@ -93,5 +93,5 @@ def test_start_values() -> None:
 
 
 def test_unknown_size() -> None:
-    with pytest.raises(ValueError, match="'smal': expected one of tiny, small, .* Did you mean small"):
+    with pytest.raises(ValueError, match=r"'smal': expected one of tiny, small, .* Did you mean small"):
         VAN("smal")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -30,7 +32,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("make", "sizes"), CASES)
-def test_contract(make, sizes) -> None:
+def test_contract(make: Callable[[], nn.Module], sizes: list[tuple[int, int]]) -> None:
     head, features = make().eval(), maps(sizes)
     with torch.no_grad():
         output = head(features)
@@ -43,7 +45,7 @@ def test_contract(make, sizes) -> None:
 
 
 @pytest.mark.parametrize(("make", "sizes"), CASES)
-def test_every_parameter_gets_a_gradient(make, sizes) -> None:
+def test_every_parameter_gets_a_gradient(make: Callable[[], nn.Module], sizes: list[tuple[int, int]]) -> None:
     head = make().train()
     head(maps(sizes)).logits.square().sum().backward()
     assert [

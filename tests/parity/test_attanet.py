@@ -12,8 +12,9 @@ from segattn.layers import resize
 from segattn.models.build import build_network
 from segattn.models.networks import AttaNet
 from segattn.models.segmenter import Segmenter
-from segattn.weights.attanet import ATTANET_LIGHT, ATTANET_RESNET, RESNET_IMAGENET
+from segattn.weights.attanet import ATTANET_LIGHT, ATTANET_RESNET
 from segattn.weights.keymap import KeyMap
+from segattn.weights.resnet import RESNET_IMAGENET
 
 BOTH_TAPS = {
     "head.conv_head1": "head.before_strip",

@@ -73,7 +73,10 @@ def test_dropped_tensors_are_accounted_for(parity) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda state: state.pop("conv_out1.conv.conv.weight"), r"1 of its tensors are not in the file, e\.g\. head\.aux1"),
+        (
+            lambda state: state.pop("conv_out1.conv.conv.weight"),
+            r"1 of its tensors are not in the file, e\.g\. head\.aux",
+        ),
         (lambda state: state.update(extra=torch.zeros(1)), r"1 tensors have no place in it, e\.g\. extra"),
         (
             lambda state: state.update({"conv_out.conv_out.weight": torch.zeros(11, 64, 1, 1)}),

@@ -83,7 +83,7 @@ class MapTerms(NamedTuple):
 def interpolation_matrix(outputs: int, inputs: int, like: Tensor) -> Tensor:
     """(outputs, inputs): linear interpolation, corners not aligned, no antialiasing; the identity at equal sizes."""
     dtype = torch.promote_types(like.dtype, torch.float32)
-    source = (torch.arange(outputs, device=like.device, dtype=dtype) + 0.5) * (inputs / outputs) - 0.5
+    source = (torch.arange(outputs, device=like.device, dtype=dtype) + 0.5) * inputs / outputs - 0.5
     cell = torch.arange(inputs, device=like.device, dtype=dtype)
     weights = (1 - (source.clamp(0, inputs - 1)[:, None] - cell).abs()).clamp(min=0)
     return weights.to(like.dtype)

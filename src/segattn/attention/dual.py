@@ -15,6 +15,7 @@ attention has the sign of the released code, not of equation 3.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -166,7 +167,8 @@ class ChannelAttention(nn.Module):
         """(B, C, h, w) -> (B, C, h, w)."""
         f = x.flatten(2)
         # energies are sums over all positions, in the thousands: half precision would round their differences away
-        with torch.autocast(x.device.type, enabled=False):
+        autocast = torch.amp.is_autocast_available(x.device.type)  # not on the meta device
+        with torch.autocast(x.device.type, enabled=False) if autocast else nullcontext():
             wide = f.to(torch.promote_types(f.dtype, torch.float32))
             attention = torch.softmax(-(wide @ wide.transpose(1, 2)), dim=-1).to(f.dtype)
         return self.gamma * (attention @ f).view_as(x) + x

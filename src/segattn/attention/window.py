@@ -25,16 +25,17 @@ def relative_position_index(M: int) -> Tensor:
     return (y[:, None] - y + M - 1) * (2 * M - 1) + (x[:, None] - x + M - 1)
 
 
-def region_mask(height: int, width: int, M: int, shift: int, like: Tensor) -> Tensor:
-    """(windows, M^2, M^2): -100 between tokens of different regions of the rolled map, 0 elsewhere.
+def region_mask(rows: int, columns: int, M: int, shift: int, like: Tensor) -> Tensor:
+    """(rows * columns, M^2, M^2): -100 between tokens of different regions of the rolled map, 0 elsewhere.
 
-    Each axis is cut at size - M and size - shift. `height` and `width` are multiples of M.
+    Each axis of the map of rows x columns windows is cut at size - M and size - shift.
     """
+    height, width = rows * M, columns * M
     y, x = torch.arange(height, device=like.device), torch.arange(width, device=like.device)
     band_y = (y >= height - M).long() + (y >= height - shift).long()
     band_x = (x >= width - M).long() + (x >= width - shift).long()
     region = band_y[:, None] * 3 + band_x
-    windows = region.view(height // M, M, width // M, M).transpose(1, 2).reshape(-1, M * M)
+    windows = region.view(rows, M, columns, M).transpose(1, 2).reshape(rows * columns, M * M)
     return (windows[:, :, None] != windows[:, None]).to(like.dtype) * -100
 
 
@@ -70,31 +71,31 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         B, h, w, C = x.shape
         M, s = self.window, self.shift
-        x = F.pad(x, (0, 0, 0, -w % M, 0, -h % M))
-        rows, columns = x.shape[1] // M, x.shape[2] // M
+        rows, columns = (h + M - 1) // M, (w + M - 1) // M
+        x = F.pad(x, (0, 0, 0, columns * M - w, 0, rows * M - h))
         if s:
             x = x.roll((-s, -s), dims=(1, 2))
-        windows = x.view(B, rows, M, columns, M, C).transpose(2, 3).reshape(-1, M * M, C)
+        windows = x.view(B, rows, M, columns, M, C).transpose(2, 3).reshape(B * rows * columns, M * M, C)
         qkv = self.qkv(windows).unflatten(2, (3, self.heads, -1))
         q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
-        y: Tensor = F.scaled_dot_product_attention(q, k, v, attn_mask=self._mask(x))
+        y: Tensor = F.scaled_dot_product_attention(q, k, v, attn_mask=self._mask(B, rows, columns))
         y = self.proj(y.transpose(1, 2).flatten(2))
-        y = y.view(B, rows, columns, M, M, C).transpose(2, 3).reshape(x.shape)
+        y = y.view(B, rows, columns, M, M, C).transpose(2, 3).reshape(B, rows * M, columns * M, C)
         if s:
             y = y.roll((s, s), dims=(1, 2))
-        return y[:, :h, :w]
+        # Cropped by negative padding: a slice would bind an exported program to sizes that need padding.
+        return F.pad(y, (0, 0, 0, w - columns * M, 0, h - rows * M))
 
-    def _mask(self, x: Tensor) -> Tensor:
-        """What is added to the scores of a padded map: (1, heads, M^2, M^2), or one for each of B * windows."""
+    def _mask(self, B: int, rows: int, columns: int) -> Tensor:
+        """What is added to the scores: (1, heads, M^2, M^2), or where shifted one for each of B * rows * columns."""
         index = self.relative_position_index
         bias = self.relative_position_bias_table[index.flatten()].view(*index.shape, -1).permute(2, 0, 1)[None]
         if not self.shift:
             return bias
-        B, height, width, _ = x.shape
         table = self.relative_position_bias_table
         (regions,) = self._masks.get(
-            (height, width, table.device, table.dtype),
-            lambda: (region_mask(height, width, self.window, self.shift, table),),
+            (rows, columns, table.device, table.dtype),
+            lambda: (region_mask(rows, columns, self.window, self.shift, table),),
             training=self.training,
         )
         mask = bias + regions[:, None]

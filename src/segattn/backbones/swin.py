@@ -97,7 +97,8 @@ class PatchEmbedding(nn.Module):
         self.norm = nn.LayerNorm(channels, eps=NORM_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x, (0, -x.shape[3] % 4, 0, -x.shape[2] % 4))
+        H, W = x.shape[2:]
+        x = F.pad(x, (0, (W + 3) // 4 * 4 - W, 0, (H + 3) // 4 * 4 - H))
         out: Tensor = self.norm(self.proj(x).permute(0, 2, 3, 1))
         return out
 
@@ -111,7 +112,8 @@ class PatchMerging(nn.Module):
         self.reduction = nn.Linear(4 * channels, 2 * channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
+        h, w = x.shape[1:3]
+        x = F.pad(x, (0, 0, 0, (w + 1) // 2 * 2 - w, 0, (h + 1) // 2 * 2 - h))
         even, odd = x[:, 0::2], x[:, 1::2]
         x = torch.cat([even[:, :, 0::2], odd[:, :, 0::2], even[:, :, 1::2], odd[:, :, 1::2]], dim=-1)
         out: Tensor = self.reduction(self.norm(x))

@@ -14,6 +14,9 @@ from segattn.heads.acfnet import ACFNetHead
 from segattn.heads.attanet import AttaNetHead, AttaNetLightHead
 from segattn.heads.danet import DANetHead
 from segattn.models import networks
+from segattn.models.build_agent import agent_pvt_semantic_fpn, agent_swin_upernet
+from segattn.models.build_van import VAN_BUILDERS
+from segattn.models.pairs import pair
 from segattn.models.segmenter import Segmenter
 
 RESNET_DEPTHS: dict[str, Depth] = {
@@ -120,5 +123,9 @@ BUILDERS: dict[type, Callable[[Any, int], Segmenter]] = {
     networks.AttaNet: attanet,
     networks.DANet: danet,
     networks.ACFNet: acfnet,
+    **VAN_BUILDERS,
+    networks.AgentSwinUperNet: agent_swin_upernet,
+    networks.AgentPVTSemanticFPN: agent_pvt_semantic_fpn,
+    networks.Pair: pair,
 }
 """Which function builds which description."""

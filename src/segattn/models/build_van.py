@@ -26,6 +26,7 @@ def van_light_ham(network: VANLightHam, num_classes: int) -> Segmenter:
             ham_channels=network.ham_channels,
             channels=network.channels,
             bases=network.bases,
+            random_bases_in_eval=network.bases_in_eval == "random",
         ),
         num_classes=num_classes,
         align_corners=False,
@@ -38,7 +39,7 @@ def van_hamnet(network: VANHamNet, num_classes: int) -> Segmenter:
     backbone = VAN(network.size, stage_strides=(4, 2, 1, 1), drop_path=network.drop_path, norm_eps=network.norm_eps)
     return Segmenter(
         backbone=backbone,
-        head=HamNet(backbone.channels, num_classes),
+        head=HamNet(backbone.channels, num_classes, random_bases_in_eval=network.bases_in_eval == "random"),
         auxiliary_head=FCN(backbone.channels, num_classes, norm=group_norm),
         num_classes=num_classes,
         align_corners=False,

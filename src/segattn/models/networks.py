@@ -57,12 +57,17 @@ AgentPVTSize = Literal["t", "s", "m", "l"]
 
 @dataclass(frozen=True, kw_only=True)
 class VANLightHam:
-    """VAN (arXiv 2202.09741) with the Light-Ham head: `ham_channels` D, `channels` E, `bases` R of the NMF."""
+    """VAN (arXiv 2202.09741) with the Light-Ham head: `ham_channels` D, `channels` E, `bases` R of the NMF.
+
+    The released code draws the NMF's initial bases anew at every call, in evaluation too, so that a picture scores
+    differently each time; "fixed" draws them once, "random" is as released.
+    """
 
     size: VANSize
     ham_channels: int = 512
     channels: int = 512
     bases: int = 64
+    bases_in_eval: Literal["fixed", "random"] = "fixed"
     drop_path: float = 0.1
     norm_eps: float = 1e-6
     normalization: Normalization = Normalization()
@@ -70,9 +75,10 @@ class VANLightHam:
 
 @dataclass(frozen=True, kw_only=True)
 class VANHamNet:
-    """VAN at output stride 8 with the HamNet head and an FCN auxiliary head."""
+    """VAN at output stride 8 with the HamNet head and an FCN auxiliary head; `bases_in_eval` as in `VANLightHam`."""
 
     size: VANSize
+    bases_in_eval: Literal["fixed", "random"] = "fixed"
     drop_path: float = 0.1
     norm_eps: float = 1e-6
     normalization: Normalization = Normalization()
@@ -116,6 +122,20 @@ class AgentPVTSemanticFPN:
     normalization: Normalization = Normalization()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Any backbone with any head, by the names of `models/pairs.py`: for comparisons in which only one part changes.
+
+    `auxiliary_head` runs in training only; its logits are the output "aux".
+    """
+
+    backbone: str
+    head: str
+    auxiliary_head: str | None = None
+    align_corners: bool = False
+    normalization: Normalization = Normalization()
+
+
 Network = (
     AttaNet
     | DANet
@@ -126,4 +146,5 @@ Network = (
     | VANSemanticFPN
     | AgentSwinUperNet
     | AgentPVTSemanticFPN
+    | Pair
 )

@@ -7,8 +7,7 @@ from segattn.recipes import acfnet, agent, attanet, danet, van
 from segattn.recipes.schema import Recipe
 
 RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe
-    for recipe in (*attanet.RECIPES, *danet.RECIPES, *acfnet.RECIPES, *van.RECIPES, *agent.RECIPES)
+    recipe.name: recipe for recipe in (*attanet.RECIPES, *danet.RECIPES, *acfnet.RECIPES, *van.RECIPES, *agent.RECIPES)
 }
 
 

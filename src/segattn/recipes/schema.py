@@ -17,13 +17,11 @@ from segattn.models.networks import Network
 
 @dataclass(frozen=True, kw_only=True)
 class Paper:
-    """Where an idea was published, and under what terms its code and weights were released."""
+    """Where an idea was published; `arxiv` is the number."""
 
     title: str
     venue: str
     arxiv: str
-    code: str
-    licence: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +39,7 @@ class Data:
     """What is trained and scored on. `root` is where the user keeps it; recipes leave it open.
 
     `num_classes` is stated so that a data set with another class list can't slip in: opening it checks the two.
+    `count_at` is the height and width at which `segattn show` counts what one image costs.
     """
 
     dataset: str
@@ -48,6 +47,7 @@ class Data:
     root: str | None = None
     train_split: str = "train"
     val_split: str = "val"
+    count_at: tuple[int, int] = (512, 1024)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,11 @@ class Recipe:
         claims: published scores; our own measured ones are in `results`.
         augmentation: in order, from the decoded image to the training crop.
         losses: terms that are summed.
+        protocol: how the finished model is scored.
+        validation: how it is scored during training, which chooses the best checkpoint: quick and plain by default.
         parameter_rules: learning rate and weight decay multipliers.
+        pretrained: the backbone's ImageNet weights that training starts from with `--pretrained auto`, a name of
+            `segattn.weights.pretrained.PRETRAINED`; None where there are none, or none that can be downloaded.
         deviations: in words, where this recipe knowingly differs from what was published or released.
     """
 
@@ -155,6 +159,7 @@ class Recipe:
     claims: tuple[Claim, ...] = ()
     results: tuple[Claim, ...] = ()
     network: Network
+    pretrained: str | None = None
     data: Data
     augmentation: tuple[Transform, ...]
     losses: tuple[LossTerm, ...]
@@ -163,4 +168,5 @@ class Recipe:
     schedule: Schedule
     training: Training
     protocol: Protocol
+    validation: Protocol = Protocol()
     deviations: tuple[str, ...] = ()

@@ -125,7 +125,9 @@ def _read(declared: Any, value: Any, where: str) -> Any:
     options = tuple(option for option in options if option is not type(None))
     if len(options) == 1:
         return _read_one(options[0], value, where)
-    described = {option.__name__: option for option in options if dataclasses.is_dataclass(option)}
+    described = {
+        option.__name__: option for option in options if isinstance(option, type) and dataclasses.is_dataclass(option)
+    }
     if described and isinstance(value, Mapping):
         kind = value.get(KIND)
         if kind not in described:

@@ -1,4 +1,4 @@
-"""Key maps of the released AttaNet files, and of ImageNet files for its backbones.
+"""Key maps of the released AttaNet files, and of DF's ImageNet files.
 
 An ImageNet file fills the backbone alone: its names become `backbone.*`, and no name under `head.` is in it.
 """
@@ -53,11 +53,5 @@ ATTANET_LIGHT = KeyMap(
 DF_IMAGENET = KeyMap(
     name="DF, ImageNet",
     renames=((r"^(stage\d(?:_\d)?)\.", r"backbone.\1."),),
-    dropped=((r"^fc\.", _UNUSED_CLASSIFIER),),
-)
-
-RESNET_IMAGENET = KeyMap(
-    name="ResNet, ImageNet (torchvision)",
-    renames=((r"^(conv1|bn1|layer[1-4])\.", r"backbone.\1."),),
     dropped=((r"^fc\.", _UNUSED_CLASSIFIER),),
 )

@@ -3,158 +3,182 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from segattn.contracts import nearest
-from segattn.weights.keymap import KeyMap
-from segattn.weights.released import KEY_MAPS
+from segattn.weights.acfnet import ACFNET
+from segattn.weights.agent import fit_trained_size, without_class_token
+from segattn.weights.files import Checkpoint, open_checkpoint
+from segattn.weights.match import Match, class_counts, explain_names, explain_shapes, match, read_names
+from segattn.weights.pretrained import PRETRAINED, pretrained_file
+from segattn.weights.released import BACKBONE_MAPS, KEY_MAPS
+from segattn.weights.report import LoadReport, Shape
+from segattn.weights.resnet import DEEP_STEM_IMAGENET, GATE_NAME, RESNET_IMAGENET, has_deep_stem, in_stem
 
-_WRAPPERS = ("state_dict", "model")
-
-
-@dataclass(frozen=True)
-class LoadReport:
-    """What `load_weights` did.
-
-    Attributes:
-        source: the file, or "state dict".
-        naming: whose key names the source uses.
-        loaded: how many tensors were copied.
-        renamed: {name in the source: our name} where they differ.
-        dropped: {name in the source: why our network has no place for it}.
-        defaulted: our tensors that the source lacks and that are right without it (counters of old checkpoints).
-    """
-
-    source: str
-    naming: str
-    loaded: int
-    renamed: dict[str, str] = field(repr=False)
-    dropped: dict[str, str] = field(repr=False)
-    defaulted: tuple[str, ...] = field(repr=False)
-
-    def __str__(self) -> str:
-        parts = [f"{self.source}: {self.loaded} tensors loaded ({self.naming} names)"]
-        if self.renamed:
-            parts.append(f"{len(self.renamed)} renamed")
-        if self.dropped:
-            reasons = sorted(set(self.dropped.values()))
-            parts.append(f"{len(self.dropped)} left out ({'; '.join(reasons)})")
-        if self.defaulted:
-            parts.append(f"{len(self.defaulted)} counters not in the file kept at zero")
-        return ", ".join(parts)
+Source = str | Path | Mapping[str, Any]
 
 
-def load_weights(model: nn.Module, source: str | Path | Mapping[str, Any]) -> LoadReport:
-    """Copy weights into `model`, all or nothing.
+def load_weights(
+    model: nn.Module,
+    source: Source,
+    *,
+    num_classes_may_differ: bool = False,
+    sizes_may_differ: bool = False,
+    inplace_abn: bool = False,
+) -> LoadReport:
+    """Copy a whole network's weights into `model`, all or nothing.
 
     Accepts our safetensors files, released `.pth` / `.pth.tar` files and state dicts, bare or under `state_dict` or
-    `model`, with or without a `module.` prefix, in the released key names of any family here or in ours.
+    `model`, with or without a `module.` prefix, in the released key names of any family here or in ours. Other
+    precisions are converted. Files that hold other objects than tensors are refused: nothing in a file is executed.
+
+    Args:
+        num_classes_may_differ: where the file is for another number of classes, leave the classifier layers as they are
+            and load all else.
+        sizes_may_differ: interpolate position embeddings, agent biases and relative position tables that were trained
+            at another image size.
+        inplace_abn: the file is ACFNet's, trained with in-place activated batch norm, which scales by |w| + 1e-5
+            instead of w; store that.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a checkpoint, holds other objects than tensors, or does not fit; the model is unchanged.
+        ValueError: not a checkpoint, holds other objects, or does not fit; the model is unchanged.
     """
-    name = "state dict" if isinstance(source, Mapping) else str(source)
-    found = _unwrap(source if isinstance(source, Mapping) else read_state(Path(source)), name)
-    target = model.state_dict()
-    key_map, translated = _translate(found, target, name)
-    missing = [key for key in target if key not in translated]
-    defaulted = tuple(key for key in missing if key.endswith("num_batches_tracked"))
-    missing = [key for key in missing if key not in defaulted]
-    unknown = {ours: theirs for ours, theirs in translated.items() if ours not in target}
-    if missing or unknown:
-        raise ValueError(_misfit(name, key_map, missing, unknown))
-    for ours, theirs in translated.items():
-        if found[theirs].shape != target[ours].shape:
-            raise ValueError(
-                f"{name}: {theirs} has shape {tuple(found[theirs].shape)}, the network's {ours} has "
-                f"{tuple(target[ours].shape)}. Is the file for another number of classes or another size?"
+    checkpoint = open_checkpoint(source)
+    found, target = checkpoint.tensors, model.state_dict()
+    result = match(read_names(found, KEY_MAPS), target)
+    if inplace_abn and result.naming is not ACFNET:
+        raise ValueError(
+            f"{checkpoint.name}: inplace_abn is for {ACFNET.name}, and this file has {result.naming.name} names"
+        )
+    if not result.names_fit:
+        raise ValueError(f"{checkpoint.name}: {explain_names(result)}{_backbone_hint(found, target)}")
+    notes = []
+    if num_classes_may_differ:
+        misfits = result.misfits(found, target)
+        counts = class_counts(result, misfits, found, target)
+        if misfits and counts is not None:
+            result = result.without(misfits, f"classifier: {counts[0]} classes in the file, {counts[1]} in the network")
+    if inplace_abn:
+        scales = [key for key in target if key.endswith(".weight") and f"{key[:-6]}running_mean" in target]
+        found = {**found, **{result.pairs[key]: found[result.pairs[key]].abs() + 1e-5 for key in scales}}
+        notes.append(f"{len(scales)} batch norm scales stored as |w| + 1e-5")
+    return _copy(model, target, checkpoint, found, result, sizes_may_differ, notes)
+
+
+def load_backbone(
+    model: nn.Module, source: Source, *, sizes_may_differ: bool = False, partial: bool = False
+) -> LoadReport:
+    """Copy weights into the backbone of a `Segmenter`, all or nothing; its heads stay as they are.
+
+    Accepts ImageNet classifiers of ResNet (7x7 or deep stem), ECA-Net, DF, VAN, Swin, Agent-Swin, PVT and Agent-PVT in
+    their released key names and wrappings, and whole segmentation networks, of which the heads are left out.
+
+    Args:
+        source: a file, a state dict, or a name of `segattn.weights.pretrained.PRETRAINED`, which is downloaded.
+        sizes_may_differ: as in `load_weights`; for classifiers that were not trained at 224 x 224.
+        partial: where a ResNet's stem is of the other kind or its ECA gates have other kernels, leave these and the
+            layers that read the stem as they are, and load all else.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ConnectionError: it can't be downloaded.
+        ValueError: as `load_weights`.
+    """
+    if isinstance(source, str) and source in PRETRAINED:
+        source = pretrained_file(source)
+    checkpoint = open_checkpoint(source)
+    found = without_class_token(checkpoint.tensors)
+    target = {key: value for key, value in model.state_dict().items() if key.startswith("backbone.")}
+    result = _match_backbone(found, target)
+    if partial:
+        result = _leave_stem_and_gates(result, found, target)
+    elif _leave_stem_and_gates(result, found, target) is not result:
+        raise ValueError(
+            f"{checkpoint.name}: its stem or its channel-attention gates are of another kind than this network's. "
+            "A file of the same kind fits; partial=True (--partial) leaves these layers as they are and loads the rest"
+        )
+    if not result.names_fit:
+        raise ValueError(f"{checkpoint.name}: {explain_names(result)}")
+    return _copy(model, target, checkpoint, found, result, sizes_may_differ, [])
+
+
+def _match_backbone(found: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Match:
+    return match(read_names(found, (*BACKBONE_MAPS, *KEY_MAPS)), target, heads_are_extra=True)
+
+
+def _leave_stem_and_gates(result: Match, found: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Match:
+    if result.naming not in (RESNET_IMAGENET, DEEP_STEM_IMAGENET):
+        return result
+    if has_deep_stem({**result.pairs, **result.unknown}) != has_deep_stem(target):
+        stem = [key for key in {**target, **result.unknown} if in_stem(key)]
+        result = result.without(stem, "stem of another kind, and what reads it")
+    gates = [key for key in result.misfits(found, target) if key.endswith(GATE_NAME)]
+    return result.without(gates, "channel-attention gate of another kernel size") if gates else result
+
+
+def _copy(
+    model: nn.Module,
+    target: Mapping[str, Tensor],
+    checkpoint: Checkpoint,
+    found: Mapping[str, Tensor],
+    result: Match,
+    sizes_may_differ: bool,
+    notes: list[str],
+) -> LoadReport:
+    state = {ours: found[theirs] for ours, theirs in result.pairs.items()}
+    resized: dict[str, tuple[Shape, Shape]] = {}
+    fitted, changed = fit_trained_size(state, target)
+    misfits = result.misfits(found, target)
+    if sizes_may_differ:
+        resized = {key: (tuple(state[key].shape), tuple(target[key].shape)) for key in changed}
+        state, misfits = fitted, [key for key in misfits if key not in changed]
+    if misfits:
+        if set(misfits) <= set(changed):
+            advice = (
+                "the file was trained at another image size: sizes_may_differ=True (--sizes-may-differ) resizes these"
             )
-    state = {ours: found[theirs] for ours, theirs in translated.items()}
-    state.update({key: torch.zeros_like(target[key]) for key in defaulted})
-    model.load_state_dict(state)
+        elif class_counts(result, misfits, found, target) is not None and len(target) == len(model.state_dict()):
+            advice = (
+                "the file is for another number of classes: num_classes_may_differ=True (--num-classes-may-differ) "
+                "loads all but the classifier layers"
+            )
+        else:
+            advice = "is the file for another number of classes or another size?"
+        raise ValueError(f"{checkpoint.name}: {explain_shapes(result, misfits, found, target)}; {advice}")
+    _check_types(checkpoint.name, state, target, result)
+    casts = {str(state[key].dtype) for key in state if state[key].dtype != target[key].dtype}
+    notes += [f"converted from {dtype.removeprefix('torch.')}" for dtype in sorted(casts)]
+    counters = {key: torch.zeros_like(target[key]) for key in result.defaulted if key.endswith("num_batches_tracked")}
+    model.load_state_dict({**model.state_dict(), **counters, **state})
     return LoadReport(
-        source=name,
-        naming=key_map.name,
-        loaded=len(translated),
-        renamed={theirs: ours for ours, theirs in translated.items() if ours != theirs},
-        dropped={key: reason for key in found if (reason := key_map.reason_to_drop(key)) is not None},
-        defaulted=defaulted,
+        source=checkpoint.name,
+        naming=result.naming.name,
+        loaded=len(state),
+        renamed={theirs: ours for ours, theirs in result.pairs.items() if ours != theirs},
+        resized=resized,
+        dropped=result.dropped,
+        defaulted=result.defaulted,
+        beside=checkpoint.beside,
+        notes=tuple(notes),
     )
 
 
-def read_state(path: Path) -> Mapping[str, Any]:
-    """The tensors of a checkpoint file; nothing in it is ever executed.
-
-    Raises:
-        FileNotFoundError, ValueError: as `load_weights`.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such weights file")
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"{path}: not a whole safetensors file ({error})") from None
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises several types for truncated, foreign and unsafe files alike
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"{path}: not readable as a checkpoint of plain tensors ({first_line}). "
-            "A truncated download, not a PyTorch file, or one that holds other objects, "
-            "which are refused because reading them would execute code from the file"
-        ) from None
-    if not isinstance(content, Mapping):
-        raise ValueError(f"{path}: holds a {type(content).__name__}, expected a mapping of tensors")
-    return content
+def _check_types(name: str, state: Mapping[str, Tensor], target: Mapping[str, Tensor], result: Match) -> None:
+    for key, tensor in state.items():
+        if target[key].is_floating_point() and not tensor.is_floating_point():
+            raise ValueError(
+                f"{name}: {result.pairs[key]} holds {str(tensor.dtype).removeprefix('torch.')} values, expected "
+                "floating point; quantised weights can't be loaded"
+            )
 
 
-def _unwrap(content: Mapping[str, Any], name: str) -> dict[str, Tensor]:
-    for wrapper in _WRAPPERS:
-        if isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-            break
-    state = {str(key).removeprefix("module."): value for key, value in content.items()}
-    wrong = [key for key, value in state.items() if not isinstance(value, Tensor)]
-    if wrong or not state:
-        what = f"{wrong[0]!r} is a {type(state[wrong[0]]).__name__}" if wrong else "it is empty"
-        raise ValueError(
-            f"{name}: no state dict found: {what}; expected tensors by name, bare or under {' or '.join(_WRAPPERS)}"
-        )
-    return state
-
-
-def _translate(found: Mapping[str, Tensor], target: Mapping[str, Tensor], name: str) -> tuple[KeyMap, dict[str, str]]:
-    """The naming that fits best, and {our name: name in the source} under it."""
-    best: tuple[int, KeyMap, dict[str, str]] | None = None
-    for key_map in KEY_MAPS:
-        pairs: dict[str, str] = {}
-        for theirs, ours in key_map.translate_all(found).items():
-            if ours in pairs:
-                break
-            pairs[ours] = theirs
-        else:
-            fits = sum(key in target for key in pairs) - sum(key not in target for key in pairs)
-            if best is None or fits > best[0]:
-                best = (fits, key_map, pairs)
-    assert best is not None, "our own naming always translates"
-    return best[1], best[2]
-
-
-def _misfit(name: str, key_map: KeyMap, missing: list[str], unknown: dict[str, str]) -> str:
-    lines = [f"{name}: does not fit this network (read with {key_map.name} names):"]
-    if unknown:
-        shown = [f"{theirs}{nearest(ours, missing)}" for ours, theirs in list(unknown.items())[:5]]
-        lines.append(f"{len(unknown)} tensors have no place in it, e.g. {'; '.join(shown)};")
-    if missing:
-        lines.append(f"{len(missing)} of its tensors are not in the file, e.g. {', '.join(missing[:5])}")
-    return " ".join(lines)
+def _backbone_hint(found: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> str:
+    backbone = {key: value for key, value in target.items() if key.startswith("backbone.")}
+    result = _match_backbone(without_class_token(found), backbone)
+    if backbone and result.names_fit:
+        return f". It fits the backbone alone ({result.naming.name}): segattn.load_backbone (--pretrained) loads it"
+    return ""

@@ -1,0 +1,83 @@
+"""What scoring costs around the network: AttaNet-light, 1024x2048, 19 classes, one view.
+
+    python benchmarks/scoring_overhead.py
+
+Prints the median time of the network alone and of each step around it, measured in turn in the same run, and the
+share of the steps in percent of the network's time. The plain form (resize all maps, then `argmax`) is measured beside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from segattn.evaluation.argmax import resized_argmax
+from segattn.evaluation.inference import predict_labels
+from segattn.evaluation.metrics import ConfusionMatrix
+from segattn.layers import resize
+from segattn.models.build import build_network
+from segattn.models.networks import AttaNet
+
+SIZE = (1024, 2048)
+CLASSES = 19
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15, help="times that each step is measured")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    blocks = rng.integers(0, CLASSES, (SIZE[0] // 16, SIZE[1] // 16), dtype=np.uint8)
+    truth = blocks.repeat(16, 0).repeat(16, 1)
+    model = build_network(AttaNet(backbone="light"), CLASSES).eval()
+    align = model.align_corners
+    confusion = ConfusionMatrix(CLASSES)
+
+    with torch.inference_mode():
+        pixels = torch.from_numpy(image).permute(2, 0, 1)[None].contiguous()
+        x = model.normalize(pixels)
+        # random maps of the network's own shape: every class wins somewhere, the worst case for nobody's shortcut
+        maps = torch.randn_like(model.logits(x))
+        labels = resized_argmax(maps, SIZE, align_corners=align).numpy()
+        steps: dict[str, Callable[[], object]] = {
+            "network": lambda: model.logits(x),
+            "upsampling and arg-max": lambda: resized_argmax(maps, SIZE, align_corners=align),
+            "confusion matrix": lambda: confusion.update(labels, truth),
+            "normalisation": lambda: model.normalize(pixels),
+            "plain upsampling and arg-max": lambda: resize(maps, SIZE, align_corners=align).argmax(1),
+            "all of it (predict_labels, update)": lambda: confusion.update(predict_labels(model, image), truth),
+        }
+        times = measure(steps, arguments.rounds)
+
+    network = times["network"]
+    print(f"{SIZE[0]}x{SIZE[1]}, {CLASSES} classes, {torch.get_num_threads()} threads, medians of {arguments.rounds}")
+    for name, seconds in times.items():
+        print(f"{name:<36} {1000 * seconds:8.1f} ms  {100 * seconds / network:6.1f} %")
+    around = times["upsampling and arg-max"] + times["confusion matrix"]
+    print(f"around the network: {100 * around / network:.1f} % of its time", end="")
+    print(f" ({100 * (around + times['normalisation']) / network:.1f} % with normalisation)")
+
+
+def measure(steps: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median seconds of each step; every round runs all of them, so that a disturbance meets them alike."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for round_ in range(rounds + 1):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            if round_:  # the first round warms up
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""data: synthetic, prepare, check, stats, show."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from segattn.contracts import SegmentationDataset
+
+
+def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
+    """Register this module's commands."""
+    data = commands.add_parser("data", help="make, prepare, check and look at data sets")
+    actions = data.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    parser = actions.add_parser(
+        "synthetic",
+        help="make a small street data set",
+        description="Make a small data set of drawn street scenes in the layout of Cityscapes, with exact label ids.",
+    )
+    parser.add_argument("root", type=Path, metavar="DIR", help="a new or empty folder")
+    parser.add_argument("--train", type=int, default=64, metavar="N", help="training pictures (default: 64)")
+    parser.add_argument("--val", type=int, default=16, metavar="N", help="validation pictures (default: 16)")
+    parser.add_argument("--height", type=int, default=256, help="default: 256")
+    parser.add_argument("--width", type=int, default=512, help="default: 512")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same pictures (default: 0)")
+    parser.set_defaults(run=_synthetic, takes_overrides=False)
+
+    parser = actions.add_parser(
+        "prepare",
+        help="convert a data set once",
+        description="Convert a data set's annotations once into PNGs of class ids beside them. Stopped, it continues.",
+    )
+    _add_dataset(parser, split=False)
+    parser.set_defaults(run=_prepare, takes_overrides=False)
+
+    parser = actions.add_parser(
+        "check",
+        help="scan all images and masks",
+        description="Read every image and mask of a split and report what is wrong with them and what to do about it.\n"
+        "Exit code 2 if anything is.",
+    )
+    _add_dataset(parser)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the report as JSON")
+    parser.set_defaults(run=_check, takes_overrides=False)
+
+    parser = actions.add_parser(
+        "stats",
+        help="class frequencies and loss weights",
+        description="How often each class occurs in a split, and the loss weights that follow from it.",
+    )
+    _add_dataset(parser)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
+    parser.set_defaults(run=_stats, takes_overrides=False)
+
+    parser = actions.add_parser(
+        "show", help="an overlay sheet", description="Draw some pictures of a split with their labels laid over them."
+    )
+    _add_dataset(parser)
+    parser.add_argument("--count", type=int, default=12, metavar="N", help="pictures on the sheet (default: 12)")
+    parser.add_argument("--output", type=Path, default=Path("sheet.png"), metavar="FILE", help="default: sheet.png")
+    parser.set_defaults(run=_show, takes_overrides=False)
+
+
+def _add_dataset(parser: argparse.ArgumentParser, *, split: bool = True) -> None:
+    parser.add_argument("dataset", metavar="NAME", help="cityscapes, camvid, folder, ...")
+    parser.add_argument("--root", required=True, metavar="DIR", help="where the data set is")
+    if split:
+        parser.add_argument("--split", default="train", metavar="NAME", help="default: train")
+
+
+def _open(arguments: argparse.Namespace) -> SegmentationDataset:
+    from segattn.data.catalog import open_dataset
+
+    return open_dataset(arguments.dataset, arguments.root, arguments.split)
+
+
+def _synthetic(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    from segattn.data.synthetic import write_synthetic
+
+    size = (arguments.height, arguments.width)
+    write_synthetic(arguments.root, train=arguments.train, val=arguments.val, size=size, seed=arguments.seed)
+    print(
+        f"{arguments.root}: {arguments.train} training and {arguments.val} validation pictures of {size[1]}x{size[0]}"
+    )
+
+
+def _prepare(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    from segattn.data.prepare import prepare
+
+    print(prepare(arguments.dataset, arguments.root))
+
+
+def _check(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    from segattn.data.check import check_named
+
+    report = check_named(arguments.dataset, arguments.root, arguments.split)
+    print(report)
+    _write_json(arguments.json, report.to_json())
+    if not report.ok:
+        sys.exit(2)
+
+
+def _stats(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    from segattn.data.stats import stats
+
+    figures = stats(_open(arguments))
+    print(figures)
+    _write_json(arguments.json, figures.to_json())
+
+
+def _show(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    from segattn.data.show import write_sheet
+
+    write_sheet(_open(arguments), arguments.output, count=arguments.count)
+    print(arguments.output)
+
+
+def _write_json(path: Path | None, text: str) -> None:
+    from segattn.pictures import write_file
+
+    if path is not None:
+        write_file(path, text.encode())
+        print(path)

@@ -1,0 +1,125 @@
+"""The `segattn` command: parse, call, print.
+
+Every command answers bad input with one line on the standard error and exit code 2. Heavy modules are imported inside
+the commands, so that `--help` is immediate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from segattn.cli import data, models, training, weights
+from segattn.contracts import nearest
+
+_DESCRIPTION = "Attention-based semantic segmentation: train, score, predict."
+_EPILOG = """\
+examples:
+  segattn predict photo.jpg                            labels, overlay and class shares with the shipped weights
+  segattn list                                         every recipe; segattn show NAME prints one as YAML
+  segattn data synthetic streets                       a small street data set to try things on
+  segattn train attanet_light_cityscapes --data.root /data/cityscapes
+  segattn evaluate runs/attanet_light_cityscapes/best.safetensors --data.root /data/cityscapes
+
+`segattn COMMAND --help` says more. SEGATTN_DEBUG=1 shows the whole traceback of an error.
+"""
+_OVERRIDE = re.compile(r"--\w+(\.\w+)+(=|$)")
+
+
+class _Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` whose errors take the same way out as all others, with the nearest option offered."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        unknown = re.search(r"unrecognized arguments: (--[\w-]+)", message)
+        hint = nearest(unknown[1], self._option_string_actions) if unknown else ""
+        choice = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        if choice:
+            hint = nearest(choice[1], re.findall(r"[\w-]+", choice[2]))
+        raise ValueError(f"{message}.{hint} See `{self.prog} --help`")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands. Each sets `run`, a function of the parsed arguments and the recipe overrides."""
+    parser = _Parser(prog="segattn", description=_DESCRIPTION, epilog=_EPILOG)
+    parser.add_argument("--version", action="store_true", help="print the version and leave")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    models.add_commands(commands)
+    training.add_commands(commands)
+    data.add_commands(commands)
+    weights.add_commands(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code: 0 done, 2 bad input, 130 interrupted."""
+    try:
+        _run(sys.argv[1:] if argv is None else list(argv))
+        sys.stdout.flush()
+    except BrokenPipeError:  # as in `segattn list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ValueError, OSError) as error:
+        if os.environ.get("SEGATTN_DEBUG"):
+            raise
+        print(f"segattn: error: {' '.join(_text(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("segattn: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(argv: list[str]) -> None:
+    words, overrides = split_overrides(argv)
+    parser = build_parser()
+    arguments = parser.parse_args(words)
+    if arguments.version:
+        from segattn import __version__
+
+        print(__version__)
+    elif arguments.command is None:
+        parser.print_help()
+    else:
+        if overrides and not arguments.takes_overrides:
+            raise ValueError(f"--{next(iter(overrides))}: `segattn {arguments.command}` has no recipe to set fields of")
+        arguments.run(arguments, overrides)
+
+
+def split_overrides(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Take `--schedule.lr 0.01` and `--data.root=DIR` out of the words: (the others, {"schedule.lr": "0.01", ...}).
+
+    Raises:
+        ValueError: a field without a value.
+    """
+    others: list[str] = []
+    changes: dict[str, str] = {}
+    rest = iter(words)
+    for word in rest:
+        if not _OVERRIDE.match(word):
+            others.append(word)
+            continue
+        key, equals, value = word[2:].partition("=")
+        if not equals:
+            following = next(rest, None)
+            if following is None or _OVERRIDE.match(following):
+                raise ValueError(f"--{key}: no value follows")
+            value = following
+        changes[key] = value
+    return others, changes
+
+
+def _text(error: ValueError | OSError) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())

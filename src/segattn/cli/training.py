@@ -1,0 +1,110 @@
+"""train, report."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segattn.cli.weights import add_loading_options
+
+if TYPE_CHECKING:
+    from segattn.models.segmenter import Segmenter
+    from segattn.recipes.schema import Recipe
+
+
+def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
+    """Register this module's commands."""
+    parser = commands.add_parser(
+        "train",
+        help="train a recipe",
+        description="Train a recipe. A run that was stopped continues when the same command is given again.\n\n"
+        "Any field of the recipe can be set: --data.root DIR, --schedule.lr 0.005, --training.batch_size 8,\n"
+        "--losses.0.weight 2, ... `segattn show RECIPE` prints them all.\n\n"
+        "The output folder gets best.safetensors and last.safetensors (weights, recipe, classes and score in one),\n"
+        "log.jsonl, and what a resumed run needs. Ctrl-C and SIGTERM save and leave with exit code 3.\n"
+        "Several processes: torchrun --nproc-per-node 4 -m segattn train ...",
+    )
+    parser.add_argument("recipe", metavar="RECIPE", help="a recipe's name, or a YAML file as `segattn show` prints it")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="default: runs/RECIPE")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--weights", metavar="FILE", help="start from a whole network's weights instead of random ones")
+    start.add_argument(
+        "--pretrained",
+        metavar="FILE",
+        help="start the backbone from ImageNet weights: a file, or auto to download what the recipe names",
+    )
+    add_loading_options(parser)
+    parser.add_argument(
+        "--fresh", action="store_true", help="begin anew: remove what an earlier run left in the folder"
+    )
+    parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard's event files")
+    parser.set_defaults(run=_train, takes_overrides=True)
+
+    parser = commands.add_parser(
+        "report",
+        help="draw the curves of a training run",
+        description="Draw loss, learning rate, score and speed of a training run as curves.png and curves.svg.",
+    )
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="the folder that `segattn train` wrote")
+    parser.set_defaults(run=_report, takes_overrides=False)
+
+
+def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    import torch
+    import torch.distributed as dist
+
+    from segattn.api import create_model, open_split
+    from segattn.cli.models import find_recipe
+    from segattn.training.loop import train
+
+    recipe = find_recipe(arguments.recipe, overrides)
+    train_set, val_set = open_split(recipe, recipe.data.train_split), open_split(recipe, recipe.data.val_split)
+    torch.manual_seed(recipe.training.seed)  # of the random initial weights
+    model = create_model(recipe)
+    _start(model, recipe, arguments)
+    model.classes = train_set.classes
+    result = train(
+        model,
+        recipe,
+        train_set=train_set,
+        val_set=val_set,
+        output_dir=arguments.output or Path("runs") / recipe.name,
+        resume=not arguments.fresh,
+        tensorboard=arguments.tensorboard,
+    )
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    if result.interrupted:
+        sys.exit(3)
+
+
+def _start(model: Segmenter, recipe: Recipe, arguments: argparse.Namespace) -> None:
+    from segattn.weights.defaults import default_weights
+    from segattn.weights.load import load_backbone, load_weights
+
+    if arguments.weights is not None:
+        source = default_weights(recipe.name) if arguments.weights == "default" else arguments.weights
+        report = load_weights(
+            model,
+            source,
+            num_classes_may_differ=arguments.num_classes_may_differ,
+            sizes_may_differ=arguments.sizes_may_differ,
+        )
+    elif arguments.pretrained is not None:
+        source = recipe.pretrained if arguments.pretrained == "auto" else arguments.pretrained
+        if source is None:
+            raise ValueError(f"{recipe.name} names no pretrained weights to download; give a file: --pretrained FILE")
+        report = load_backbone(model, source, sizes_may_differ=arguments.sizes_may_differ, partial=arguments.partial)
+    else:
+        return
+    if os.environ.get("RANK", "0") == "0":
+        print(report)
+
+
+def _report(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    from segattn.training.curves import draw_curves
+
+    print(draw_curves(arguments.run_folder))

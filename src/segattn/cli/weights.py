@@ -1,0 +1,150 @@
+"""weights: inspect, convert, extract, push."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
+    """Register this module's commands."""
+    weights = commands.add_parser("weights", help="look into, convert and publish files of weights")
+    actions = weights.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    parser = actions.add_parser(
+        "inspect",
+        help="what a file holds and which recipes it fits",
+        description="What a file of weights holds and which recipes it fits. Nothing in the file is executed.",
+    )
+    parser.add_argument("file", metavar="FILE", help="a checkpoint of any kind that segattn reads")
+    parser.set_defaults(run=_inspect, takes_overrides=False)
+
+    parser = actions.add_parser(
+        "convert",
+        help="a released file as one of ours",
+        description="Load a file into a recipe's network, strictly, and write it as a safetensors file that says what\n"
+        "it is: `segattn predict`, `evaluate` and `segattn.load_model` then need nothing else.\n\n"
+        "Any field of the recipe can be set: --data.num_classes 2 for a file with another class list, ...",
+    )
+    parser.add_argument("file", metavar="FILE", help="a released checkpoint")
+    parser.add_argument("output", type=Path, metavar="OUT", help="ends in .safetensors")
+    parser.add_argument("--recipe", required=True, metavar="RECIPE", help="a recipe's name or file")
+    parser.add_argument(
+        "--inplace-abn",
+        action="store_true",
+        help="an ACFNet file of a training with in-place activated batch norm: store its scales as |w| + 1e-5",
+    )
+    _add_size_option(parser)
+    parser.set_defaults(run=_convert, takes_overrides=True)
+
+    parser = actions.add_parser(
+        "extract",
+        help="the tensors of a file that holds other objects too",
+        description="Take the state dict out of a PyTorch file that also holds other objects, such as a pickled\n"
+        "configuration. Nothing in the file is imported or executed; what is no tensor is left out.",
+    )
+    parser.add_argument("file", metavar="FILE", help="a PyTorch file")
+    parser.add_argument("output", type=Path, metavar="OUT", help="ends in .safetensors")
+    parser.set_defaults(run=_extract, takes_overrides=False)
+
+    parser = actions.add_parser(
+        "push",
+        help="publish a trained model on the Hugging Face Hub",
+        description="Publish a trained model: weights, description and a model card with recipe, score and licence.\n"
+        "Log in first with `hf auth login`. segattn.from_pretrained(TARGET) loads it again.",
+    )
+    parser.add_argument("file", metavar="MODEL", help="a best.safetensors that `segattn train` wrote")
+    parser.add_argument("target", metavar="TARGET", help="OWNER/NAME on the hub, or a folder such as ./card")
+    parser.add_argument(
+        "--licence", required=True, metavar="NAME", help="of the weights: apache-2.0, cc-by-nc-4.0, ..."
+    )
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
+    parser.set_defaults(run=_push, takes_overrides=False)
+
+
+def add_loading_options(parser: argparse.ArgumentParser) -> None:
+    """The options of commands that start from weights made for something a little different."""
+    parser.add_argument(
+        "--num-classes-may-differ",
+        action="store_true",
+        help="with --weights: load a file for another number of classes, but for the classifier layers",
+    )
+    parser.add_argument(
+        "--partial",
+        action="store_true",
+        help="with --pretrained: leave a ResNet's stem and gates as they are where the file's are of another kind",
+    )
+    _add_size_option(parser)
+
+
+def _add_size_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sizes-may-differ",
+        action="store_true",
+        help="resize position embeddings and agent biases that were trained at another image size",
+    )
+
+
+def _inspect(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    from segattn.weights.inspection import inspect
+
+    print(inspect(arguments.file))
+
+
+def _convert(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    from segattn.api import create_model
+    from segattn.cli.models import find_recipe
+    from segattn.weights.checkpoint import save_model
+    from segattn.weights.description import describe_model
+    from segattn.weights.load import load_weights
+
+    _require_safetensors(arguments.output)
+    recipe = find_recipe(arguments.recipe, overrides)
+    model = create_model(recipe)
+    report = load_weights(
+        model, arguments.file, sizes_may_differ=arguments.sizes_may_differ, inplace_abn=arguments.inplace_abn
+    )
+    description = describe_model(recipe, model.classes)
+    description["converted_from"] = {"file": Path(arguments.file).name, "naming": report.naming, "notes": report.notes}
+    save_model(arguments.output, model, description)
+    print(report)
+    if details := report.details():
+        print(details)
+    print(f"{arguments.output}: written, with its description beside it")
+
+
+def _extract(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    from safetensors.torch import save_file
+
+    from segattn.weights.checkpoint import atomic_path
+    from segattn.weights.extract import extract
+
+    _require_safetensors(arguments.output)
+    found = extract(arguments.file)
+    with atomic_path(arguments.output) as temporary:
+        save_file(found.tensors, temporary, metadata={"format": "pt"})
+    print(f"{arguments.output}: {len(found.tensors)} tensors")
+    for name, kind in found.left_out.items():
+        print(f"left out  {name}: {kind}")
+    if found.foreign:
+        print(f"neither imported nor run: {', '.join(found.foreign)}")
+
+
+def _push(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    from segattn.api import load_model
+    from segattn.weights.checkpoint import read_model
+    from segattn.weights.hub import push_to_hub
+
+    recipe, model = load_model(arguments.file)
+    scores = read_model(arguments.file)[1].get("scores")
+    print(
+        push_to_hub(
+            model, recipe, arguments.target, licence=arguments.licence, scores=scores, private=arguments.private
+        )
+    )
+
+
+def _require_safetensors(path: Path) -> None:
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path}: expected a name that ends in .safetensors")

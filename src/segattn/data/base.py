@@ -1,0 +1,195 @@
+"""What data sets on disk have in common: finding and pairing files, raw ids to training ids, samples.
+
+A data set file states facts only (folders, suffixes, classes, label map) and hands pairs of files to `PairedDataset`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segattn.contracts import IGNORE, Classes, Sample, nearest
+from segattn.data.files import IMAGE_SUFFIXES
+from segattn.data.reading import read_ids, read_image
+
+_UNKNOWN = 254
+_SHOWN = 5
+
+
+class LabelMap:
+    """The ids in label files -> training ids, by a lookup table.
+
+    Args:
+        mapping: raw id -> training id, `IGNORE` for pixels that neither train nor score. Every id that files may hold
+            must be there: anything else is taken for a mistake.
+        hint: what to do about an id that is not in the map, the end of the error message.
+
+    Raises:
+        ValueError: a raw id outside 0..65535 or a training id outside 0..253 and `IGNORE`.
+    """
+
+    def __init__(self, mapping: Mapping[int, int], *, hint: str) -> None:
+        for raw, train in mapping.items():
+            if not 0 <= raw <= 0xFFFF or not (0 <= train < _UNKNOWN or train == IGNORE):
+                raise ValueError(
+                    f"label map {raw}: {train}; expected 0..65535: 0..{_UNKNOWN - 1}, or {IGNORE} to ignore"
+                )
+        self._table = np.full(1 << 16, _UNKNOWN, np.uint8)
+        self._table[list(mapping)] = list(mapping.values())
+        self._bytes = np.ascontiguousarray(self._table[:256])
+        self._hint = hint
+
+    def __call__(self, ids: NDArray[np.integer[Any]], path: Path) -> NDArray[np.uint8]:
+        """(H, W) raw ids -> (H, W) uint8 training ids. `path` is named in the error for an id outside the map."""
+        if ids.dtype == np.uint8:
+            mask = cv2.LUT(ids, self._bytes)
+        else:
+            outside = (ids < 0) | (ids > 0xFFFF)
+            mask = np.where(outside, np.uint8(_UNKNOWN), self._table[np.where(outside, 0, ids)])
+        unknown = mask == _UNKNOWN
+        if unknown.any():
+            values, counts = np.unique(ids[unknown], return_counts=True)
+            shown = ", ".join(f"{v} ({n} pixels)" for v, n in zip(values[:_SHOWN], counts[:_SHOWN], strict=True))
+            more = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
+            raise ValueError(f"{path}: label {shown}{more} is not in the label map; {self._hint}")
+        return np.asarray(mask, np.uint8)
+
+
+class Pair(NamedTuple):
+    """A picture, its label file (None where there is no truth) and the name of the sample."""
+
+    name: str
+    image: Path
+    label: Path | None
+
+
+class PairedDataset:
+    """Pairs of image and label files as `Sample`s: a `segattn.contracts.SegmentationDataset`.
+
+    Data sets derive from it only to prepare the arguments.
+
+    Args:
+        classes: of the training ids.
+        pairs: in the order of the samples.
+        label_map: raw ids to training ids.
+        read_label: label file -> (H, W) raw ids, for formats other than images.
+    """
+
+    def __init__(
+        self,
+        classes: Classes,
+        pairs: list[Pair],
+        label_map: LabelMap,
+        *,
+        read_label: Callable[[Path], NDArray[np.integer[Any]]] = read_ids,
+    ) -> None:
+        self.classes = classes
+        self.pairs = pairs
+        self._label_map = label_map
+        self._read_label = read_label
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Reads both files. Raises ValueError naming the file for anything wrong with them; IndexError past the end."""
+        name, image_path, label_path = self.pairs[index]
+        image = read_image(image_path)
+        if label_path is None:
+            return Sample(image, None, name, image_path)
+        mask = self._label_map(self._read_label(label_path), label_path)
+        if mask.shape != image.shape[:2]:
+            raise ValueError(_size_error(image, mask, image_path, label_path))
+        return Sample(image, mask, name, image_path)
+
+
+def check_split(split: str, known: Iterable[str], dataset: str) -> None:
+    """Raises ValueError for a split that the data set does not have, offering the nearest."""
+    known = tuple(known)
+    if split not in known:
+        raise ValueError(f"{dataset} has no split {split!r}; it has {', '.join(known)}.{nearest(split, known)}")
+
+
+def require_folders(root: str | Path, folders: Iterable[str], dataset: str) -> tuple[Path, ...]:
+    """The folders under `root`. Raises FileNotFoundError saying what was looked for and what is there instead."""
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder; {dataset} was to be read from it")
+    paths = tuple(root / folder for folder in folders)
+    missing = [str(path.relative_to(root)) for path in paths if not path.is_dir()]
+    if missing:
+        raise FileNotFoundError(
+            f"{root}: {dataset} needs {' and '.join(missing)} there, found {describe_folder(root)}; "
+            "give the folder that contains them as the data root"
+        )
+    return paths
+
+
+def describe_folder(folder: Path) -> str:
+    """What is in a folder, for error messages: the first few entries."""
+    entries = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in folder.iterdir())
+    more = f" and {len(entries) - 8} more" if len(entries) > 8 else ""
+    return (", ".join(entries[:8]) or "nothing") + more
+
+
+def find_files(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES, *, recursive: bool = False) -> dict[str, Path]:
+    """Files whose names end in one of `suffixes`, by their name without it, in the order of the names.
+
+    Suffixes are the end of the file's name, such as "_leftImg8bit.png"; case does not matter. Sub-folders become part
+    of the name ("city/frame"). Hidden files are left out.
+
+    Raises:
+        ValueError: two files have the same name but for the suffix.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*") if recursive else folder.iterdir()):
+        lower = path.name.lower()
+        suffix = next((s for s in suffixes if lower.endswith(s.lower())), None)
+        if suffix is None or path.name.startswith(".") or not path.is_file():
+            continue
+        name = path.relative_to(folder).as_posix()[: -len(suffix)]
+        if name in found:
+            raise ValueError(f"{path} and {found[name].name} have the same name but for the suffix; remove one of them")
+        found[name] = path
+    return found
+
+
+def pair_files(images: Mapping[str, Path], labels: Mapping[str, Path], *, folders: tuple[Path, Path]) -> list[Pair]:
+    """Pairs by equal names, sorted. `folders` (of the images, of the labels) are named in errors.
+
+    Raises:
+        FileNotFoundError: no images at all, or a file without its partner, naming some of them and both counts.
+    """
+    image_folder, label_folder = folders
+    if not images:
+        raise FileNotFoundError(f"{image_folder}: no images found, only {describe_folder(image_folder)}")
+    for ours, others, what, where in (
+        (images, labels, "label file", label_folder),
+        (labels, images, "image", image_folder),
+    ):
+        alone = [path for name, path in sorted(ours.items()) if name not in others]
+        if alone:
+            shown = ", ".join(path.name for path in alone[:_SHOWN])
+            more = f" and {len(alone) - _SHOWN} more" if len(alone) > _SHOWN else ""
+            raise FileNotFoundError(
+                f"{where}: no {what} for {shown}{more}; "
+                f"{len(images)} images in {image_folder}, {len(labels)} label files in {label_folder}; "
+                "complete the copy"
+            )
+    return [Pair(name, images[name], labels[name]) for name in sorted(images)]
+
+
+def _size_error(image: NDArray[np.uint8], mask: NDArray[np.uint8], image_path: Path, label_path: Path) -> str:
+    (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
+    turned = (height, width) == (mask_width, mask_height)
+    advice = (
+        "the image is stored turned (EXIF orientation?), so save it upright"
+        if turned
+        else "masks must have their image's size"
+    )
+    return f"{label_path}: the mask is {mask_width}x{mask_height} but {image_path} is {width}x{height}; {advice}"

@@ -1,0 +1,47 @@
+"""Text files that list a split's samples, one name a line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from segattn.data.base import Pair, describe_folder
+
+
+def read_list(path: Path) -> list[str]:
+    """The names in a list file, in its order; empty lines are skipped.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it names nothing, or a name twice, or a path that leads elsewhere.
+    """
+    if not path.is_file():
+        there = describe_folder(path.parent) if path.parent.is_dir() else "no such folder"
+        raise FileNotFoundError(f"{path}: no such list; {path.parent} holds {there}")
+    names = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    if not names:
+        raise ValueError(f"{path}: the list names no samples; copy it again")
+    outside = [name for name in names if ".." in Path(name).parts or Path(name).is_absolute()]
+    if outside:
+        raise ValueError(f"{path}: {outside[0]} leads out of the data set's folder; lists hold bare names")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{path}: {twice} is listed twice; keep one of the lines")
+    return names
+
+
+def listed_pairs(names: list[str], *, images: tuple[Path, str], labels: tuple[Path, str], fix: str) -> list[Pair]:
+    """Pairs for listed names from (folder, suffix) of the images and of the labels. `fix` ends the error message.
+
+    Raises:
+        FileNotFoundError: a listed file is missing, naming the first ones and their count.
+    """
+    pairs = [Pair(name, images[0] / (name + images[1]), labels[0] / (name + labels[1])) for name in names]
+    for folder, suffix in (images, labels):
+        there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+        missing = [name for name in names if name + suffix not in there]
+        if missing:
+            raise FileNotFoundError(
+                f"{folder}: {len(missing)} of {len(names)} listed files are not there, "
+                f"such as {missing[0]}{suffix}; {fix}"
+            )
+    return pairs

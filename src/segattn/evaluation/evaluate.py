@@ -1,0 +1,141 @@
+"""A model over a whole data set: the one way in which this package scores."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import nn
+
+from segattn.contracts import Sample, SegmentationDataset, SegmentationModel
+from segattn.evaluation.inference import predict_labels
+from segattn.evaluation.metrics import ConfusionMatrix, ImageScore, Scores, image_score
+from segattn.evaluation.protocol import WHOLE, Protocol
+
+_AHEAD = 2
+"""Images that are decoded while the network works on the one before them."""
+
+
+def evaluate(
+    model: SegmentationModel,
+    dataset: SegmentationDataset,
+    protocol: Protocol = WHOLE,
+    *,
+    device: torch.device | str | None = None,
+    autocast: torch.dtype | None = None,
+    shard: tuple[int, int] = (0, 1),
+    progress: bool | Callable[[int, int], None] = False,
+    on_prediction: Callable[[Sample, NDArray[np.uint8]], None] | None = None,
+) -> Scores:
+    """Score a model on a data set, one image at a time, against masks at their own size.
+
+    Args:
+        model: scored in evaluation mode, and left in the mode it was in.
+        device: where the model is; None asks its parameters.
+        autocast: precision of the network's products; None for float32.
+        shard: (rank, world): score images rank, rank + world, ... only. All ranks' scores add up to those of the set,
+            each image counted once; `sum_over_processes` adds them.
+        progress: show a bar, or call with (images done, images in all).
+        on_prediction: called with each sample and its (H, W) uint8 training ids, in the order of the data set.
+
+    Raises:
+        ValueError: an image without a mask, a mask of another size or with unknown ids (the file is named), an empty
+            data set, or a shard that doesn't exist.
+    """
+    rank, world = shard
+    if not 0 <= rank < world:
+        raise ValueError(f"shard {shard}: expected (rank, world) with 0 <= rank < world")
+    if len(dataset) == 0:
+        raise ValueError("the data set is empty: there is nothing to score")
+    indices = range(rank, len(dataset), world)
+    confusion = ConfusionMatrix(len(dataset.classes))
+    images: list[ImageScore] = []
+    with _in_evaluation_mode(model), _reporting(progress, len(indices)) as report:
+        for index, sample in zip(indices, _prefetched(dataset, indices), strict=True):
+            mask = _checked_mask(sample)
+            labels = predict_labels(model, sample.image, protocol, device=device, autocast=autocast).cpu().numpy()
+            try:
+                counts = confusion.update(labels, mask)
+            except ValueError as error:
+                raise ValueError(f"{sample.image_path}: {error}") from None
+            images.append(image_score(counts, index, sample.name, str(sample.image_path)))
+            if on_prediction is not None:
+                on_prediction(sample, labels)
+            report(len(images), len(indices))
+    return Scores(confusion.counts, dataset.classes.names, protocol.absent, protocol.describe(), tuple(images))
+
+
+def sum_over_processes(scores: Scores) -> Scores:
+    """The scores of all processes' shards together, the same on every process; `scores` itself where there is but one.
+
+    Counts are added as int64, so the result is exact. Image scores stay those of this process's shard.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return scores
+    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+    counts = torch.from_numpy(scores.confusion.copy()).to(device)
+    dist.all_reduce(counts)
+    return Scores(counts.cpu().numpy(), scores.class_names, scores.absent, scores.protocol, scores.images)
+
+
+def _checked_mask(sample: Sample) -> NDArray[np.uint8]:
+    if sample.mask is None:
+        raise ValueError(
+            f"{sample.image_path}: has no mask, so it can't be scored; "
+            "choose a split with labels, or use predict for pictures without"
+        )
+    if sample.mask.shape != sample.image.shape[:2]:
+        (height, width), (rows, columns) = sample.image.shape[:2], sample.mask.shape
+        raise ValueError(
+            f"{sample.image_path}: the image is {height}x{width} (height x width) and its mask {rows}x{columns}; "
+            "masks are never resized to score: label the image at its own size"
+        )
+    return sample.mask
+
+
+def _prefetched(dataset: SegmentationDataset, indices: Sequence[int]) -> Iterator[Sample]:
+    """The samples in order, read by threads ahead of their use."""
+    with ThreadPoolExecutor(_AHEAD, thread_name_prefix="segattn-read") as readers:
+        waiting: deque[Future[Sample]] = deque()
+        try:
+            for index in indices:
+                waiting.append(readers.submit(dataset.__getitem__, index))
+                if len(waiting) > _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            readers.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _in_evaluation_mode(model: SegmentationModel) -> Iterator[None]:
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    modes = [module.training for module in modules]
+    for module in modules:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
+
+
+@contextmanager
+def _reporting(progress: bool | Callable[[int, int], None], total: int) -> Iterator[Callable[[int, int], None]]:
+    if callable(progress):
+        yield progress
+    elif not progress:
+        yield lambda done, total: None
+    else:
+        from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        with Progress(*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn()) as bar:
+            task = bar.add_task("scoring", total=total)
+            yield lambda done, total: bar.update(task, completed=done)

@@ -1,0 +1,150 @@
+"""Where the network looks: the size at which it sees a picture, and the windows that it is cut into.
+
+Sizes are (height, width) in pixels. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NativeSize:
+    """The picture at its own size times the scale, rounded down (AttaNet and ACFNet). Resizes the normalised input."""
+
+    def size(self, height: int, width: int, scale: float) -> Size:
+        return int(height * scale), int(width * scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedSize:
+    """Every picture at one size times the scale, whatever its aspect. Resizes the normalised input."""
+
+    height: int
+    width: int
+
+    def size(self, height: int, width: int, scale: float) -> Size:
+        return int(self.height * scale), int(self.width * scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongSide:
+    """The long side at `pixels` times the scale, rounded up; the other side follows, rounded to the nearest (DANet).
+
+    Resizes the normalised input. A picture is brought to this size at scale 1 too.
+    """
+
+    pixels: int
+
+    def size(self, height: int, width: int, scale: float) -> Size:
+        long = ceil(self.pixels * scale)
+        if height > width:
+            return long, int(width * long / height + 0.5)
+        return int(height * long / width + 0.5), long
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitInside:
+    """The largest size of the same aspect whose sides are at most `long` and `short`, both times the scale (ADE20K).
+
+    Resizes the picture itself with OpenCV's bilinear interpolation, so uint8 values are rounded.
+
+    Attributes:
+        divisor: resize a second time, each side up to a multiple of it, the aspect not kept; None for no second time.
+    """
+
+    long: int
+    short: int
+    divisor: int | None = None
+
+    def steps(self, height: int, width: int, scale: float) -> tuple[Size, ...]:
+        """The sizes that the picture takes one after the other."""
+        long, short = int(self.long * scale), int(self.short * scale)
+        factor = min(long / max(height, width), short / min(height, width))
+        kept = int(height * factor + 0.5), int(width * factor + 0.5)
+        if self.divisor is None:
+            return (kept,)
+        return kept, (ceil(kept[0] / self.divisor) * self.divisor, ceil(kept[1] / self.divisor) * self.divisor)
+
+    def size(self, height: int, width: int, scale: float) -> Size:
+        return self.steps(height, width, scale)[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pad:
+    """What surrounds an input that is smaller than a window.
+
+    Attributes:
+        value: "zero" after normalisation, which is the mean colour, or "black", which is black before it.
+        place: on both sides (the odd pixel at the right or bottom), or at the right and bottom only.
+    """
+
+    value: Literal["zero", "black"]
+    place: Literal["around", "end"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShiftedWindows:
+    """Square windows every `stride` pixels, the last of each axis shifted back to end at the border.
+
+    Attributes:
+        pad: brings sides below `crop` up to it; None lets the window be as small as the input.
+    """
+
+    crop: int
+    stride: int
+    pad: Pad | None = None
+
+    def __post_init__(self) -> None:
+        _check_windows(self.crop, self.stride)
+
+    def canvas(self, height: int, width: int) -> Size:
+        """The size of the padded input that the windows lie on."""
+        return (max(height, self.crop), max(width, self.crop)) if self.pad else (height, width)
+
+    def corners(self, height: int, width: int) -> tuple[Size, ...]:
+        """Top and left of each window on a canvas of this size, row by row."""
+        return tuple((top, left) for top in self._starts(height) for left in self._starts(width))
+
+    def _starts(self, side: int) -> tuple[int, ...]:
+        last = max(side - self.crop, 0)
+        return tuple(min(i * self.stride, last) for i in range(_count(side, self.crop, self.stride)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverhangingWindows:
+    """Square windows every `stride` pixels; the last of each axis stays in its place and what overhangs is padding."""
+
+    crop: int
+    stride: int
+    pad: Pad
+
+    def __post_init__(self) -> None:
+        _check_windows(self.crop, self.stride)
+
+    def canvas(self, height: int, width: int) -> Size:
+        """The size of the padded input that the windows lie on."""
+        return self._extent(height), self._extent(width)
+
+    def corners(self, height: int, width: int) -> tuple[Size, ...]:
+        """Top and left of each window on a canvas of this size, row by row."""
+        return tuple((top, left) for top in self._starts(height) for left in self._starts(width))
+
+    def _extent(self, side: int) -> int:
+        return (_count(side, self.crop, self.stride) - 1) * self.stride + self.crop
+
+    def _starts(self, side: int) -> tuple[int, ...]:
+        return tuple(i * self.stride for i in range(_count(side, self.crop, self.stride)))
+
+
+def _check_windows(crop: int, stride: int) -> None:
+    if not 0 < stride <= crop:
+        raise ValueError(f"windows of {crop} every {stride} pixels: expected a stride from 1 to the crop")
+
+
+def _count(side: int, crop: int, stride: int) -> int:
+    return ceil(max(side - crop, 0) / stride) + 1

@@ -1,0 +1,242 @@
+"""One picture through a model, as a protocol says. Pure functions; `protocol.py` says what the parts mean.
+
+Shapes: H x W pixels of the picture, h x w of the network's input, K classes. All scores are float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from segattn.contracts import SegmentationModel, nearest
+from segattn.evaluation.argmax import resized_argmax
+from segattn.evaluation.geometry import FitInside, Pad, Size
+from segattn.evaluation.protocol import (
+    WHOLE,
+    ExpOfSummedProbabilities,
+    MeanLogits,
+    MeanProbabilities,
+    Protocol,
+)
+from segattn.layers import resize
+
+Picture = NDArray[Any]
+_MEANS = (MeanLogits, MeanProbabilities)
+"""Where a mirror image is a view of its own; elsewhere a window and its mirror image make one score."""
+
+
+@torch.inference_mode()
+def predict_scores(
+    model: SegmentationModel,
+    image: Picture,
+    protocol: Protocol = WHOLE,
+    *,
+    device: torch.device | str | None = None,
+    autocast: torch.dtype | None = None,
+) -> Tensor:
+    """The score of each class at each pixel.
+
+    Args:
+        model: in evaluation mode.
+        image: (H, W, 3) RGB, uint8 0..255 or float 0..1.
+        protocol: how to look; what a score is (a logit, a probability, an exponential) is said by its `combine`.
+        device: where the model is; None asks its parameters.
+        autocast: precision of the network's products; None for float32. Everything around the network is float32.
+
+    Returns:
+        (K, H, W) float32 on the device.
+
+    Raises:
+        ValueError: an image of another shape or type, or an output that the model doesn't have.
+    """
+    look = _Look(model, protocol, _device(model, device), autocast)
+    size = _checked_size(image)
+    total: Tensor | None = None
+    for x in look.views(image):
+        scores = look.at_size(x, size)
+        total = scores if total is None else total.add_(scores)
+    assert total is not None
+    if isinstance(protocol.combine, _MEANS) and len(protocol.scales) > 1:
+        total /= len(protocol.scales)
+    return total[0]
+
+
+@torch.inference_mode()
+def predict_labels(
+    model: SegmentationModel,
+    image: Picture,
+    protocol: Protocol = WHOLE,
+    *,
+    device: torch.device | str | None = None,
+    autocast: torch.dtype | None = None,
+) -> Tensor:
+    """The class with the largest score at each pixel: (H, W) uint8 on the device.
+
+    The same as ``predict_scores(...).argmax(0)``, to float rounding where two classes tie. With a single view the
+    scores of the whole picture are never held, and no softmax is taken. Arguments and errors as there.
+    """
+    if protocol.views > 1 or not isinstance(protocol.combine, _MEANS):
+        scores = predict_scores(model, image, protocol, device=device, autocast=autocast)
+        return resized_argmax(scores[None], (scores.shape[1], scores.shape[2]), align_corners=model.align_corners)
+    look = _Look(model, protocol, _device(model, device), autocast)
+    size = _checked_size(image)
+    (x,) = look.views(image)
+    maps = look.coarse(x) if protocol.windows is None else look.windows(x)
+    if tuple(x.shape[-2:]) != size:
+        maps = resize(maps, x.shape[-2:], align_corners=model.align_corners)
+    return resized_argmax(maps, size, align_corners=model.align_corners)
+
+
+@torch.inference_mode()
+def score_input(
+    model: SegmentationModel,
+    x: Tensor,
+    size: Size,
+    protocol: Protocol = WHOLE,
+    *,
+    autocast: torch.dtype | None = None,
+) -> Tensor:
+    """The scores of one input that is already resized and normalised: (1, 3, h, w) -> (1, K, *size).
+
+    Windows, mirror images and the softmax are the protocol's; its size rule and scales are the caller's business.
+    """
+    return _Look(model, protocol, x.device, autocast).at_size(x, size)
+
+
+class _Look:
+    """A model and the protocol that it is looked through."""
+
+    def __init__(
+        self, model: SegmentationModel, protocol: Protocol, device: torch.device, autocast: torch.dtype | None
+    ) -> None:
+        self.model = model
+        self.protocol = protocol
+        self.device = device
+        self.autocast = autocast
+
+    def views(self, image: Picture) -> Iterator[Tensor]:
+        """The inputs (1, 3, h, w) that the network sees, one per scale."""
+        rule = self.protocol.resize
+        height, width = image.shape[:2]
+        own = None if isinstance(rule, FitInside) else self._input(image)
+        for scale in self.protocol.scales:
+            if isinstance(rule, FitInside):
+                resized = image
+                for size in rule.steps(height, width, scale):
+                    resized = cv2.resize(resized, size[::-1], interpolation=cv2.INTER_LINEAR)
+                yield self._input(resized)
+            else:
+                assert own is not None
+                yield resize(own, rule.size(height, width, scale), align_corners=self.model.align_corners)
+
+    def at_size(self, x: Tensor, size: Size) -> Tensor:
+        """The scores of one input, and of its mirror image where that is a view of its own, at the picture's size."""
+        scores = self._one_view(x, size)
+        if self.protocol.flip and isinstance(self.protocol.combine, _MEANS):
+            scores += self._one_view(x.flip(-1), size).flip(-1)
+            scores /= 2
+        return scores
+
+    def _one_view(self, x: Tensor, size: Size) -> Tensor:
+        maps = self.windows(x)
+        maps = resize(maps, size, align_corners=self.model.align_corners)
+        return maps.softmax(1) if isinstance(self.protocol.combine, MeanProbabilities) else maps
+
+    def windows(self, x: Tensor) -> Tensor:
+        """The scores (1, K, h, w) of an input, put together from its windows."""
+        windows = self.protocol.windows
+        if windows is None:
+            return self._window(x)
+        height, width = x.shape[-2:]
+        top, left = 0, 0
+        canvas = windows.canvas(height, width)
+        if windows.pad is not None and canvas != (height, width):
+            x, (top, left) = self._padded(x, canvas, windows.pad)
+        total: Tensor | None = None
+        cover = x.new_zeros(canvas)
+        for y0, x0 in windows.corners(*canvas):
+            place = (..., slice(y0, y0 + windows.crop), slice(x0, x0 + windows.crop))
+            scores = self._window(x[place])
+            if total is None:
+                total = scores.new_zeros(1, scores.shape[1], *canvas)
+            total[place] += scores
+            cover[place] += 1
+        assert total is not None
+        if not isinstance(self.protocol.combine, ExpOfSummedProbabilities):
+            total /= cover
+        return total[..., top : top + height, left : left + width]
+
+    def _window(self, x: Tensor) -> Tensor:
+        """The scores of one window, at its own size; with its mirror image where both make one score."""
+        combine = self.protocol.combine
+        scores = self._upsampled(x)
+        if isinstance(combine, _MEANS):
+            return scores
+        probabilities = isinstance(combine, ExpOfSummedProbabilities)
+        if probabilities:
+            scores = scores.softmax(1)
+        if self.protocol.flip:
+            mirrored = self._upsampled(x.flip(-1)).flip(-1)
+            scores = scores + (mirrored.softmax(1) if probabilities else mirrored)
+        return scores.exp()
+
+    def _upsampled(self, x: Tensor) -> Tensor:
+        return resize(self.coarse(x), x.shape[-2:], align_corners=self.model.align_corners)
+
+    def coarse(self, x: Tensor) -> Tensor:
+        """The protocol's outputs added up, (1, K, h', w') at the first one's own resolution."""
+        with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            if self.protocol.outputs == ("main",):
+                return self.model.logits(x).to(torch.float32, copy=True)  # what follows adds in place
+            output = self.model.segment(x)
+        known = {"main": output.logits, **output.auxiliary}
+        maps: list[Tensor] = []
+        for name in self.protocol.outputs:
+            if name not in known:
+                raise ValueError(
+                    f"the protocol adds the output {name!r}, which this model doesn't have."
+                    f"{nearest(name, known)} It has: {', '.join(known)}"
+                )
+            maps.append(known[name].to(torch.float32, copy=True))
+        if any(m.shape[-2:] != maps[0].shape[-2:] for m in maps):
+            maps = [resize(m, x.shape[-2:], align_corners=self.model.align_corners) for m in maps]
+        for other in maps[1:]:
+            maps[0] += other
+        return maps[0]
+
+    def _input(self, image: Picture) -> Tensor:
+        pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(self.device)
+        return self.model.normalize(pixels.permute(2, 0, 1)[None].contiguous())
+
+    def _padded(self, x: Tensor, canvas: Size, pad: Pad) -> tuple[Tensor, Size]:
+        height, width = x.shape[-2:]
+        top, left = ((canvas[0] - height) // 2, (canvas[1] - width) // 2) if pad.place == "around" else (0, 0)
+        if pad.value == "zero":
+            padded = x.new_zeros(1, 3, *canvas)
+        else:
+            black = self.model.normalize(torch.zeros(1, 3, 1, 1, dtype=torch.uint8, device=x.device))
+            padded = black.expand(1, 3, *canvas).clone()
+        padded[..., top : top + height, left : left + width] = x
+        return padded, (top, left)
+
+
+def _checked_size(image: Picture) -> Size:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.float32):
+        raise ValueError(
+            f"image of shape {image.shape} and type {image.dtype}: "
+            "expected (height, width, 3), RGB, uint8 in 0..255 or float32 in 0..1"
+        )
+    return image.shape[0], image.shape[1]
+
+
+def _device(model: SegmentationModel, device: torch.device | str | None) -> torch.device:
+    if device is not None:
+        return torch.device(device)
+    parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    return torch.device("cpu") if parameter is None else parameter.device

@@ -1,0 +1,128 @@
+"""What a scoring run leaves to look at: `report.html`, one file that needs nothing else, and `scores.json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segattn.contracts import Classes, Sample
+from segattn.evaluation.highlights import Highlights
+from segattn.evaluation.metrics import ConfusionMatrix, ImageScore, Scores, image_score
+from segattn.evaluation.protocol import Protocol
+from segattn.evaluation.report_html import page
+from segattn.pictures import Image, mistakes, overlay, write_file
+
+WIDTH = 480
+"""Of the pictures, at most; pixels."""
+_QUALITY = 85
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """One image as it is shown.
+
+    Attributes:
+        pictures: JPEG files by what they show: "picture", "prediction", "truth", "mistakes".
+        size: (width, height) of each.
+        classes: ids and IoU in percent of the classes in its labels or prediction, the largest first.
+    """
+
+    score: ImageScore
+    pictures: dict[str, bytes]
+    size: tuple[int, int]
+    classes: tuple[tuple[int, float], ...]
+
+
+class Report:
+    """Collects while `evaluate` runs, then writes.
+
+        report = Report(folder, dataset.classes)
+        scores = evaluate(model, dataset, protocol, on_prediction=report.add)
+        report.write(scores, title="...", protocol=protocol)
+
+    Whatever the size of the data set, it keeps small pictures of at most `highlights.KEPT` images.
+
+    Raises:
+        OSError: the folder can't be made; better known before the scoring than after it.
+    """
+
+    def __init__(self, folder: str | Path, classes: Classes) -> None:
+        self.folder, self.classes = Path(folder), classes
+        self._count = 0
+        self._highlights: Highlights[ImageResult] = Highlights()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"{self.folder}: can't be made ({error.strerror})") from None
+
+    def add(self, sample: Sample, labels: NDArray[np.uint8]) -> None:
+        """One scored image and its (H, W) training ids; images without a labelled pixel are not shown.
+
+        Raises:
+            ValueError: the sample has no mask, or one that does not fit the labels.
+        """
+        if sample.mask is None:
+            raise ValueError(f"{sample.image_path}: has no mask, so there is nothing to compare its labels with")
+        counts = ConfusionMatrix(len(self.classes)).update(labels, sample.mask)
+        score = image_score(counts, self._count, sample.name, str(sample.image_path))
+        self._count += 1
+        if not np.isnan(score.miou):
+            mask = sample.mask
+            self._highlights.offer(score.miou, lambda: _result(score, counts, sample.image, labels, mask, self.classes))
+
+    def write(self, scores: Scores, *, title: str, protocol: Protocol) -> Path:
+        """Write `scores.json` (which `Scores.from_json` reads) and `report.html`, each whole or not at all.
+
+        Returns:
+            The path of `report.html`.
+
+        Raises:
+            ValueError: the scores are of other classes.
+            OSError: the folder can't be written to.
+        """
+        if scores.class_names != self.classes.names:
+            raise ValueError(f"scores of the classes {scores.class_names}, but the report is of {self.classes.names}")
+        html = page(scores, self.classes, self._highlights.choose(), title=title, protocol=protocol.describe())
+        write_file(self.folder / "scores.json", (scores.to_json() + "\n").encode())
+        write_file(self.folder / "report.html", html.encode())
+        return self.folder / "report.html"
+
+
+def _result(
+    score: ImageScore,
+    counts: NDArray[np.int64],
+    image: Image,
+    labels: NDArray[np.uint8],
+    mask: NDArray[np.uint8],
+    classes: Classes,
+) -> ImageResult:
+    height, width = labels.shape
+    size = (min(width, WIDTH), max(1, round(height * min(1.0, WIDTH / width))))
+    # Drawn at twice the size where there are the pixels: thin things survive, and the last step smooths edges.
+    drawn = size if width < 2 * WIDTH else (2 * size[0], 2 * size[1])
+    image = np.asarray(cv2.resize(image, drawn, interpolation=cv2.INTER_AREA), np.uint8)
+    labels, mask = (
+        np.asarray(cv2.resize(ids, drawn, interpolation=cv2.INTER_NEAREST), np.uint8) for ids in (labels, mask)
+    )
+    views = {
+        "picture": image,
+        "prediction": overlay(image, labels, classes),
+        "truth": overlay(image, mask, classes),
+        "mistakes": mistakes(image, labels, mask),
+    }
+    union = counts.sum(0) + counts.sum(1) - np.diag(counts)
+    order = [int(index) for index in np.argsort(-union, kind="stable") if union[index]]
+    ious = tuple((index, float(100 * counts[index, index] / union[index])) for index in order)
+    return ImageResult(score, {name: _jpeg(view, size) for name, view in views.items()}, size, ious)
+
+
+def _jpeg(picture: Image, size: tuple[int, int]) -> bytes:
+    if picture.shape[1::-1] != size:
+        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    assert done
+    return data.tobytes()

@@ -1,0 +1,59 @@
+"""Predictions as label files for a test server."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segattn.contracts import Classes, Sample
+
+
+def write_label_png(labels: NDArray[np.integer], classes: Classes, path: str | Path) -> None:
+    """Write (H, W) training ids as an 8-bit grey PNG of the data set's own ids, `classes.file_ids`.
+
+    The file appears whole or not at all: it is written under another name and renamed.
+
+    Raises:
+        ValueError: a label that is no training id, or a file id that doesn't fit 8 bits.
+        OSError: the folder doesn't exist or can't be written to.
+    """
+    path = Path(path)
+    file_ids = np.array(range(len(classes)) if classes.file_ids is None else classes.file_ids)
+    if file_ids.min() < 0 or file_ids.max() > 255:
+        raise ValueError(f"file ids from {file_ids.min()} to {file_ids.max()}: an 8-bit PNG holds 0 to 255")
+    if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels of shape {labels.shape} and type {labels.dtype}: expected (H, W) integers")
+    if labels.size and (labels.min() < 0 or labels.max() >= len(classes)):
+        raise ValueError(f"labels from {labels.min()} to {labels.max()}: expected training ids 0..{len(classes) - 1}")
+    written, png = cv2.imencode(".png", file_ids.astype(np.uint8)[labels])
+    assert written
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(png.tobytes())
+        os.chmod(temporary, 0o644)  # mkstemp's own mode hides the file from everybody else
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def submission_writer(folder: str | Path, classes: Classes) -> Callable[[Sample, NDArray[np.uint8]], None]:
+    """An `on_prediction` for `evaluate` that writes `<sample name>.png` label files into `folder`, which it makes.
+
+    The Cityscapes server takes one such file a picture, named after it.
+    """
+    folder = Path(folder)
+
+    def write(sample: Sample, labels: NDArray[np.uint8]) -> None:
+        path = folder / f"{sample.name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_label_png(labels, classes, path)
+
+    return write

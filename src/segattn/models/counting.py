@@ -1,0 +1,252 @@
+"""What a network does, counted operator by operator: shapes only, nothing is computed and no weight is copied.
+
+Operators are counted where they reach torch's dispatcher, so convolutions, linear layers and batched products are seen
+whatever module or function they come from. Three things need more than that:
+
+- `F.scaled_dot_product_attention` becomes one of many operators, some of which torch's own `FlopCounterMode` takes for
+  nothing (on CPU, all of them). It is caught as the function that it is: two products, and the scaling of the queries.
+- `segattn.position_attention` is one operator of ours with the cost of two products.
+- Some modules reach a result on another way than the papers' code, whose way is what published figures count. They
+  are listed in `PAPER_WAY` with what the papers' code does in place of their own products.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from math import prod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from segattn.attention.agent import AgentAttention
+from segattn.attention.hamburger import MatrixFactorization
+from segattn.attention.window import WindowAttention
+from segattn.heads.ham import LightHam
+from segattn.heads.semantic_fpn import SemanticFPN
+from segattn.heads.upernet import POOL_SIZES, UperNet
+from segattn.layers import resize
+from segattn.models.segmenter import Segmenter
+
+Operations = Counter[str]
+"""How often, by kind.
+
+convolution, linear, matrix_product: multiply-accumulates. convolution_bias, product (elementwise), batch_norm,
+layer_norm, group_norm, adaptive_pool, bilinear, relu: output elements. adaptive_pool_input: input elements.
+script_attention: the term of Agent Attention's own script, 4 h w a C for agents and 2 h w M^2 C for windows.
+"""
+
+
+def count_operations(model: Segmenter, size: tuple[int, int]) -> tuple[Operations, frozenset[str]]:
+    """The operations of one image in evaluation, from the normalised image to logits at its size.
+
+    Works in seconds for any size and any device of the model, which is left untouched. Parts that only training runs
+    do not run.
+
+    Args:
+        size: height and width of the image.
+
+    Returns:
+        The operations, and the names of the parameters that took part.
+    """
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    with FakeTensorMode(), torch.no_grad():
+        stand_ins = {id(tensor): _without_values(tensor) for tensor in (*model.parameters(), *model.buffers())}
+        used_by_id = {id(stand_ins[original]): name for original, name in names.items()}
+        shadow = copy.deepcopy(model, dict(stand_ins)).eval()
+        image = torch.empty(1, 3, *size, dtype=model.mean.dtype)
+        counter = _Counter(used_by_id)
+        with counter.watching(shadow), counter, _AttentionCounter(counter):
+            features = shadow.backbone(image)
+            with counter.inside(shadow.head, features):
+                logits = shadow.head.main(features)
+            resize(logits, size, align_corners=shadow.align_corners)
+    return counter.operations, frozenset(counter.used)
+
+
+def _without_values(tensor: Tensor) -> Tensor:
+    empty = torch.empty(tensor.shape, dtype=tensor.dtype)
+    return nn.Parameter(empty, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    def __init__(self, parameters: dict[int, str]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operations: Operations = Counter()
+        self.used: set[str] = set()
+        self._parameters = parameters
+        self._modules: list[object] = [None]
+
+    @contextmanager
+    def watching(self, model: nn.Module) -> Generator[None]:
+        handles = []
+        for module in model.modules():
+            handles.append(module.register_forward_pre_hook(lambda module, _: self._modules.append(module)))
+            handles.append(module.register_forward_hook(lambda module, inputs, _: self._leave(module, inputs)))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @contextmanager
+    def inside(self, module: object, *inputs: Any) -> Generator[None]:
+        """For a call that is not a module's `forward`."""
+        self._modules.append(module)
+        yield
+        self._leave(module, inputs)
+
+    def _leave(self, module: object, inputs: tuple[Any, ...]) -> None:
+        self._modules.pop()
+        for kind, on_the_paper_way in PAPER_WAY.items():
+            if isinstance(module, kind):
+                self.operations.update(on_the_paper_way(module, *inputs))
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for argument in args:
+            if isinstance(argument, Tensor) and id(argument) in self._parameters:
+                self.used.add(self._parameters[id(argument)])
+        formula = _FORMULAS.get(func.overloadpacket)
+        if formula is not None:
+            module = self._modules[-1]
+            for kind, count in formula(args, out).items():
+                if isinstance(module, _OWN_PRODUCTS) and kind in ("matrix_product", "product"):
+                    continue
+                linear = kind == "matrix_product" and isinstance(module, nn.Linear)
+                self.operations["linear" if linear else kind] += count
+        return out
+
+
+class _AttentionCounter(TorchFunctionMode):
+    """Counts scaled dot-product attention in place of computing it."""
+
+    def __init__(self, counter: _Counter) -> None:
+        super().__init__()
+        self._operations = counter.operations
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is not F.scaled_dot_product_attention:
+            return func(*args, **(kwargs or {}))
+        given = dict(zip(("query", "key", "value"), args, strict=False)) | (kwargs or {})
+        q, k, v = given["query"], given["key"], given["value"]
+        self._operations["matrix_product"] += q.numel() * k.shape[-2] + q.shape[:-1].numel() * k.shape[-2] * v.shape[-1]
+        self._operations["product"] += q.numel()
+        return q.new_empty(*q.shape[:-1], v.shape[-1])
+
+
+def _convolution(args: Any, out: Tensor) -> dict[str, int]:
+    x, weight, bias, transposed = args[0], args[1], args[2], args[6]
+    positions = x if transposed else out
+    counts = {"convolution": positions.numel() * prod(weight.shape[1:])}
+    return counts if bias is None else {**counts, "convolution_bias": out.numel()}
+
+
+def _product(first: int) -> Callable[[Any, Tensor], dict[str, int]]:
+    """Of matrices (..., n, m) and (..., m, k), the first being argument number `first`."""
+    return lambda args, out: {"matrix_product": out.numel() * args[first].shape[-1]}
+
+
+def _position_attention(args: Any, out: Tensor) -> dict[str, int]:
+    q, _, v = args
+    return {"matrix_product": (q.numel() + v.numel()) * v.shape[-1]}
+
+
+def _elements(kind: str) -> Callable[[Any, Any], dict[str, int]]:
+    return lambda args, out: {kind: (out[0] if isinstance(out, tuple) else out).numel()}
+
+
+def _adaptive_pool(args: Any, out: Tensor) -> dict[str, int]:
+    return {"adaptive_pool": out.numel(), "adaptive_pool_input": args[0].numel()}
+
+
+_aten = torch.ops.aten
+_FORMULAS: dict[Any, Callable[[Any, Any], dict[str, int]]] = {
+    _aten.convolution: _convolution,
+    _aten.mm: _product(0),
+    _aten.mv: _product(0),
+    _aten.bmm: _product(0),
+    _aten.addmm: _product(1),
+    _aten.baddbmm: _product(1),
+    torch.ops.segattn.position_attention: _position_attention,
+    _aten.mul: _elements("product"),
+    _aten.mul_: _elements("product"),
+    _aten.native_batch_norm: _elements("batch_norm"),
+    _aten._native_batch_norm_legit: _elements("batch_norm"),
+    _aten._native_batch_norm_legit_no_training: _elements("batch_norm"),
+    _aten.native_layer_norm: _elements("layer_norm"),
+    _aten.native_group_norm: _elements("group_norm"),
+    _aten._adaptive_avg_pool2d: _adaptive_pool,
+    _aten.upsample_bilinear2d: _elements("bilinear"),
+    _aten.relu: _elements("relu"),
+    _aten.relu_: _elements("relu"),
+}
+
+
+def _agent_attention(module: AgentAttention, x: Tensor) -> dict[str, int]:
+    """Biases by four bilinear resizes and agents by pooling; here both are products with matrices of one axis."""
+    batch, h, w, channels = x.shape
+    n, a = h * w, prod(module.shape.agents)
+    return {
+        "bilinear": 4 * module.heads * n * (module.shape.trained**2 + a),
+        "adaptive_pool": batch * a * channels,
+        "adaptive_pool_input": x.numel(),
+        "script_attention": 4 * x.numel() * a,
+    }
+
+
+def _window_attention(module: WindowAttention, x: Tensor) -> dict[str, int]:
+    return {"script_attention": 2 * x.numel() * module.window**2}
+
+
+def _factorization(module: MatrixFactorization, x: Tensor, *_: Any) -> dict[str, int]:
+    """The first coefficients are multiplied by a temperature of 1."""
+    return {"product": x[:, 0].numel() * module.fixed.shape[-1]}
+
+
+def _upernet(module: UperNet, features: tuple[Tensor, ...]) -> dict[str, int]:
+    """Adaptive pooling; here products with averaging matrices."""
+    coarsest = features[-1]
+    cells = coarsest.shape[:2].numel()
+    return {
+        "adaptive_pool": cells * sum(size**2 for size in POOL_SIZES),
+        "adaptive_pool_input": len(POOL_SIZES) * coarsest.numel(),
+    }
+
+
+def _light_ham(module: LightHam, features: tuple[Tensor, ...]) -> dict[str, int]:
+    """The first of the three maps is resized to its own size; here it is left alone."""
+    return {"bilinear": features[1].numel()}
+
+
+def _semantic_fpn(module: SemanticFPN, features: tuple[Tensor, ...]) -> dict[str, int]:
+    """Branches are resized to the finest map's size even if they have it already."""
+    finest = features[0]
+    skipped = sum(
+        tuple(side << i for side in feature.shape[-2:]) == tuple(finest.shape[-2:])
+        for i, feature in enumerate(features[1:], start=1)
+    )
+    classifier = module.classifier[-1]
+    assert isinstance(classifier, nn.Conv2d)
+    return {"bilinear": skipped * classifier.in_channels * finest[:, 0].numel()}
+
+
+PAPER_WAY: dict[type, Callable[..., dict[str, int]]] = {
+    AgentAttention: _agent_attention,
+    WindowAttention: _window_attention,
+    MatrixFactorization: _factorization,
+    UperNet: _upernet,
+    LightHam: _light_ham,
+    SemanticFPN: _semantic_fpn,
+}
+"""What the papers' code does beyond, or in place of, what is seen to run in these modules."""
+
+_OWN_PRODUCTS = (AgentAttention, UperNet, WindowAttention)
+"""Their own products, not those of the modules inside them, pool, resize and make masks: not counted as products."""

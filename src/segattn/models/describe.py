@@ -1,0 +1,56 @@
+"""A recipe in words: what the network costs, what was claimed and measured, and the commands that reproduce it."""
+
+from __future__ import annotations
+
+import torch
+
+from segattn.models.build import build_network
+from segattn.models.complexity import complexities
+from segattn.recipes.schema import Claim, Recipe
+
+_PAPERS_CONVENTION = {"2202.09741": "torchprofile", "2312.08874": "agent_script"}
+"""By arXiv number, how a paper's table was counted where it was not in plain multiply-accumulates."""
+
+
+def describe(recipe: Recipe) -> list[str]:
+    """The lines that `segattn show` prints above a recipe's YAML. Counting takes seconds.
+
+    Raises:
+        ValueError: the recipe's network names a part that does not exist.
+    """
+    paper = recipe.paper
+    lines = [recipe.name, f"{paper.title}, {paper.venue}, arXiv {paper.arxiv}" if paper else "a composition of our own"]
+    lines += ["", *_size_and_cost(recipe), ""]
+    lines += [f"claimed: {_score(claim)}" for claim in recipe.claims] or ["claimed: nothing published for this row"]
+    lines += [f"ours: {_score(result)}" for result in recipe.results] or ["ours: not measured yet"]
+    lines.append(f"scored by: {recipe.protocol.describe()}")
+    if recipe.deviations:
+        lines += ["", "where this knowingly differs, or is not known:"]
+        lines += [f"  - {deviation}" for deviation in recipe.deviations]
+    lines += [
+        "",
+        f"segattn train {recipe.name} --data.root DIR",
+        f"segattn evaluate runs/{recipe.name}/best.safetensors --data.root DIR",
+        "",
+    ]
+    return lines
+
+
+def _size_and_cost(recipe: Recipe) -> list[str]:
+    with torch.device("meta"):
+        model = build_network(recipe.network, recipe.data.num_classes)
+    published = _PAPERS_CONVENTION.get(recipe.paper.arxiv) if recipe.paper else None
+    conventions = ("macs",) if published is None else ("macs", published)
+    plain, *others = complexities(model, recipe.data.count_at, conventions)
+    parts = ", ".join(f"{name} {count:,}" for name, count in plain.parts)
+    lines = [f"parameters: {plain.parameters:,} ({parts})"]
+    if plain.parameters_without_auxiliary != plain.parameters:
+        lines.append(f"  without what only training runs: {plain.parameters_without_auxiliary:,}")
+    height, width = plain.size
+    lines.append(f"one image of {height}x{width}: {plain.macs / 1e9:.1f} G multiply-accumulates (macs)")
+    lines += [f"  as the paper's table counts: {other.macs / 1e9:.1f} G ({other.convention})" for other in others]
+    return lines
+
+
+def _score(claim: Claim) -> str:
+    return f"{claim.value:g} % mIoU on {claim.split}, {claim.protocol} ({claim.source})"

@@ -1,0 +1,75 @@
+"""ACFNet on Cityscapes (arXiv 1909.09408).
+
+The paper's code was never released. The first two recipes follow an unofficial implementation, which was never trained;
+the third follows what is known of the paper.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from segattn.contracts import Normalization
+from segattn.data.augmentations import acfnet_augmentation
+from segattn.evaluation.protocol import ACFNET_SLIDE
+from segattn.losses.terms import CrossEntropy, Lovasz, OhemSearchCrossEntropy
+from segattn.models.networks import ACFNet
+from segattn.recipes.papers import ACFNET
+from segattn.recipes.schema import SGD, Claim, Data, Recipe, Schedule, Training
+
+RELEASED_NORMALIZATION = Normalization(
+    mean=(122.67891434 / 255, 116.66876762 / 255, 104.00698793 / 255), std=(1 / 255, 1 / 255, 1 / 255), bgr=True
+)
+"""The implementation's own: blue, green, red; 0..255 minus the mean, not divided by a deviation."""
+
+ECANET101 = Recipe(
+    name="acfnet_ecanet101_cityscapes",
+    paper=ACFNET,
+    network=ACFNet(backbone="ecanet101", class_feature="paper"),
+    data=Data(dataset="cityscapes", num_classes=19, count_at=(1024, 2048)),
+    augmentation=acfnet_augmentation(crop=769),
+    losses=(
+        OhemSearchCrossEntropy(output="main", weight=0.7, threshold=0.7, min_kept=100_000),
+        CrossEntropy(output="coarse", weight=0.6),
+        CrossEntropy(output="aux", weight=0.4),
+        Lovasz(outputs=("main", "coarse"), weight=1.0),
+    ),
+    optimizer=SGD(momentum=0.9, weight_decay=1e-4),
+    schedule=Schedule(lr=0.01, iterations=60_000, power=0.9),
+    training=Training(batch_size=8, sync_norm=True, validate_every=5000, checkpoint_every=1000, seed=12345),
+    protocol=ACFNET_SLIDE,
+    deviations=(
+        "class centres are the paper's, not the implementation's; see _released for the latter",
+        "the Lovasz term, which crashes as released, gets its maps resized to the labels first; it is not in the paper",
+        "input is normalised as ImageNet weights want it; the implementation's own normalisation is in _released",
+        "no score was ever published for this backbone: the paper's 81.85 is for ResNet-101",
+    ),
+)
+
+ECANET101_RELEASED = replace(
+    ECANET101,
+    name="acfnet_ecanet101_cityscapes_released",
+    network=ACFNet(backbone="ecanet101", class_feature="released", normalization=RELEASED_NORMALIZATION),
+    deviations=(ECANET101.deviations[1],),
+)
+
+R101 = replace(
+    ECANET101,
+    name="acfnet_r101_cityscapes",
+    claims=(
+        Claim(value=81.46, split="val", source="a benchmark listing of the paper", protocol="several scales, flip"),
+        Claim(value=81.85, split="test", source="paper, abstract; fine data only", protocol="several scales, flip"),
+    ),
+    network=ACFNet(backbone="resnet101", class_feature="paper"),
+    losses=(
+        CrossEntropy(output="main", weight=0.7),
+        CrossEntropy(output="coarse", weight=0.6),
+        CrossEntropy(output="aux", weight=0.4),
+    ),
+    protocol=replace(ACFNET_SLIDE, outputs=("main",)),
+    deviations=(
+        "the fine head is the unofficial implementation's, 3x3 and 1x1; the paper's figure shows one 1x1",
+        "scaling, rate and scales of the paper are not known for certain; the implementation's are used",
+    ),
+)
+
+RECIPES = (ECANET101, ECANET101_RELEASED, R101)

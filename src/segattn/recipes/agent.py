@@ -1,0 +1,91 @@
+"""Agent Attention on ADE20K (arXiv 2312.08874): the seven rows of the released README."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from segattn.evaluation.protocol import MMSEG_WHOLE
+from segattn.models.networks import AgentPVTSemanticFPN, AgentSwinUperNet
+from segattn.recipes.ade20k import (
+    ADE20K,
+    AUGMENTATION,
+    AUXILIARY_LOSS,
+    FPN_OPTIMIZER,
+    FPN_SCHEDULE,
+    LONG_OPTIMIZER,
+    LONG_SCHEDULE,
+    MAIN_LOSS,
+)
+from segattn.recipes.papers import AGENT
+from segattn.recipes.schema import Claim, ParameterRule, Recipe, Training
+
+_NO_DECAY = (
+    ParameterRule(
+        pattern=r"^backbone\..*(norm|relative_position_bias_table|an_bias|na_bias|ah_bias|aw_bias|ha_bias|wa_bias)",
+        weight_decay=0.0,
+    ),
+)
+
+
+def _claim(value: float) -> tuple[Claim, ...]:
+    return (Claim(value=value, split="val", source="released README", protocol="single scale"),)
+
+
+SWIN_T = Recipe(
+    name="upernet_agent_swin_t_ade20k",
+    paper=AGENT,
+    claims=_claim(46.68),
+    network=AgentSwinUperNet(size="t", drop_path=0.3),
+    data=replace(ADE20K, count_at=(512, 2048)),
+    augmentation=AUGMENTATION,
+    losses=(MAIN_LOSS, AUXILIARY_LOSS),
+    optimizer=LONG_OPTIMIZER,
+    parameter_rules=_NO_DECAY,
+    schedule=LONG_SCHEDULE,
+    training=Training(batch_size=16, sync_norm=True, validate_every=16_000, checkpoint_every=4000),
+    protocol=MMSEG_WHOLE,
+    validation=MMSEG_WHOLE,
+)
+
+SWIN = (
+    SWIN_T,
+    replace(
+        SWIN_T,
+        name="upernet_agent_swin_s_ade20k",
+        claims=_claim(48.08),
+        network=AgentSwinUperNet(size="s", drop_path=0.3),
+    ),
+    replace(
+        SWIN_T,
+        name="upernet_agent_swin_b_ade20k",
+        claims=_claim(48.73),
+        network=AgentSwinUperNet(size="b", drop_path=0.5),
+    ),
+)
+
+PVT_T = replace(
+    SWIN_T,
+    name="fpn_agent_pvt_t_ade20k",
+    claims=_claim(40.18),
+    network=AgentPVTSemanticFPN(size="t", drop_path=0.1),
+    losses=(MAIN_LOSS,),
+    optimizer=FPN_OPTIMIZER,
+    parameter_rules=(),
+    schedule=FPN_SCHEDULE,
+    training=Training(batch_size=16, sync_norm=True, validate_every=4000, checkpoint_every=4000),
+)
+
+PVT = (
+    PVT_T,
+    replace(
+        PVT_T, name="fpn_agent_pvt_s_ade20k", claims=_claim(44.18), network=AgentPVTSemanticFPN(size="s", drop_path=0.1)
+    ),
+    replace(
+        PVT_T, name="fpn_agent_pvt_m_ade20k", claims=_claim(44.30), network=AgentPVTSemanticFPN(size="m", drop_path=0.2)
+    ),
+    replace(
+        PVT_T, name="fpn_agent_pvt_l_ade20k", claims=_claim(46.52), network=AgentPVTSemanticFPN(size="l", drop_path=0.1)
+    ),
+)
+
+RECIPES = (*SWIN, *PVT)

@@ -1,0 +1,119 @@
+"""The training loop: any model, any recipe, one process or many.
+
+Everything random in a step follows from (seed, step, process) and everything random in a picture from (seed, epoch,
+index), so a run that was stopped continues from its step alone, bit for bit on a CPU, with any number of workers.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from segattn.contracts import SegmentationDataset
+from segattn.recipes.schema import Recipe
+from segattn.training.log import Meter, RunLog
+from segattn.training.run import Run
+from segattn.training.stop import Interrupted, StepWatch, StopRequest
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a call of `train` ended.
+
+    Attributes:
+        step: optimiser steps done in all.
+        best: the best validation's mIoU in percent, None without validation.
+        interrupted: the name of the signal that stopped the run, None if it is complete.
+    """
+
+    step: int
+    best: float | None
+    interrupted: str | None
+
+
+def train(
+    model: nn.Module,
+    recipe: Recipe,
+    *,
+    train_set: SegmentationDataset,
+    val_set: SegmentationDataset | None,
+    output_dir: str | Path,
+    resume: bool = True,
+    tensorboard: bool = False,
+    cpu: bool = False,
+) -> TrainingResult:
+    """Train `model` in place as the recipe says, and leave checkpoints and a log in `output_dir`.
+
+    Under `torchrun` or `accelerate launch` every process calls this with the same arguments and one writes the files.
+
+    Args:
+        model: an `nn.Module` that is a `SegmentationModel`; moved to the device that is used.
+        val_set: scored every `recipe.training.validate_every` steps and at the end; None for no validation.
+        output_dir: shared by all processes. Gets `best.safetensors`, `last.safetensors`, `log.jsonl`, `recipe.yaml` and
+            the state of the run.
+        resume: continue the run that the folder holds; otherwise what it left is removed.
+        tensorboard: write event files too.
+        cpu: stay on the CPU even where there is an accelerator.
+
+    Raises:
+        ValueError: the folder holds a run of another recipe, the batch does not divide, a loss term or parameter rule
+            does not fit the model, or a loss is not finite (`NonFiniteLossError`, naming the pictures).
+    """
+    run = Run(model, recipe, train_set, val_set, Path(output_dir), resume=resume, cpu=cpu)
+    progress, settings = run.state.progress, recipe.training
+    log = RunLog(
+        run.folder.path,
+        progress,
+        iterations=recipe.schedule.iterations,
+        tensorboard=tensorboard,
+        enabled=run.accelerator.is_main_process,
+    )
+    with StopRequest() as request, log:
+        if progress.step:
+            log.say(f"continuing {run.folder.path} after step {progress.step}")
+        watch = StepWatch(run.accelerator, request)
+        batches, meter, sums = run.batches(), Meter(), dict[str, Tensor]()
+        try:
+            while True:
+                if run.validation_is_due():
+                    run.validate(log, request)
+                    run.save()
+                    meter.restart()
+                if progress.step == recipe.schedule.iterations:
+                    break
+                waiting = time.perf_counter()
+                micro_batches = [next(batches) for _ in range(settings.accumulation)]
+                meter.waited += time.perf_counter() - waiting
+                losses = run.step(micro_batches)
+                watch.add(
+                    progress.step, [part["total"] for part in losses], [batch["names"] for batch in micro_batches]
+                )
+                for name in losses[0]:
+                    mean = torch.stack([part[name].detach() for part in losses]).mean()
+                    sums[name] = sums.get(name, 0) + mean
+                meter.steps += 1
+                log.advance(progress.step)
+                if progress.step % settings.log_every == 0 or progress.step == recipe.schedule.iterations:
+                    watch.flush()
+                    log.write(run.record(sums, meter))
+                    sums.clear()
+                    meter.restart()
+                if watch.stop:
+                    watch.flush()
+                    raise Interrupted
+                if run.save_is_due():
+                    watch.flush()
+                    run.save()
+        except Interrupted:
+            run.save()
+            name = request.received or "a signal in another process"
+            log.say(
+                f"stopped by {name} after step {progress.step} of {recipe.schedule.iterations}; all is saved in"
+                f" {run.folder.path}: the same call or command continues"
+            )
+            return TrainingResult(progress.step, progress.best, name)
+    return TrainingResult(progress.step, progress.best, None)

@@ -1,0 +1,226 @@
+"""The parts of one run and what is done with them; `loop.py` says when."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict
+from math import isnan
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import Tensor, nn
+
+from segattn import __version__
+from segattn.contracts import SegmentationDataset, SegmentationModel
+from segattn.data.loader import Batch, TrainingSet, training_loader
+from segattn.evaluation.evaluate import evaluate, sum_over_processes
+from segattn.recipes.schema import Recipe
+from segattn.recipes.serialize import to_dict
+from segattn.training.checkpoint import Progress, RunFolder, TrainingState
+from segattn.training.ema import EMA
+from segattn.training.log import Meter, RunLog
+from segattn.training.optim import build_optimizer, set_rate
+from segattn.training.schedule import rate
+from segattn.training.step import TrainingStep
+from segattn.training.stop import StopRequest
+from segattn.training.sync_norm import synchronize_norms
+from segattn.weights.checkpoint import save_model
+
+
+class Run:
+    """One run of one recipe: its model, data, optimiser, folder and processes."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        train_set: SegmentationDataset,
+        val_set: SegmentationDataset | None,
+        output_dir: Path,
+        *,
+        resume: bool,
+        cpu: bool,
+    ) -> None:
+        settings = recipe.training
+        self.recipe, self.train_set, self.val_set = recipe, train_set, val_set
+        # The recipe decides the precision, not the launcher's environment: see TrainingStep.
+        ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+        self.accelerator = Accelerator(mixed_precision="no", cpu=cpu, kwargs_handlers=[ddp])
+        self.device: torch.device = self.accelerator.device
+        self.micro_batch = _micro_batch(recipe, self.accelerator.num_processes)
+        self.folder = RunFolder(output_dir, recipe)
+        if self.accelerator.is_main_process:
+            self.folder.prepare(resume=resume)
+        self.accelerator.wait_for_everyone()
+
+        if settings.sync_norm and self.accelerator.num_processes > 1:
+            model = synchronize_norms(model, self.device)
+        if settings.channels_last:
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = model.train()
+        step = TrainingStep(model, recipe.losses, precision=settings.precision, channels_last=settings.channels_last)
+        self.loss = step.loss
+        self.forward = self.accelerator.prepare_model(step)
+        self.state = TrainingState(
+            model=model,
+            optimizer=build_optimizer(model, recipe.optimizer, recipe.parameter_rules),
+            scaler=torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16"),
+            ema=None if settings.ema_decay is None else EMA(model, settings.ema_decay),
+            progress=Progress(),
+        )
+        self.folder.restore(self.state)
+        self._check_shared_folder()
+
+    def _check_shared_folder(self) -> None:
+        steps = self.accelerator.gather(torch.tensor([self.state.progress.step], device=self.device)).tolist()
+        if len(set(steps)) > 1:
+            raise ValueError(
+                f"{self.folder.path}: the processes find different states there (steps {steps});"
+                " the output folder must be one that all machines share"
+            )
+
+    def batches(self) -> Iterator[Batch]:
+        """This process's micro-batches from the current step on, for ever."""
+        settings = self.recipe.training
+        return iter(
+            training_loader(
+                TrainingSet(self.train_set, self.recipe.augmentation, seed=settings.seed),
+                batch_size=self.micro_batch,
+                start=self.state.progress.step * settings.batch_size,
+                shard=(self.accelerator.process_index, self.accelerator.num_processes),
+                workers=settings.workers,
+                pin_memory=self.device.type == "cuda",
+            )
+        )
+
+    def step(self, micro_batches: list[Batch]) -> list[dict[str, Tensor]]:
+        """One optimiser step; the loss terms of each micro-batch."""
+        settings, state, progress = self.recipe.training, self.state, self.state.progress
+        torch.manual_seed(_mix(settings.seed, progress.step, self.accelerator.process_index))
+        set_rate(state.optimizer, rate(self.recipe.schedule, progress.step))
+        inputs = [
+            (
+                batch["image"].to(self.device, non_blocking=True),
+                batch["mask"].to(self.device, non_blocking=True).long(),
+            )
+            for batch in micro_batches
+        ]
+        divisors = torch.stack([self.loss.divisors(labels) for _, labels in inputs]).mean(0)
+        divisors = self.accelerator.reduce(divisors, "mean")
+        losses: list[dict[str, Tensor]] = []
+        for images, labels in inputs:
+            last = len(losses) == len(inputs) - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.forward):
+                losses.append(self.forward(images, labels, divisors))
+                state.scaler.scale(losses[-1]["total"] / len(inputs)).backward()  # type: ignore[no-untyped-call]
+        if settings.clip_norm is not None:
+            state.scaler.unscale_(state.optimizer)
+            nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip_norm)
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        state.optimizer.zero_grad()
+        if state.ema is not None:
+            state.ema.update(state.model)
+        progress.step += 1
+        return losses
+
+    def record(self, sums: dict[str, Tensor], meter: Meter) -> dict[str, Any]:
+        """What the log says of the steps since the last record: means of the loss terms, rates, speed."""
+        step, schedule = self.state.progress.step, self.recipe.schedule
+        names = [name for name in sums if name != "total"]
+        means = self.accelerator.reduce(torch.stack([sums[name] for name in ["total", *names]]), "mean") / meter.steps
+        total, *terms = means.tolist()
+        return {
+            "kind": "train",
+            "step": step,
+            "loss": total,
+            **{f"loss/{name}": value for name, value in zip(names, terms, strict=True)},
+            "lr": rate(schedule, step - 1),
+            "lr_by_group": [group["lr"] for group in self.state.optimizer.param_groups],
+            **meter.read(batch_size=self.recipe.training.batch_size, steps_left=schedule.iterations - step),
+        }
+
+    def _is_due(self, every: int) -> bool:
+        step = self.state.progress.step
+        return step > 0 and (step % every == 0 or step == self.recipe.schedule.iterations)
+
+    def validation_is_due(self) -> bool:
+        """Also after a resume, if the run was stopped between a step and its validation."""
+        due = self._is_due(self.recipe.training.validate_every)
+        return self.val_set is not None and due and self.state.progress.validated != self.state.progress.step
+
+    def save_is_due(self) -> bool:
+        """Before every validation too, as it takes long."""
+        return self._is_due(self.recipe.training.checkpoint_every) or self.validation_is_due()
+
+    def validate(self, log: RunLog, request: StopRequest) -> None:
+        """Score the model (the averaged one if there is one) on all processes, and keep it if it is the best yet."""
+        assert self.val_set is not None
+        progress = self.state.progress
+        model = self._model_to_use()
+        if self.accelerator.num_processes > 1:  # running statistics that are not shared are the first process's
+            for buffer in model.buffers():
+                dist.broadcast(buffer, 0)
+        with request.at_once():
+            part = evaluate(
+                cast(SegmentationModel, model),
+                self.val_set,
+                self.recipe.validation,
+                device=self.device,
+                shard=(self.accelerator.process_index, self.accelerator.num_processes),
+            )
+            scores = sum_over_processes(part)
+        values = {"miou": scores.miou, "macc": scores.macc, "aacc": scores.aacc}
+        progress.scores = {name: None if isnan(value) else value for name, value in values.items()}
+        classes = {f"iou/{name}": score.iou for name, score in scores.per_class.items()}
+        log.write({"kind": "validation", "step": progress.step, **values, **classes})
+        progress.validated = progress.step
+        if progress.best is None or isnan(progress.best) or scores.miou > progress.best:
+            progress.best = scores.miou
+            self._save_model("best.safetensors")
+
+    def save(self) -> None:
+        """Write the state of the run and the model as it is."""
+        if self.accelerator.is_main_process:
+            self.folder.save(self.state)
+        self._save_model("last.safetensors")
+
+    def _save_model(self, name: str) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        classes, progress = self.train_set.classes, self.state.progress
+        description = {
+            "version": __version__,
+            "recipe": to_dict(self.recipe),
+            "classes": {"names": classes.names, "palette": classes.palette, "file_ids": classes.file_ids},
+            "normalization": asdict(self.recipe.network.normalization),
+            "step": progress.step,
+            "scores": progress.scores,
+        }
+        save_model(self.folder.path / name, self._model_to_use(), description)
+
+    def _model_to_use(self) -> nn.Module:
+        return self.state.model if self.state.ema is None else self.state.ema.model
+
+
+def _micro_batch(recipe: Recipe, processes: int) -> int:
+    """Images per process and micro-batch."""
+    settings = recipe.training
+    parts = settings.accumulation * processes
+    if settings.batch_size % parts:
+        raise ValueError(
+            f"training.batch_size {settings.batch_size} does not divide by {processes} processes"
+            f" x training.accumulation {settings.accumulation}"
+        )
+    return settings.batch_size // parts
+
+
+def _mix(*numbers: int) -> int:
+    """One seed for torch from several numbers, unrelated for any two choices of them."""
+    return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:7], "big")

@@ -1,0 +1,109 @@
+"""Leaving in good order: on a signal between two steps, and on a loss that is no number."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Interrupted(Exception):  # noqa: N818 - a request, not an error
+    """A signal asked the run to stop while a block under `StopRequest.at_once` was running."""
+
+
+class NonFiniteLossError(ValueError):
+    """A loss became NaN or infinite."""
+
+
+class StopRequest:
+    """Within its block, SIGTERM and SIGINT are noted rather than deadly. A second one ends the process at once.
+
+    Attributes:
+        received: the name of the signal that came, else None.
+    """
+
+    def __init__(self) -> None:
+        self.received: str | None = None
+        self._at_once = False
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():  # nobody else may install handlers
+            for number in SIGNALS:
+                self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = signal.Signals(number).name
+        if self._at_once:
+            raise Interrupted
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """For work that changes nothing that is saved: a signal leaves the block with `Interrupted`."""
+        self._at_once = True
+        try:
+            if self.received is not None:
+                raise Interrupted
+            yield
+        finally:
+            self._at_once = False
+
+
+class StepWatch:
+    """Learns, one step late so that nobody waits for the device, whether a loss was finite and whether to stop.
+
+    All processes learn the same.
+    """
+
+    def __init__(self, accelerator: Accelerator, request: StopRequest) -> None:
+        self.accelerator = accelerator
+        self.request = request
+        self._pending: tuple[int, Tensor, Tensor, list[Sequence[str]]] | None = None
+        self.stop = False
+
+    def add(self, step: int, totals: Sequence[Tensor], names: list[Sequence[str]]) -> None:
+        """Look at the step before, then keep this one: its losses and picture names by micro-batch.
+
+        Raises:
+            NonFiniteLossError: the step before had a loss that is not finite.
+        """
+        broken = ~torch.stack([total.detach() for total in totals]).isfinite()
+        asked = torch.full_like(totals[0].detach(), float(self.request.received is not None))
+        shared = self.accelerator.reduce(torch.stack([broken.sum().float(), asked]), "sum")
+        self.flush()
+        self._pending = (step, broken, shared, names)
+        if self.accelerator.num_processes == 1:
+            self.stop = self.request.received is not None
+
+    def flush(self) -> None:
+        """Look at the step that `add` kept, now."""
+        if self._pending is None:
+            return
+        (step, broken, shared, names), self._pending = self._pending, None
+        count, asked = shared.tolist()
+        self.stop = self.stop or asked > 0
+        if not count:
+            return
+        mine = [name for group, bad in zip(names, broken.tolist(), strict=True) if bad for name in group]
+        where = f"with the pictures {', '.join(mine)}" if mine else "in another process"
+        raise NonFiniteLossError(
+            f"step {step}: the loss is not finite, {where}. Nothing of it was saved: the last checkpoint is older."
+            " Lower schedule.lr, set training.clip_norm, or look at these pictures and their masks"
+        )
