@@ -33,7 +33,7 @@ def demo(folder: Path) -> None:
     run("train", "attanet_light_synthetic", "--data.root", streets, "--output", trained)
     model = trained / "best.safetensors"
     run("evaluate", model, "--data.root", streets, "--output", report)
-    run("predict", streets / "leftImg8bit" / "val", "--model", model, "--output", folder / "predictions")
+    run("predict", streets / "leftImg8bit/val/*/*.png", "--model", model, "--output", folder / "predictions")
     run("report", trained)
     print(f"\nDone in {time.monotonic() - started:.0f} s. Look at:")
     for path in (report / "report.html", folder / "predictions", trained / "curves.png"):

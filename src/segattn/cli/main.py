@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from segattn.cli import data, models, training, weights
+from segattn.cli import benchmark, data, models, training, weights
 from segattn.contracts import nearest
 
 _DESCRIPTION = "Attention-based semantic segmentation: train, score, predict."
@@ -55,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     training.add_commands(commands)
     data.add_commands(commands)
     weights.add_commands(commands)
+    benchmark.add_commands(commands)
     return parser
 
 

@@ -6,7 +6,9 @@ by (seed, epoch). What is drawn for a sample depends on (seed, epoch, sample) al
 
 from __future__ import annotations
 
+import os
 import random
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypedDict
 
@@ -158,9 +160,10 @@ def training_loader(
     """The endless loader of one process: `Batch`es in the order of a `StreamSampler` with these arguments.
 
     Args:
-        workers: loading processes; none of them changes what is loaded.
+        workers: loading processes, but no more than there are cores; their number doesn't change what is loaded.
         pin_memory: put batches where a GPU can fetch them without waiting.
     """
+    workers = min(workers, usable_cores())
     sampler = StreamSampler(len(training_set), batch_size=batch_size, seed=training_set.seed, start=start, shard=shard)
     return DataLoader(
         training_set,
@@ -172,6 +175,13 @@ def training_loader(
         prefetch_factor=4 if workers else None,
         generator=torch.Generator().manual_seed(training_set.seed),  # the global one is left alone
     )
+
+
+def usable_cores() -> int:
+    """How many cores this process may run on."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def single_threaded(worker: int) -> None:

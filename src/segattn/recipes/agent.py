@@ -1,4 +1,4 @@
-"""Agent Attention on ADE20K (arXiv 2312.08874): the seven rows of the released README."""
+"""Agent Attention (arXiv 2312.08874): the seven ADE20K rows of the released README, and one of ours on CamVid."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from segattn.recipes.ade20k import (
     LONG_SCHEDULE,
     MAIN_LOSS,
 )
+from segattn.recipes.attanet import LIGHT_CAMVID
 from segattn.recipes.papers import AGENT
 from segattn.recipes.schema import Claim, ParameterRule, Recipe, Training
 
@@ -88,4 +89,16 @@ PVT = (
     ),
 )
 
-RECIPES = (*SWIN, *PVT)
+PVT_T_CAMVID = replace(
+    LIGHT_CAMVID,
+    name="fpn_agent_pvt_t_camvid",
+    paper=AGENT,
+    network=PVT_T.network,
+    losses=LIGHT_CAMVID.losses[:1],
+    deviations=(
+        "the paper has no CamVid recipe: all but the network is attanet_light_camvid's, to be compared with it",
+        "the two auxiliary terms of that loss are left out, as this network has no such outputs",
+    ),
+)
+
+RECIPES = (*SWIN, *PVT, PVT_T_CAMVID)

@@ -72,7 +72,7 @@ R101_CONTEXT = replace(
     training=Training(batch_size=16, sync_norm=True, validate_every=10 * 312, checkpoint_every=312, seed=1),
     protocol=DANET_MULTI,
     deviations=(
-        "59 classes without multi-grid, as the released code has it; the published score is for 60: see danet_r101_pascal_context60",
+        "59 classes without multi-grid, as the released code has it; the published score is for 60",
         "batch, rate and epochs are the paper's, base and crop size the 2018 code's defaults: nobody confirmed them",
         "starts from random weights unless --pretrained is given; the paper starts from ImageNet weights",
     ),

@@ -1,4 +1,4 @@
-"""VAN on ADE20K (arXiv 2202.09741): the 18 rows of the released README of March 2022, by decoder and size."""
+"""VAN (arXiv 2202.09741): the 18 ADE20K rows of the released README of March 2022, and one of ours on CamVid."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from segattn.recipes.ade20k import (
     LONG_SCHEDULE,
     MAIN_LOSS,
 )
+from segattn.recipes.attanet import LIGHT_CAMVID
 from segattn.recipes.papers import VAN
 from segattn.recipes.schema import Claim, ParameterRule, Recipe, Training
 
@@ -144,4 +145,16 @@ FPN = (
     replace(FPN_TINY, name="fpn_van_large_ade20k", claims=_single_scale(48.1), network=VANSemanticFPN(size="large")),
 )
 
-RECIPES = (*LIGHT_HAM, *HAM, *UPERNET, *FPN)
+LIGHT_HAM_D256_CAMVID = replace(
+    LIGHT_CAMVID,
+    name="light_ham_d256_van_tiny_camvid",
+    paper=VAN,
+    network=LIGHT_HAM[0].network,
+    losses=LIGHT_CAMVID.losses[:1],
+    deviations=(
+        "the paper has no CamVid recipe: all but the network is attanet_light_camvid's, to be compared with it",
+        "the two auxiliary terms of that loss are left out, as this network has no such outputs",
+    ),
+)
+
+RECIPES = (*LIGHT_HAM, *HAM, *UPERNET, *FPN, LIGHT_HAM_D256_CAMVID)

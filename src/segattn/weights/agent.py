@@ -2,7 +2,7 @@
 
 The released files keep the tensors under `model`, with names that fit the backbones here one to one. Agent-Swin's hold
 nothing for `norm0` to `norm3`, which stay as initialised; the classifier's last `norm` is not used for `norm3`.
-Classifiers trained at 224 x 224 fit as they are; those of other sizes need `fit_trained_size` first.
+Classifiers trained at 224 x 224 fit as they are; those of other sizes need `fit_trained_size` (`sizes_may_differ`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from segattn.weights.keymap import KeyMap
 
 AGENT_SWIN_IMAGENET = KeyMap(
     name="Agent-Swin or Swin, ImageNet classifier",
-    renames=((r"^(?:module\.)?", "backbone."),),
+    renames=((r"^(?:module\.)?((?:patch_embed|layers|norm\d)\.)", r"backbone.\1"),),
     dropped=(
         (r"^(?:module\.)?head\.", "the ImageNet classes"),
         (r"^(?:module\.)?norm\.", "the classifier's last norm; each stage has its own here"),
@@ -71,7 +71,9 @@ def fit_trained_size(
             fitted[key] = _resize_square(tensor, ours, 0)
         elif leaf == "relative_position_index":
             fitted[key] = ours.clone()
-        if fitted[key] is not tensor:
+        if fitted[key].shape != ours.shape:  # other dimensions differ too
+            fitted[key] = tensor
+        elif fitted[key] is not tensor:
             notes[key] = f"{'replaced' if leaf.endswith('index') else 'resized'} from {_size(tensor)} to {_size(ours)}"
     return fitted, notes
 

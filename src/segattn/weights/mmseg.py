@@ -23,6 +23,6 @@ MMSEG = KeyMap(
 
 VAN_IMAGENET = KeyMap(
     name="VAN, ImageNet classifier",
-    renames=((r"^", "backbone."),),
+    renames=((r"^((?:patch_embed|block|norm)\d\.)", r"backbone.\1"),),
     dropped=((r"^head\.", "the ImageNet classes"),),
 )

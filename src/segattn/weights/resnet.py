@@ -16,7 +16,7 @@ _ABSENT = (
 )
 
 RESNET_IMAGENET = KeyMap(
-    name="ResNet or ECA-Net, ImageNet (torchvision's names)",
+    name="ResNet or ECA-Net, ImageNet (torchvision)",
     renames=((r"^(conv[123]|bn[123]|layer[1-4])\.", r"backbone.\1."),),
     dropped=_DROPPED,
     absent=_ABSENT,

@@ -1,0 +1,250 @@
+"""What a network costs on this machine: time, memory, where the time goes, and how close that is to what it could be.
+
+Every measurement is taken in a process of its own, because the peak of a process can't be undone. The yardstick is
+the machine's own: the fastest of several large matrix products, taken in turns with the network, by the same threads in
+the same precision.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from segattn.deploy.machine import peak_memory
+from segattn.deploy.optimize import optimize_for_inference
+from segattn.deploy.parts import Watch
+from segattn.models.build import build_network
+from segattn.models.complexity import complexity
+from segattn.models.segmenter import Segmenter
+from segattn.recipes.schema import Recipe
+from segattn.recipes.serialize import from_dict, to_dict
+
+Precision = Literal["float32", "bf16"]
+_PRODUCT_SIDE = {"cpu": 2048, "cuda": 8192}
+_WATCHED_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to run the network.
+
+    Attributes:
+        device: "cpu", "cuda" or "cuda:N".
+        threads: of the processor; None leaves the number to torch.
+        repeats: timed passes.
+        precision: "bf16" by autocast, as everywhere in this package.
+        channels_last: lay out maps and weights so.
+        fold: fold batch norms (`deploy.optimize`).
+    """
+
+    device: str = "cpu"
+    threads: int | None = None
+    repeats: int = 5
+    precision: Precision = "float32"
+    channels_last: bool = False
+    fold: bool = False
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one image cost, from uint8 pixels to logits at its size.
+
+    Attributes:
+        size: height and width.
+        threads: that torch had.
+        times: seconds of each pass.
+        clock: what they are: "wall" seconds, "processor" seconds of this process where it has one thread, so that
+            other work on the machine is not counted, or the "device"'s own.
+        memory: bytes: the peak of the process (main memory), or of all tensors (CUDA), after one pass.
+        memory_built: the same before it.
+        macs: multiply-accumulates of the network, batch norms left out.
+        product_gflops: of the fastest large matrix product.
+        parts: share of the time, by part of the network; they add up to 1.
+    """
+
+    recipe: str
+    size: tuple[int, int]
+    threads: int
+    times: tuple[float, ...]
+    clock: str
+    memory: int
+    memory_built: int
+    macs: int
+    product_gflops: float
+    parts: dict[str, float]
+
+    @property
+    def seconds(self) -> float:
+        """The median pass."""
+        return statistics.median(self.times)
+
+    @property
+    def gflops(self) -> float:
+        """Achieved, two operations to a multiply-accumulate."""
+        return 2 * self.macs / self.seconds / 1e9
+
+    @property
+    def of_product(self) -> float:
+        """`gflops` as a share of `product_gflops`; above 1 where convolutions are faster than the matrix product."""
+        return self.gflops / self.product_gflops
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, with what follows from the figures."""
+        derived = {"seconds": self.seconds, "images_per_second": 1 / self.seconds}
+        return dataclasses.asdict(self) | derived | {"gflops": self.gflops, "of_product": self.of_product}
+
+
+def measure(recipe: Recipe, size: tuple[int, int], settings: Settings = Settings()) -> Measurement:
+    """Measure a recipe's network, with random weights, on one image of `size` (height, width), in a fresh process.
+
+    Raises:
+        ValueError: the process failed, for want of memory for instance; its last words are in the message.
+    """
+    job = {"recipe": to_dict(recipe), "size": size, "settings": dataclasses.asdict(settings)}
+    threads = {} if settings.threads is None else {"OMP_NUM_THREADS": str(settings.threads)}
+    done = subprocess.run(
+        [sys.executable, "-m", "segattn.deploy.benchmark"],
+        input=json.dumps(job),
+        capture_output=True,
+        text=True,
+        env={**os.environ, **threads},
+    )
+    if done.returncode != 0:
+        words = done.stderr.strip().splitlines() or ["it was killed, most likely for want of memory"]
+        raise ValueError(f"{recipe.name} at {size[0]}x{size[1]} failed (exit code {done.returncode}): {words[-1]}")
+    answer = json.loads(done.stdout.splitlines()[-1])
+    return Measurement(**{**answer, "size": tuple(answer["size"]), "times": tuple(answer["times"])})
+
+
+def measure_here(recipe: Recipe, size: tuple[int, int], settings: Settings) -> Measurement:
+    """`measure` in this process: its peak of memory counts whatever the process did before."""
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    device = torch.device(settings.device)
+    clock = _Clock(device)
+    built = build_network(recipe.network, recipe.data.num_classes).eval()
+    macs = complexity(built, size).macs
+    model = optimize_for_inference(built) if settings.fold else built
+    del built
+    model = model.to(device)
+    images = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8).to(device)
+    if settings.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        images = images.contiguous(memory_format=torch.channels_last)
+    dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
+
+    def autocast() -> AbstractContextManager[Any]:
+        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
+
+    with torch.inference_mode(), autocast():
+        memory_built = _memory(device)
+        model(images)
+        memory = _memory(device)
+        times, products = [], [_product_gflops(clock, device, dtype)]
+        for _ in range(settings.repeats):
+            times.append(clock.seconds(lambda: model(images)))
+            products.append(_product_gflops(clock, device, dtype))
+        parts = _parts(model, images, clock, settings.repeats)
+    return Measurement(
+        recipe=recipe.name,
+        size=size,
+        threads=torch.get_num_threads(),
+        times=tuple(times),
+        clock=clock.name,
+        memory=memory,
+        memory_built=memory_built,
+        macs=macs,
+        product_gflops=max(products),
+        parts=parts,
+    )
+
+
+class _Clock:
+    """Stamps and what lies between two of them, in seconds."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.cuda = device.type == "cuda"
+        alone = torch.get_num_threads() == 1
+        self.name = "device" if self.cuda else "processor" if alone else "wall"
+        self._now: Callable[[], float] = time.process_time if alone else time.perf_counter
+
+    def stamp(self) -> Any:
+        if not self.cuda:
+            return self._now()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()  # type: ignore[no-untyped-call]
+        return event
+
+    def between(self, start: Any, end: Any) -> float:
+        if not self.cuda:
+            return float(end - start)
+        end.synchronize()
+        return float(start.elapsed_time(end)) / 1e3
+
+    def seconds(self, run: Callable[[], object]) -> float:
+        start = self.stamp()
+        run()
+        return self.between(start, self.stamp())
+
+
+def _product_gflops(clock: _Clock, device: torch.device, dtype: torch.dtype) -> float:
+    n = _PRODUCT_SIDE[device.type]
+    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
+    out = torch.empty_like(a)
+    torch.mm(a, b, out=out)
+    fastest = min(clock.seconds(lambda: torch.mm(a, b, out=out)) for _ in range(3))
+    return 2 * n**3 / fastest / 1e9
+
+
+def _parts(model: Segmenter, images: Tensor, clock: _Clock, most: int) -> dict[str, float]:
+    """Shares of the time over several passes of a fast network, or one of a slow one."""
+    totals: dict[str, float] = {}
+    for _ in range(most):
+        for part, seconds in Watch(model, clock.stamp, clock.between).seconds(images).items():
+            totals[part] = totals.get(part, 0.0) + seconds
+        if sum(totals.values()) > _WATCHED_SECONDS:
+            break
+    whole = sum(totals.values())
+    return {part: seconds / whole for part, seconds in totals.items()}
+
+
+def _memory(device: torch.device) -> int:
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
+
+
+def check_device(name: str) -> None:
+    """That benchmarks run there.
+
+    Raises:
+        ValueError: neither the CPU nor a CUDA device of this machine.
+    """
+    kind = name.partition(":")[0]
+    if kind not in _PRODUCT_SIDE:
+        raise ValueError(f"device {name!r}: benchmarks run on cpu and cuda")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {name!r}: this machine has no CUDA device that torch can use")
+
+
+def _work() -> None:
+    job = json.load(sys.stdin)
+    torch.manual_seed(0)
+    result = measure_here(
+        from_dict(Recipe, job["recipe"]), (job["size"][0], job["size"][1]), Settings(**job["settings"])
+    )
+    print(json.dumps(dataclasses.asdict(result)))
+
+
+if __name__ == "__main__":
+    _work()

@@ -1,0 +1,97 @@
+"""A network made ready for inference alone: batch norms folded into the convolutions beside them.
+
+In evaluation a batch norm is a multiplication and an addition per channel, both linear, so that a convolution before it
+can do the work: ``norm(W * x + b) = (s W) * x + (s (b - mean) + shift)`` with ``s = weight / sqrt(var + eps)``. A 1x1
+convolution after it can too. The result is the same up to float rounding, not bit for bit.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from segattn.attention.strip import AttentionFusion
+from segattn.backbones.resnet import BasicBlock, Bottleneck, ResNet
+from segattn.backbones.van import Block, PatchEmbed
+from segattn.models.segmenter import Segmenter
+
+_NAMED_PAIRS: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {
+    ResNet: (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")),
+    BasicBlock: (("conv1", "bn1"), ("conv2", "bn2")),
+    Bottleneck: (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")),
+    PatchEmbed: (("proj", "norm"),),
+    AttentionFusion: (("gate", "norm"),),
+}
+"""Modules whose forward hands a convolution's result to a norm and to nothing else. In an `nn.Sequential`, such as
+`ConvNormAct`, the order of the children says it."""
+
+
+def optimize_for_inference(model: Segmenter) -> Segmenter:
+    """A copy of the model without the batch norms that a convolution can do the work of; the model is left untouched.
+
+    Logits agree to about 1e-6 of their size. What else is in the copy is as it was: it predicts, scores and exports
+    as the model does, but its parameters have no released names any more, so that no checkpoint fits it. Batch norms
+    in other libraries' backbones, and those whose result is used twice (VAN's before its attention), stay.
+
+    Raises:
+        ValueError: the model, or a batch norm in it, is in training mode, where norms depend on the batch.
+    """
+    for name, module in model.named_modules():
+        if module.training and (module is model or isinstance(module, nn.BatchNorm2d)):
+            where = name or "the model"
+            raise ValueError(f"{where} is in training mode: norms can be folded in evaluation only; call model.eval()")
+    folded = copy.deepcopy(model)
+    with torch.no_grad():
+        for module in folded.modules():
+            for conv, norm in _conv_then_norm(module):
+                _fold(module, conv, norm)
+            if isinstance(module, Block) and type(module.norm2) is nn.BatchNorm2d:
+                _fold_forward(module.norm2, module.mlp.fc1)
+                module.norm2 = nn.Identity()  # type: ignore[assignment]
+    return folded.eval().requires_grad_(False)
+
+
+def _conv_then_norm(module: nn.Module) -> Iterator[tuple[str, str]]:
+    """Names of the module's children that are a convolution and the norm of its result."""
+    pairs = _NAMED_PAIRS.get(type(module), ())
+    if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
+        pairs = tuple(pairwise(name for name, _ in module.named_children()))
+    children = dict(module.named_children())
+    for conv, norm in pairs:
+        if type(children.get(conv)) is nn.Conv2d and type(children.get(norm)) is nn.BatchNorm2d:
+            yield conv, norm
+
+
+def _fold(module: nn.Module, conv: str, norm: str) -> None:
+    first, second = module.get_submodule(conv), module.get_submodule(norm)
+    assert isinstance(first, nn.Conv2d)
+    assert isinstance(second, nn.BatchNorm2d)
+    dtype = first.weight.dtype
+    setattr(module, conv, fuse_conv_bn_eval(first.double(), second.double()).to(dtype))  # rounded once
+    setattr(module, norm, nn.Identity())
+
+
+def _fold_forward(norm: nn.BatchNorm2d, conv: nn.Conv2d) -> None:
+    """Let a 1x1 convolution without padding do the work of the norm before it."""
+    assert conv.kernel_size == (1, 1)
+    assert conv.padding == (0, 0)
+    scale, shift = _scale_and_shift(norm)
+    weight = conv.weight.double()
+    bias = weight[:, :, 0, 0] @ shift
+    if conv.bias is not None:
+        bias += conv.bias
+    conv.bias = nn.Parameter(bias.to(conv.weight.dtype))
+    conv.weight.copy_(weight * scale[:, None, None])
+
+
+def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    norm = norm.double()
+    assert norm.running_var is not None
+    assert norm.running_mean is not None
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - norm.running_mean * scale

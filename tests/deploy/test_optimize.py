@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from segattn.deploy.optimize import optimize_for_inference
+from segattn.layers import ConvNormAct
+from segattn.models.build import build_network
+from segattn.models.networks import (
+    ACFNet,
+    AgentPVTSemanticFPN,
+    AgentSwinUperNet,
+    AttaNet,
+    DANet,
+    Network,
+    Pair,
+    VANHamNet,
+    VANLightHam,
+    VANSemanticFPN,
+    VANUperNet,
+)
+from segattn.models.segmenter import Segmenter
+
+CLASSES = 7
+FAMILIES: dict[str, Network] = {
+    "attanet_light": AttaNet(backbone="light"),
+    "attanet_r18": AttaNet(backbone="resnet18"),
+    "attanet_df2": AttaNet(backbone="df2"),
+    "danet_r50": DANet(backbone="resnet50"),
+    "danet_r50_deep_stem": DANet(backbone="resnet50", stem="deep"),
+    "acfnet_ecanet101": ACFNet(backbone="ecanet101"),
+    "acfnet_r50_released": ACFNet(backbone="resnet50", class_feature="released"),
+    "light_ham_van_tiny": VANLightHam(size="tiny", ham_channels=256, channels=256, bases=16),
+    "ham_van_tiny": VANHamNet(size="tiny"),
+    "upernet_van_tiny": VANUperNet(size="tiny"),
+    "fpn_van_tiny": VANSemanticFPN(size="tiny"),
+    "upernet_agent_swin_t": AgentSwinUperNet(size="t"),
+    "fpn_agent_pvt_t": AgentPVTSemanticFPN(size="t"),
+    "df1_danet": Pair(backbone="df1", head="danet", auxiliary_head="fcn"),
+}
+KEPT = {"light_ham_van_tiny": 13, "ham_van_tiny": 13, "upernet_van_tiny": 13, "fpn_van_tiny": 13}
+"""VAN's norms before its attention: their result is used twice, and the next convolution but one pads."""
+
+
+def lived_in(network: Network) -> Segmenter:
+    """A network whose norms are as after training: no mean, deviation, scale or shift is that of a new one."""
+    model = build_network(network, CLASSES).eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(std=0.3)
+            module.running_var.uniform_(0.5, 2.0)
+            nn.init.uniform_(module.weight, 0.6, 1.2)
+            nn.init.normal_(module.bias, std=0.3)
+    for name, parameter in model.named_parameters():
+        if name.endswith("gamma"):
+            nn.init.constant_(parameter, 0.5)
+        if "layer_scale" in name:
+            nn.init.constant_(parameter, 0.3)
+    return model
+
+
+def batch_norms(model: nn.Module) -> int:
+    return sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_folded_network_gives_the_same_maps(family: str) -> None:
+    model = lived_in(FAMILIES[family])
+    x = torch.randn(2, 3, 65, 97)
+    folded = optimize_for_inference(model)
+    expected, actual = model.segment(x), folded.segment(x)
+    size = expected.logits.abs().max().item()
+    assert (actual.logits - expected.logits).abs().max() < 1e-4 * max(1.0, size)
+    assert (folded.logits(x) - model.logits(x)).abs().max() < 1e-4 * max(1.0, size)
+    for name, map_ in expected.auxiliary.items():
+        assert (actual.auxiliary[name] - map_).abs().max() < 1e-4 * max(1.0, map_.abs().max().item())
+    assert batch_norms(model) > 0
+    assert batch_norms(folded) == KEPT.get(family, 0)
+
+
+@torch.no_grad()
+def test_one_pair_is_exact_to_rounding() -> None:
+    block = ConvNormAct(16, 32).eval()
+    block.norm.running_mean.normal_()
+    block.norm.running_var.uniform_(1e-3, 3.0)
+    nn.init.normal_(block.norm.weight)
+    nn.init.normal_(block.norm.bias)
+    exact = copy.deepcopy(block).double()
+    model = build_network(AttaNet(backbone="light"), CLASSES).eval()
+    model.backbone.s2_3 = block
+    folded = optimize_for_inference(model).backbone.s2_3
+    x = torch.randn(2, 16, 9, 11)
+    expected = exact(x.double())
+    assert isinstance(folded.norm, nn.Identity)
+    assert (folded(x) - expected).abs().max() / expected.abs().max() < 1e-6
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    model = lived_in(AttaNet(backbone="resnet18"))
+    before = copy.deepcopy(model.state_dict())
+    norms, gradients = batch_norms(model), [p.requires_grad for p in model.parameters()]
+    folded = optimize_for_inference(model)
+    assert model.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert batch_norms(model) == norms
+    assert [p.requires_grad for p in model.parameters()] == gradients
+    memory = {p.data_ptr() for p in model.parameters()}
+    assert not any(p.data_ptr() in memory for p in folded.parameters())
+    assert folded.classes == model.classes
+
+
+def test_training_mode_is_refused() -> None:
+    model = build_network(AttaNet(backbone="light"), CLASSES)
+    with pytest.raises(ValueError, match=r"the model is in training mode.*model\.eval\(\)"):
+        optimize_for_inference(model)
+    model.eval()
+    model.backbone.s2_1.norm.train()
+    with pytest.raises(ValueError, match=r"backbone\.s2_1\.norm is in training mode"):
+        optimize_for_inference(model)
+
+
+@torch.no_grad()
+def test_a_sequential_with_its_own_forward_is_left_alone() -> None:
+    class Backwards(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self[0](self[1](x))
+
+    model = build_network(AttaNet(backbone="light"), CLASSES).eval()
+    model.backbone.s2_2 = Backwards(nn.Conv2d(64, 64, 3, padding=1), nn.BatchNorm2d(64)).eval()
+    model.backbone.s2_2[1].running_mean.normal_()
+    x = torch.randn(1, 3, 32, 32)
+    folded = optimize_for_inference(model)
+    assert isinstance(folded.backbone.s2_2[1], nn.BatchNorm2d)
+    assert (folded.logits(x) - model.logits(x)).abs().max() < 1e-4

@@ -1,0 +1,88 @@
+"""`import segattn`: what it offers, and that it and `segattn --help` are immediate."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import segattn
+
+PUBLIC = [
+    "FolderDataset",
+    "Prediction",
+    "Protocol",
+    "Recipe",
+    "Scores",
+    "Segmenter",
+    "__version__",
+    "build",
+    "create_model",
+    "evaluate",
+    "from_pretrained",
+    "list_recipes",
+    "load_backbone",
+    "load_model",
+    "load_weights",
+    "open_dataset",
+    "predict",
+    "protocol",
+    "push_to_hub",
+    "recipe",
+    "train",
+]
+
+
+def test_the_public_names_are_frozen() -> None:
+    """Others' code rests on these names, so none comes or goes by accident: whoever changes the list changes it here
+    too, writes it into CHANGELOG.md, and asks first whether the new name has to be public."""
+    assert sorted(segattn.__all__) == sorted(PUBLIC)
+    assert len(segattn.__all__) == len(set(segattn.__all__))
+    assert dir(segattn) == sorted(PUBLIC)
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name != "__version__"])
+def test_every_public_name_says_what_it_is(name: str) -> None:
+    value = getattr(segattn, name)
+    text = inspect.getdoc(value)
+    assert text, f"segattn.{name} has no docstring"
+    assert not text.startswith(f"{name}("), f"segattn.{name} has only the docstring that a dataclass makes up"
+
+
+def test_the_type_checker_sees_the_same_names() -> None:
+    tree = ast.parse(Path(segattn.__file__).read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.name: statement.module
+        for statement in block.body
+        if isinstance(statement, ast.ImportFrom)
+        for alias in statement.names
+    }
+    assert seen == {name: f"segattn.{home}" for name, home in segattn._HOMES.items()}
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'create_modle'"):
+        _ = segattn.create_modle
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    code = "import segattn, sys; print([n for n in ('torch', 'numpy', 'cv2', 'rich', 'yaml') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_is_immediate() -> None:
+    """Meant to take under 0.5 s; the bound leaves room for a busy machine."""
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", "segattn", "--help"], capture_output=True, text=True, check=True)
+        seconds.append(time.perf_counter() - start)
+        assert "examples:" in done.stdout
+    assert min(seconds) < 1.0, f"segattn --help took {min(seconds):.2f} s at best"

@@ -1,0 +1,243 @@
+"""ImageNet files into backbones, in the forms in which they are published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from segattn.backbones.df import DF2
+from segattn.backbones.pvt import PVT
+from segattn.backbones.resnet import ResNet
+from segattn.backbones.swin import Swin
+from segattn.backbones.van import VAN
+from segattn.contracts import Backbone
+from segattn.heads.fcn import FCN
+from segattn.models.segmenter import Segmenter
+from segattn.recipes.catalog import RECIPES
+from segattn.weights import pretrained
+from segattn.weights.load import load_backbone
+from segattn.weights.pretrained import PRETRAINED
+
+
+def segmenter(backbone: Any) -> Segmenter:
+    channels: Backbone = backbone
+    return Segmenter(backbone, FCN(channels.channels, 5), num_classes=5, align_corners=False)
+
+
+def numbered(backbone: nn.Module) -> dict[str, Tensor]:
+    """The backbone's tensors under its own names, each full of a number of its own."""
+    state = {}
+    for number, (key, value) in enumerate(backbone.state_dict().items()):
+        state[key] = value if not value.is_floating_point() else torch.full_like(value, 1 + number / 1024)
+    return state
+
+
+def assert_loaded(model: Segmenter, expected: dict[str, Tensor], *, untouched: dict[str, Tensor]) -> None:
+    for key, value in model.state_dict().items():
+        own = key.removeprefix("backbone.")
+        if key.startswith("backbone.") and own in expected:
+            assert torch.equal(value, expected[own]), key
+        else:
+            assert torch.equal(value, untouched[key]), key
+
+
+def before(model: Segmenter) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in model.state_dict().items()}
+
+
+FC = {"fc.weight": torch.ones(1000, 512), "fc.bias": torch.ones(1000)}
+HEAD = {"head.weight": torch.ones(1000, 256), "head.bias": torch.ones(1000)}
+
+
+def test_torchvision_resnet_of_2016_without_counters(tmp_path: Path) -> None:
+    model = segmenter(ResNet(18))
+    state = {key: value for key, value in numbered(model.backbone).items() if not key.endswith("tracked")}
+    torch.save({**state, **FC}, tmp_path / "resnet18-5c106cde.pth")
+    untouched = before(model)
+    report = load_backbone(model, tmp_path / "resnet18-5c106cde.pth")
+    assert_loaded(model, state, untouched=untouched)
+    assert report.loaded == len(state)
+    assert set(report.dropped) == set(FC)
+    assert len(report.defaulted) == 20
+    assert all("counters" in reason for reason in report.defaulted.values())
+
+
+def test_df(tmp_path: Path) -> None:
+    model = segmenter(DF2())
+    state = numbered(model.backbone)
+    content = {f"module.{key}": value for key, value in {**state, **FC}.items()}
+    torch.save({"state_dict": content}, tmp_path / "df2_imagenet.pth")
+    untouched = before(model)
+    report = load_backbone(model, tmp_path / "df2_imagenet.pth")
+    assert report.naming == "DF, ImageNet"
+    assert_loaded(model, state, untouched=untouched)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_van(tmp_path: Path, prefix: str) -> None:
+    model = segmenter(VAN("tiny"))
+    state = numbered(model.backbone)
+    content = {f"{prefix}{key}": value for key, value in {**state, **HEAD}.items()}
+    torch.save({"epoch": 310, "arch": "van_tiny", "state_dict": content}, tmp_path / "van_tiny_754.pth.tar")
+    untouched = before(model)
+    report = load_backbone(model, tmp_path / "van_tiny_754.pth.tar")
+    assert report.naming == "VAN, ImageNet classifier"
+    assert set(report.dropped) == set(HEAD)
+    assert report.beside == ("epoch", "arch")
+    assert_loaded(model, state, untouched=untouched)
+
+
+@pytest.mark.parametrize("attention", [None, "BBBB"], ids=["agent-swin", "swin"])
+def test_swin(tmp_path: Path, attention: str | None) -> None:
+    model = segmenter(Swin("t", attention=attention, drop_path=0.1))
+    state = {key: value for key, value in numbered(model.backbone).items() if not key.startswith("norm")}
+    masks = {f"layers.{i}.blocks.1.attn_mask": torch.zeros(64, 49, 49) for i in (0, 1)}
+    extra = {**HEAD, **masks, "norm.weight": torch.ones(768), "norm.bias": torch.ones(768)}
+    torch.save({"model": {**state, **extra}, "max_accuracy": 82.6, "epoch": 299}, tmp_path / "swin.pth")
+    untouched = before(model)
+    report = load_backbone(model, tmp_path / "swin.pth")
+    assert set(report.dropped) == set(extra)
+    assert set(report.defaulted) == {f"backbone.norm{i}.{leaf}" for i in range(4) for leaf in ("weight", "bias")}
+    assert "norm for each stage" in str(report)
+    assert_loaded(model, state, untouched=untouched)
+
+
+def test_agent_pvt() -> None:
+    model = segmenter(PVT("t", drop_path=0.1))
+    state = numbered(model.backbone)
+    untouched = before(model)
+    report = load_backbone(model, {"model": {**state, **HEAD}})
+    assert report.naming == "Agent-PVT or PVT, ImageNet classifier"
+    assert report.loaded == len(state)
+    assert_loaded(model, state, untouched=untouched)
+
+
+def test_pvt_leaves_its_class_token_behind() -> None:
+    model = segmenter(PVT("t", agents=False, drop_path=0.1))
+    state = numbered(model.backbone)
+    positions = state["pos_embed4"]
+    token = {"cls_token": torch.ones(1, 1, 512), "norm.weight": torch.ones(512), "norm.bias": torch.ones(512)}
+    content = {**state, **token, **HEAD, "pos_embed4": torch.cat([torch.full((1, 1, 512), 9.0), positions], dim=1)}
+    untouched = before(model)
+    report = load_backbone(model, content)
+    assert set(report.dropped) == {*token, *HEAD}
+    assert report.resized == {}
+    assert_loaded(model, state, untouched=untouched)
+
+
+def test_a_classifier_of_another_image_size_is_resized_on_request() -> None:
+    model = segmenter(PVT("t", drop_path=0.1))
+    state = numbered(model.backbone)
+    state["pos_embed1"] = torch.full((1, 64 * 64, 64), 3.0)
+    with pytest.raises(ValueError, match=r"sizes_may_differ=True \(--sizes-may-differ\)"):
+        load_backbone(model, state)
+    report = load_backbone(model, state, sizes_may_differ=True)
+    assert report.resized == {"backbone.pos_embed1": ((1, 4096, 64), (1, 3136, 64))}
+    torch.testing.assert_close(model.state_dict()["backbone.pos_embed1"], torch.full((1, 3136, 64), 3.0))
+
+
+DEEP = {"conv1": "conv1.0", "bn1": "conv1.1", "conv2": "conv1.3", "bn2": "conv1.4", "conv3": "conv1.6", "bn3": "bn1"}
+
+
+def deep_stem_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    def name(key: str) -> str:
+        first, _, rest = key.partition(".")
+        return f"{DEEP.get(first, first)}.{rest}"
+
+    return {name(key): value for key, value in state.items() if ".eca." not in key}
+
+
+@pytest.mark.parametrize("eca", [False, True], ids=["plain", "eca"])
+def test_deep_stem_resnets_of_other_libraries(eca: bool) -> None:
+    model = segmenter(ResNet(50, output_stride=8, deep_stem=True, eca=eca))
+    state = numbered(model.backbone)
+    untouched = before(model)
+    report = load_backbone(model, {**deep_stem_names(state), **FC})
+    assert report.naming.startswith("deep-stem ResNet")
+    gates = [key for key in state if ".eca." in key]
+    assert set(report.defaulted) == {f"backbone.{key}" for key in gates}
+    assert len(gates) == (16 if eca else 0)
+    assert_loaded(model, {key: value for key, value in state.items() if key not in gates}, untouched=untouched)
+
+
+def test_eca_net_loads_but_for_stem_and_gates_on_request(tmp_path: Path) -> None:
+    model = segmenter(ResNet(50, output_stride=8, deep_stem=True, ceil_pool=True, eca=True))
+    state = numbered(ResNet(50, eca=True))  # 7x7 stem
+    for key in state:
+        if ".eca." in key:
+            state[key] = torch.ones(1, 1, {"layer1": 3, "layer2": 3, "layer3": 5, "layer4": 7}[key.split(".")[0]])
+    file = tmp_path / "eca_resnet50_k3357.pth.tar"
+    torch.save({"state_dict": {f"module.{key}": value for key, value in {**state, **FC}.items()}}, file)
+    untouched = before(model)
+    with pytest.raises(ValueError, match=r"stem or its channel-attention gates.*partial=True \(--partial\)"):
+        load_backbone(model, file)
+    assert_loaded(model, {}, untouched=untouched)
+
+    report = load_backbone(model, file, partial=True)
+    reading = ("conv1.", "bn1.", "layer1.0.conv1.", "layer1.0.bn1.", "layer1.0.downsample.")
+    left = {
+        key for key in state if key.startswith(reading) or (".eca." in key and key.startswith(("layer3", "layer4")))
+    }
+    assert set(report.dropped) == left | set(FC)
+    assert {"backbone.conv3.weight", "backbone.layer4.0.eca.conv.weight"} <= set(report.defaulted)
+    assert_loaded(model, {key: value for key, value in state.items() if key not in left}, untouched=untouched)
+
+
+def test_a_deep_stem_file_for_a_plain_stem_is_refused_with_the_reason() -> None:
+    model = segmenter(ResNet(50))
+    state = deep_stem_names(numbered(ResNet(50, deep_stem=True)))
+    with pytest.raises(ValueError, match="stem"):
+        load_backbone(model, state)
+    report = load_backbone(model, state, partial=True)
+    assert "backbone.conv1.weight" in report.defaulted
+    assert "backbone.layer1.0.conv2.weight" not in report.defaulted
+
+
+def test_a_segmentation_file_gives_its_backbone(parity: Any) -> None:
+    state = parity.state(parity.description("attanet_r18")["keys"])
+    model = segmenter(ResNet(18))
+    untouched = before(model)
+    report = load_backbone(model, state)
+    assert report.naming == "AttaNet on ResNet, released"
+    expected = {
+        key.removeprefix("head.resnet."): value for key, value in state.items() if key.startswith("head.resnet.")
+    }
+    assert_loaded(model, expected, untouched=untouched)
+    assert {"no part of the backbone"} < set(report.dropped.values())
+
+
+def test_a_file_for_another_backbone_is_an_error_with_names() -> None:
+    model = segmenter(ResNet(34))
+    with pytest.raises(ValueError, match=r"its tensors are not in the file, e\.g\. backbone\.layer1\.2\.conv1\.weight"):
+        load_backbone(model, numbered(ResNet(18)))
+    with pytest.raises(ValueError, match="does not fit"):
+        load_backbone(model, numbered(VAN("tiny")))
+
+
+def test_a_known_name_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = segmenter(ResNet(18))
+    state = numbered(model.backbone)
+    torch.save(state, tmp_path / "file.pth")
+    asked = []
+
+    def download(url: str, *, sha256: str) -> Path:
+        asked.append((url, sha256))
+        return tmp_path / "file.pth"
+
+    monkeypatch.setattr(pretrained, "download", download)
+    load_backbone(model, "resnet18")
+    assert asked == [("https://download.pytorch.org/models/resnet18-5c106cde.pth", "5c106cde")]
+    with pytest.raises(ValueError, match="resnet18"):
+        pretrained.pretrained_file("resnet81")
+
+
+def test_recipes_name_only_known_files() -> None:
+    named = {name: recipe.pretrained for name, recipe in RECIPES.items() if recipe.pretrained is not None}
+    assert set(named.values()) <= set(PRETRAINED)
+    assert named["danet_r101_cityscapes"] == "resnet101"
+    assert all(getattr(RECIPES[name].network, "backbone", None) == file for name, file in named.items())
+    assert all(len(file.sha256) == 8 and f"-{file.sha256}.pth" in file.url for file in PRETRAINED.values())
