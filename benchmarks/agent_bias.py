@@ -8,8 +8,10 @@ the rest of the network is the same. Per network and size:
 - attention: all agent attention modules of one forward pass, each on its own input, ours and plain in turn; the figure
   is the median over rounds of the ratio of the two sums taken right after one another;
 - network: the whole `model.logits`, in the same manner;
-- memory (Linux): the largest resident size of a fresh process that builds the network and runs it twice, and the same
+- memory: the largest resident size of a fresh process that builds the network and runs it twice, and the same
   without running it, so that their difference is what running takes.
+
+With `--threads 1`, times are the processor time of this process, so that other work on the machine is not counted.
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import re
 import statistics
 import subprocess
 import sys
@@ -32,6 +33,7 @@ import torch
 from torch import Tensor
 
 from segattn.attention.agent import AgentAttention
+from segattn.deploy.machine import peak_memory, provenance
 from segattn.models.build_agent import agent_pvt_semantic_fpn, agent_swin_upernet
 from segattn.models.networks import AgentPVTSemanticFPN, AgentSwinUperNet
 from segattn.models.segmenter import Segmenter
@@ -83,9 +85,10 @@ def attention_inputs(model: Segmenter, image: Tensor) -> list[Tensor]:
 
 
 def seconds(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+    now = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    start = now()
     run()
-    return time.perf_counter() - start
+    return now() - start
 
 
 def paired(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
@@ -139,9 +142,7 @@ def run_one(network: str, height: int, width: int, form: str) -> None:
         with using(model, form):
             for _ in range(2):
                 model.logits(torch.randn(1, 3, height, width))
-    # Not getrusage: a child's ru_maxrss starts at the size that its parent had.
-    status = Path("/proc/self/status").read_text()
-    print(int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024)
+    print(peak_memory() / 1024**2)
 
 
 def main() -> None:
@@ -158,7 +159,7 @@ def main() -> None:
     if args.one:
         network, height, width, form = args.one
         return run_one(network, int(height), int(width), form)
-    results: dict[str, Any] = {"torch": torch.__version__, "threads": args.threads, "rounds": args.rounds}
+    results: dict[str, Any] = {**provenance(), "threads": args.threads, "rounds": args.rounds}
     for network in args.networks:
         for size in args.sizes:
             height, width = map(int, size.split("x"))

@@ -5,16 +5,15 @@
 
 `lean` is what DANet runs, `plain` two matrix products and a softmax; both on random queries and keys of 64 and values
 of 512 channels, at the size that an image has after DANet's backbone (1/8). Times are taken in turns in one process,
-and the ratio is the median over the pairs. Peaks are ru_maxrss of a fresh process for each figure: of the whole
-process, and above what it held before it ran the attention. This process itself imports no torch, because Linux lets
-a child inherit its parent's peak.
+and the ratio is the median over the pairs; with `--threads 1` they are the processor time of that process, so that
+other work on the machine is not counted. Peaks are of a fresh process for each figure: of the whole process, and above
+what it held before it ran the attention.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from segattn.deploy.machine import peak_memory, provenance
 
 FORMS = ("lean", "plain")
 PLAIN_LIMIT = 12e9  # bytes; beyond this the plain form is skipped
@@ -33,7 +34,7 @@ def main() -> None:
     if options.worker:
         print(json.dumps(work(json.loads(options.worker))))
         return
-    results: dict[str, Any] = {"threads": options.threads}
+    results: dict[str, Any] = {**provenance(), "threads": options.threads, "repeats": options.repeats}
     for image in options.images:
         results[f"forward {image}"] = compare(image, train=False, options=options)
     for image in options.train:
@@ -73,18 +74,19 @@ def compare(image: str, *, train: bool, options: argparse.Namespace) -> dict[str
     needed = (4 if train else 2) * n * n * 4
     forms = [form for form in FORMS if form == "lean" or needed <= PLAIN_LIMIT]
     job = {"n": n, "train": train, "threads": options.threads}
-    repeats = options.repeats if len(forms) > 1 else 1
-    result = fresh_process(job | {"what": "time", "forms": forms, "repeats": repeats})
+    result: dict[str, Any] = {form: {} for form in forms}
+    if len(forms) > 1:
+        result = fresh_process(job | {"what": "time", "forms": forms, "repeats": options.repeats})
     print(f"{'forward + backward' if train else 'forward'}, {image} image, N = {n}")
     for form in forms:
-        result[form] |= fresh_process(job | {"what": "memory", "form": form})
-        r = result[form]
+        memory = fresh_process(job | {"what": "memory", "form": form})
+        r = result[form] = memory | result[form]
         print(
             f"  {form:5}  {r['seconds']:8.2f} s   {r['gflops']:6.1f} GFLOP/s   "
             f"peak {r['peak'] / MIB:7.0f} MiB, {r['above'] / MIB:7.0f} of it by the attention"
         )
     if len(forms) > 1:
-        print(f"  lean / plain: time {result['time_ratio']:.2f} (median of {repeats} pairs)")
+        print(f"  lean / plain: time {result['time_ratio']:.2f} (median of {options.repeats} pairs)")
     else:
         reason = f"its N x N matrices need {needed / 1e9:.0f} GB, over the limit of {PLAIN_LIMIT / 1e9:.0f} GB"
         result["plain_skipped"] = reason
@@ -110,9 +112,10 @@ def network(image: str, options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def peak_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+def now() -> float:
+    import torch
+
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 def work(job: dict[str, Any]) -> dict[str, Any]:
@@ -136,11 +139,11 @@ def runner(form: str, n: int, *, train: bool) -> Callable[[], float]:
     weight = torch.randn(1, 512, n) if train else None
 
     def run() -> float:
-        start = time.perf_counter()
+        start = now()
         out = attend(q, k, v)
         if weight is not None:
             torch.autograd.grad(out, (q, k, v), weight)
-        return time.perf_counter() - start
+        return now() - start
 
     return run
 
@@ -154,23 +157,33 @@ def work_time(job: dict[str, Any]) -> dict[str, Any]:
     for _ in range(job["repeats"]):
         for form, run in runs.items():
             seconds[form].append(run())
-    flops = 2 * n * n * (3 if job["train"] else 1) * (64 + 512)  # without what the lean form computes again
     result: dict[str, Any] = {
-        form: {"seconds": statistics.median(s), "gflops": flops / statistics.median(s) / 1e9}
+        form: {
+            "seconds": statistics.median(s),
+            "range": [min(s), max(s)],
+            "gflops": flops(job) / statistics.median(s) / 1e9,
+        }
         for form, s in seconds.items()
     }
     if len(runs) > 1:
         pairs = zip(seconds["lean"], seconds["plain"], strict=True)
-        result["time_ratio"] = statistics.median(lean / plain for lean, plain in pairs)
+        ratios = [lean / plain for lean, plain in pairs]
+        result["time_ratio"] = statistics.median(ratios)
+        result["time_ratio_range"] = [min(ratios), max(ratios)]
     return result
+
+
+def flops(job: dict[str, Any]) -> float:
+    return float(2 * job["n"] ** 2 * (3 if job["train"] else 1) * (64 + 512))  # without what is computed again
 
 
 def work_memory(job: dict[str, Any]) -> dict[str, Any]:
     run = runner(job["form"], job["n"], train=job["train"])
     runner(job["form"], 64, train=job["train"])()
-    before = peak_bytes()
-    run()
-    return {"peak": peak_bytes(), "above": peak_bytes() - before}
+    before = peak_memory()
+    seconds = run()
+    peak = peak_memory()
+    return {"peak": peak, "above": peak - before, "seconds": seconds, "gflops": flops(job) / seconds / 1e9}
 
 
 def work_network(job: dict[str, Any]) -> dict[str, Any]:
@@ -184,9 +197,9 @@ def work_network(job: dict[str, Any]) -> dict[str, Any]:
     spent: list[float] = []
 
     def timed(*args: Any) -> Any:
-        start = time.perf_counter()
+        start = now()
         out = attend(*args)
-        spent.append(time.perf_counter() - start)
+        spent.append(now() - start)
         return out
 
     dual.position_attention = timed  # type: ignore[assignment]
@@ -194,10 +207,10 @@ def work_network(job: dict[str, Any]) -> dict[str, Any]:
     height, width = (int(side) for side in job["image"].split("x"))
     with torch.no_grad():
         x = torch.randn(1, 3, height, width)
-        start = time.perf_counter()
+        start = now()
         model.logits(x)
-        seconds = time.perf_counter() - start
-    return {"seconds": seconds, "attention_seconds": sum(spent), "peak": peak_bytes()}
+        seconds = now() - start
+    return {"seconds": seconds, "attention_seconds": sum(spent), "peak": peak_memory()}
 
 
 if __name__ == "__main__":

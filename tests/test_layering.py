@@ -28,19 +28,30 @@ DESCRIPTIONS = {
     "models.networks",
 }
 NETWORKS = {*BASE, "attention", "backbones", "heads", "models"}
-EVERYTHING_BELOW = {*NETWORKS, "pictures", "data", "losses", "evaluation", "recipes", "weights", "training"}
+EVERYTHING_BELOW = {
+    *NETWORKS,
+    "pictures",
+    "progress",
+    "data",
+    "losses",
+    "evaluation",
+    "recipes",
+    "weights",
+    "training",
+}
 
 ALLOWED: dict[str, set[str]] = {
     "contracts": set(),
     "layers": set(),
     "pictures": {"contracts"},
+    "progress": set(),
     "attention": BASE,
     "backbones": {*BASE, "attention", "backbones"},
     "heads": {*BASE, "attention", "heads"},
     "models": NETWORKS,
-    "data": {*BASE, "pictures", "data"},
+    "data": {*BASE, "pictures", "progress", "data"},
     "losses": {*BASE, "pictures", "losses"},
-    "evaluation": {*BASE, "pictures", "evaluation"},
+    "evaluation": {*BASE, "pictures", "progress", "evaluation"},
     "recipes": {"contracts", "recipes", *DESCRIPTIONS},
     "weights": {"contracts", "weights", "recipes", "models"},
     "training": {*BASE, "training", "recipes", "losses", "evaluation", "data", "weights.checkpoint"},

@@ -59,6 +59,11 @@ def load_model(path: str | Path, overrides: Mapping[str, str] | None = None) -> 
     except (KeyError, ValueError) as error:
         raise ValueError(f"{path}: its description does not fit this version of segattn ({error})") from None
     recipe = override(recipe, overrides) if overrides else recipe
+    if recipe.data.num_classes != len(classes):
+        raise ValueError(
+            f"{path}: a model for {len(classes)} classes ({', '.join(classes.names[:4])}, ...), "
+            f"not for data.num_classes {recipe.data.num_classes}"
+        )
     model = build_network(recipe.network, len(classes))
     model.classes = classes
     load_weights(model, state)

@@ -112,6 +112,17 @@ def averaging_matrix(cells: int, outputs: int, like: Tensor) -> Tensor:
     return inside.to(like.dtype) / (end - start)[:, None].to(like.dtype)
 
 
+def channels_last(model: nn.Module) -> nn.Module:
+    """`model` with its four-dimensional parameters and buffers laid out channels last, in place.
+
+    `model.to(memory_format=torch.channels_last)` fails on tensors of five dimensions, such as agent biases.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.ndim == 4:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+    return model
+
+
 class SizeCache(Generic[Made]):
     """The last few results that a module made in evaluation from nothing but its weights and a map's size.
 

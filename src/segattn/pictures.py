@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -104,6 +105,23 @@ def write_file(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise OSError(f"{path}: can't be written ({error.strerror})") from None
+
+
+def require_writable(folder: Path) -> None:
+    """Find out before long work, and without leaving a trace, whether files could be written into a folder.
+
+    It need not exist yet.
+
+    Raises:
+        OSError: it can't be made or written to, or is a file.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        reason = f"{existing} is a file" if existing.is_file() else str(error.strerror)
+        raise OSError(f"{folder}: nothing can be written there ({reason})") from None
 
 
 def _text_width(text: str) -> int:

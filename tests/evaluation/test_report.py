@@ -316,7 +316,7 @@ def test_samples_without_truth_are_refused(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_known_before_scoring(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match=r"file: can't be made"):
+    with pytest.raises(OSError, match=r"file: nothing can be written there"):
         Report(tmp_path / "file", CLASSES)
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -178,3 +180,11 @@ def test_prints_itself() -> None:
 def test_unknown_convention() -> None:
     with pytest.raises(ValueError, match=r"'torchprofil': expected one of macs, .* Did you mean torchprofile"):
         complexity(on_meta(AttaNet(backbone="light")), (64, 64), "torchprofil")
+
+
+def test_imports_by_itself() -> None:
+    """Whoever counts need not have imported the attention whose operator is counted."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import segattn.models.complexity"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -113,3 +113,9 @@ def test_ema_follows_its_formula_and_copies_counters():
     assert not ema.model.training
     with pytest.raises(ValueError, match=r"ema_decay 1\.0"):
         EMA(model, 1.0)
+
+
+def test_others_may_read_a_model_as_the_umask_says(tmp_path):
+    (tmp_path / "plain").write_text("")
+    save_model(tmp_path / "model.safetensors", nn.Linear(2, 2), {})
+    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode

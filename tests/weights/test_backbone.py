@@ -241,3 +241,40 @@ def test_recipes_name_only_known_files() -> None:
     assert named["danet_r101_cityscapes"] == "resnet101"
     assert all(getattr(RECIPES[name].network, "backbone", None) == file for name, file in named.items())
     assert all(len(file.sha256) == 8 and f"-{file.sha256}.pth" in file.url for file in PRETRAINED.values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "image", "window"),
+    [(Swin, "s", 288, 9), (Swin, "s", 384, 12), (PVT, "m", 256, None)],
+    ids=["swin-288", "swin-384", "pvt-256"],
+)
+def test_released_classifiers_of_larger_images(kind: Any, size: str, image: int, window: int | None) -> None:
+    grids = {224 // stride: image // stride for stride in (4, 8, 16, 32)}
+    model = segmenter(kind(size, drop_path=0.1))
+    state = numbered(model.backbone)
+    changed = set()
+    for key, value in state.items():
+        leaf, shape = key.rsplit(".", 1)[-1], list(value.shape)
+        if leaf in ("ah_bias", "aw_bias", "ha_bias", "wa_bias"):
+            axis = {"ah_bias": 3, "aw_bias": 4, "ha_bias": 2, "wa_bias": 3}[leaf]
+            shape[axis] = grids[shape[axis]]
+        elif leaf.startswith("pos_embed"):
+            shape[1] = grids[round(shape[1] ** 0.5)] ** 2
+        elif leaf == "relative_position_bias_table" and window is not None:
+            shape[0] = (2 * window - 1) ** 2
+        elif leaf == "relative_position_index" and window is not None:
+            shape = [window**2, window**2]
+        if shape != list(value.shape):
+            state[key] = torch.full(shape, value.flatten()[0].item(), dtype=value.dtype)
+            changed.add(f"backbone.{key}")
+    index = {key: value.clone() for key, value in model.state_dict().items() if key.endswith("position_index")}
+    with pytest.raises(ValueError, match="another image size"):
+        load_backbone(model, {"model": {**state, **HEAD}})
+    report = load_backbone(model, {"model": {**state, **HEAD}}, sizes_may_differ=True)
+    assert set(report.resized) == changed
+    for key, value in model.state_dict().items():
+        own = key.removeprefix("backbone.")
+        if key in index:
+            assert torch.equal(value, index[key])
+        elif key in changed:
+            torch.testing.assert_close(value, torch.full_like(value, state[own].flatten()[0].item()))

@@ -82,7 +82,7 @@ class BasicBlock(nn.Module):
         if self.eca is not None:
             y = self.eca(y)
         shortcut = x if self.downsample is None else self.downsample(x)
-        return F.relu(y + shortcut, inplace=True)
+        return F.relu(y.add_(shortcut), inplace=True)
 
 
 class Bottleneck(nn.Module):
@@ -118,7 +118,7 @@ class Bottleneck(nn.Module):
         if self.eca is not None:
             y = self.eca(y)
         shortcut = x if self.downsample is None else self.downsample(x)
-        return F.relu(y + shortcut, inplace=True)
+        return F.relu(y.add_(shortcut), inplace=True)
 
 
 def stage(

@@ -20,6 +20,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         "synthetic",
         help="make a small street data set",
         description="Make a small data set of drawn street scenes in the layout of Cityscapes, with exact label ids.",
+        epilog="example:\n  segattn data synthetic streets --train 64 --val 16",
     )
     parser.add_argument("root", type=Path, metavar="DIR", help="a new or empty folder")
     parser.add_argument("--train", type=int, default=64, metavar="N", help="training pictures (default: 64)")
@@ -33,6 +34,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         "prepare",
         help="convert a data set once",
         description="Convert a data set's annotations once into PNGs of class ids beside them. Stopped, it continues.",
+        epilog="example:\n  segattn data prepare voc2012 --root /data/VOCdevkit",
     )
     _add_dataset(parser, split=False)
     parser.set_defaults(run=_prepare, takes_overrides=False)
@@ -42,6 +44,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         help="scan all images and masks",
         description="Read every image and mask of a split and report what is wrong with them and what to do about it.\n"
         "Exit code 2 if anything is.",
+        epilog="example:\n  segattn data check camvid --root /data/camvid --split val",
     )
     _add_dataset(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the report as JSON")
@@ -51,13 +54,17 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         "stats",
         help="class frequencies and loss weights",
         description="How often each class occurs in a split, and the loss weights that follow from it.",
+        epilog="example:\n  segattn data stats cityscapes --root /data/cityscapes",
     )
     _add_dataset(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
     parser.set_defaults(run=_stats, takes_overrides=False)
 
     parser = actions.add_parser(
-        "show", help="an overlay sheet", description="Draw some pictures of a split with their labels laid over them."
+        "show",
+        help="an overlay sheet",
+        description="Draw some pictures of a split with their labels laid over them.",
+        epilog="example:\n  segattn data show folder --root my_pictures --output sheet.png",
     )
     _add_dataset(parser)
     parser.add_argument("--count", type=int, default=12, metavar="N", help="pictures on the sheet (default: 12)")
@@ -66,7 +73,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _add_dataset(parser: argparse.ArgumentParser, *, split: bool = True) -> None:
-    parser.add_argument("dataset", metavar="NAME", help="cityscapes, camvid, folder, ...")
+    parser.add_argument("dataset", metavar="NAME", help="cityscapes, camvid, ade20k, ...; folder for your own")
     parser.add_argument("--root", required=True, metavar="DIR", help="where the data set is")
     if split:
         parser.add_argument("--split", default="train", metavar="NAME", help="default: train")

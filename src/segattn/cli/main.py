@@ -7,13 +7,15 @@ the commands, so that `--help` is immediate.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from segattn.cli import benchmark, data, models, training, weights
+from segattn.cli import benchmark, compare, data, models, training, weights
+from segattn.cli.screen import is_out_of_memory, print_error
 from segattn.contracts import nearest
 
 _DESCRIPTION = "Attention-based semantic segmentation: train, score, predict."
@@ -37,6 +39,13 @@ class _Parser(argparse.ArgumentParser):
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(allow_abbrev=False, **options)
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As the base class, but strict: each command refuses what it doesn't know and can so offer its own."""
+        known, others = super().parse_known_args(args, namespace)
+        if others:
+            self.error(f"unrecognized arguments: {' '.join(others)}")
+        return known, others
+
     def error(self, message: str) -> NoReturn:
         unknown = re.search(r"unrecognized arguments: (--[\w-]+)", message)
         hint = nearest(unknown[1], self._option_string_actions) if unknown else ""
@@ -56,20 +65,28 @@ def build_parser() -> argparse.ArgumentParser:
     data.add_commands(commands)
     weights.add_commands(commands)
     benchmark.add_commands(commands)
+    compare.add_commands(commands)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code: 0 done, 2 bad input, 130 interrupted."""
+    # Read when torch is first imported. Fresh maps then lie in large pages on Linux, which saves a network most of the
+    # time that the kernel takes for handing out memory; see docs/performance.md.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names that the terminal's encoding doesn't have
     try:
         _run(sys.argv[1:] if argv is None else list(argv))
         sys.stdout.flush()
     except BrokenPipeError:  # as in `segattn list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, OSError) as error:
-        if os.environ.get("SEGATTN_DEBUG"):
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:
+        ours = isinstance(error, RuntimeError) and not is_out_of_memory(error)
+        if ours or os.environ.get("SEGATTN_DEBUG"):
             raise
-        print(f"segattn: error: {' '.join(_text(error).split())}", file=sys.stderr)
+        print_error(error)
         return 2
     except KeyboardInterrupt:
         print("segattn: interrupted", file=sys.stderr)
@@ -114,12 +131,6 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
             value = following
         changes[key] = value
     return others, changes
-
-
-def _text(error: ValueError | OSError) -> str:
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{os.fsdecode(error.filename)}: {error.strerror}"
-    return str(error) or type(error).__name__
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
-"""list, show, evaluate, predict."""
+"""show, evaluate, predict."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from segattn.cli import listing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from segattn.contracts import Sample
+    from segattn.evaluation.protocol import Protocol
     from segattn.models.segmenter import Segmenter
     from segattn.recipes.schema import Recipe
 
@@ -22,21 +26,24 @@ MODEL is one of
   a recipe file             YAML, as `segattn show NAME` prints it; the weights come from --weights
   a trained model           a best.safetensors or last.safetensors of `segattn train`: recipe and weights in one
 
-Any field of the recipe can be set: --data.root DIR, --protocol.flip true, ...
+Fields of the recipe's data, network and protocol can be set: --data.root DIR, --protocol.flip true, ...
+`segattn show RECIPE` prints them all.
 """
+_USED = {"data", "network", "protocol"}
+"""Sections of a recipe that scoring and predicting read."""
 
 
 def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     """Register this module's commands."""
-    parser = commands.add_parser("list", help="the recipes, one a line", description="The recipes, one a line.")
-    parser.add_argument("words", nargs="*", metavar="WORD", help="show only recipes whose name contains every WORD")
-    parser.set_defaults(run=_list, takes_overrides=False)
+    listing.add_commands(commands)
 
     parser = commands.add_parser(
         "show",
         help="a recipe as YAML",
         description="A recipe as YAML, to read, or to edit and give to `segattn train`. What the network costs and\n"
         "what was claimed for it stand above as comments.",
+        epilog="examples:\n  segattn show danet_r101_cityscapes\n"
+        "  segattn show attanet_light_camvid --schedule.lr 0.005 > mine.yaml",
     )
     parser.add_argument("model", metavar="RECIPE", help="a recipe's name or file")
     parser.set_defaults(run=_show, takes_overrides=True)
@@ -44,7 +51,12 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     parser = commands.add_parser(
         "evaluate",
         help="score a model on a data set",
-        description="Score a model on a data set: table, JSON and an HTML report.\n\n" + _MODEL_HELP,
+        description="Score a model on a data set: a table here, and with --output JSON and an HTML report.\n\n"
+        + _MODEL_HELP,
+        epilog="examples:\n"
+        "  segattn evaluate runs/mine/best.safetensors --data.root /data/camvid --output report\n"
+        "  segattn evaluate danet_r101_cityscapes --weights DANet101.pth.tar --data.root /data/cityscapes\n"
+        "  segattn evaluate attanet_light_camvid --data.root /data/camvid --protocol multi_flip",
     )
     _add_model_options(parser, "MODEL")
     parser.add_argument("--protocol", metavar="NAME", help="a named protocol instead of the recipe's")
@@ -57,7 +69,12 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         "predict",
         help="label pictures",
         description="Label pictures: for each, NAME_labels.png (class ids), NAME_overlay.png (with a legend), and the\n"
-        "share of each class on the terminal.\n\n" + _MODEL_HELP,
+        "share of each class on the terminal. Pictures that can't be read are named at the end; exit code 2 then.\n\n"
+        + _MODEL_HELP,
+        epilog="examples:\n"
+        "  segattn predict photo.jpg\n"
+        "  segattn predict holiday/ 'more/*.png' --output labelled\n"
+        "  segattn predict photo.jpg --model runs/mine/best.safetensors --protocol multi_flip",
     )
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="pictures, folders of pictures, or quoted globs")
     _add_model_options(parser, "--model", default="attanet_light_camvid")
@@ -74,27 +91,14 @@ def _add_model_options(parser: argparse.ArgumentParser, name: str, default: str 
     parser.add_argument(
         "--weights",
         metavar="FILE",
-        help='a checkpoint, ours or released; "default" for the ones that ship with segattn',
+        help='a checkpoint, ours or released; "default" are the ones that ship with segattn (attanet_light_camvid)',
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
-
-
-def _list(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
-    from rich.table import Table
-
-    from segattn.cli.screen import print_table
-    from segattn.recipes.catalog import list_recipes, recipe
-
-    table = Table("recipe", "paper", "data set", "claimed mIoU", "ours", title=None)
-    names = [name for name in list_recipes() if all(word in name for word in arguments.words)]
-    if not names:
-        raise ValueError(f"no recipe's name contains {' and '.join(arguments.words)}; `segattn list` shows all")
-    for name in names:
-        row = recipe(name)
-        claimed = ", ".join(f"{claim.value:g} ({claim.split})" for claim in row.claims)
-        measured = ", ".join(f"{result.value:.2f} ({result.split})" for result in row.results)
-        table.add_row(name, row.paper.venue if row.paper else "", row.data.dataset, claimed, measured)
-    print_table(table)
+    parser.add_argument(
+        "--fold",
+        action="store_true",
+        help="fold batch norms into convolutions, channels innermost: faster, the same scores to float rounding only",
+    )
 
 
 def _show(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
@@ -111,12 +115,12 @@ def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.cli.screen import print_table
     from segattn.deploy.predictor import pick_device
     from segattn.evaluation.evaluate import evaluate
-    from segattn.evaluation.protocol import protocol as find_protocol
     from segattn.evaluation.report import Report
     from segattn.evaluation.submission import submission_writer
 
+    device = pick_device(arguments.device)
     recipe, model = open_model(arguments.model, arguments.weights, overrides)
-    protocol = find_protocol(arguments.protocol) if arguments.protocol else recipe.protocol
+    protocol = _protocol(recipe, arguments.protocol, overrides)
     split = arguments.split or recipe.data.val_split
     dataset = open_split(recipe, split)
     report = Report(arguments.output, dataset.classes) if arguments.output else None
@@ -128,30 +132,73 @@ def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         for take in takers:
             take(sample, labels)
 
-    scores = evaluate(model.to(pick_device(arguments.device)), dataset, protocol, progress=True, on_prediction=hand_on)
-    print_table(scores.table())
+    scores = evaluate(_ready(model, arguments).to(device), dataset, protocol, progress=True, on_prediction=hand_on)
+    title = f"{recipe.name} on {recipe.data.dataset} {split}"
+    table = scores.table()
+    table.title = None  # a protocol in words is wider than the table
+    print(title)
+    print(scores.protocol)
+    print_table(table)
     print(scores.summary())
     if arguments.submission:
         print(f"label ids for the server: {arguments.submission}")
     if report:
-        print(report.write(scores, title=f"{recipe.name} on {recipe.data.dataset} {split}", protocol=protocol))
+        page = report.write(scores, title=title, protocol=protocol)
+        print(page.with_name("scores.json"))
+        print(page)
 
 
 def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
-    from segattn.deploy.predictor import find_pictures, pick_device, predict_many
-    from segattn.evaluation.protocol import protocol as find_protocol
+    from segattn.cli.screen import print_error
+    from segattn.data.reading import read_image
+    from segattn.deploy.predictor import find_pictures, pick_device, predict
+    from segattn.pictures import require_writable
+    from segattn.progress import track
 
     pictures = find_pictures(arguments.sources)
-    weights = arguments.weights
-    if weights is None and arguments.model == "attanet_light_camvid":
-        weights = "default"
-    _, model = open_model(arguments.model, weights, overrides)
-    protocol = find_protocol(arguments.protocol or "whole")
-    for prediction in predict_many(model.to(pick_device(arguments.device)), pictures, protocol):
+    require_writable(arguments.output)
+    device = pick_device(arguments.device)
+    recipe, model = open_model(arguments.model, arguments.weights, overrides)
+    model, protocol = _ready(model, arguments).to(device), _protocol(recipe, arguments.protocol or "whole", overrides)
+    unread: list[Exception] = []
+    for path in track(pictures, "labelling", len(pictures)):
+        try:
+            image = read_image(path, upright=True)
+        except (ValueError, OSError) as error:
+            unread.append(error)
+            continue
+        prediction = predict(model, image, protocol, name=path.stem)
         files = prediction.save(arguments.output)
-        shares = ", ".join(f"{name} {100 * share:.1f}%" for name, share in prediction.shares().items())
-        print(f"{prediction.name}: {shares}")
+        print(f"{path}: {', '.join(f'{name} {_percent(share)}' for name, share in prediction.shares().items())}")
         print(f"  {files.labels}  {files.overlay}")
+    if len(pictures) == len(unread) == 1:
+        raise unread[0]
+    for reason in unread:
+        print_error(reason)
+    if unread:
+        raise ValueError(f"{len(unread)} of {len(pictures)} pictures can't be read; the others are labelled")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}%" if share >= 0.001 else "<0.1%"
+
+
+def _protocol(recipe: Recipe, name: str | None, overrides: dict[str, str]) -> Protocol:
+    """The named protocol, or the recipe's, with the fields that the command line sets."""
+    from segattn.evaluation.protocol import protocol as by_name
+    from segattn.recipes.serialize import override
+
+    if name is not None:
+        recipe = replace(recipe, protocol=by_name(name))
+    return override(recipe, {key: text for key, text in overrides.items() if key.startswith("protocol.")}).protocol
+
+
+def _ready(model: Segmenter, arguments: argparse.Namespace) -> Segmenter:
+    if not arguments.fold:
+        return model
+    from segattn.deploy.optimize import optimize_for_inference
+
+    return optimize_for_inference(model)
 
 
 def find_recipe(model: str, overrides: dict[str, str]) -> Recipe:
@@ -160,19 +207,45 @@ def find_recipe(model: str, overrides: dict[str, str]) -> Recipe:
     from segattn.recipes.schema import Recipe
     from segattn.recipes.serialize import from_yaml, override
 
-    recipe = from_yaml(Recipe, model) if model.endswith((".yaml", ".yml")) else by_name(model)
+    try:
+        recipe = from_yaml(Recipe, model) if model.endswith((".yaml", ".yml")) else by_name(model)
+    except ValueError:
+        _explain_path(Path(model))
+        raise
     return override(recipe, overrides) if overrides else recipe
+
+
+def _explain_path(path: Path) -> None:
+    """Raises ValueError if what should name a recipe is a file or folder of another kind."""
+    if path.is_dir():
+        trained = [name for name in ("best.safetensors", "last.safetensors", "recipe.yaml") if (path / name).exists()]
+        raise ValueError(f"{path}: is a folder; name a file" + (f" in it: {' or '.join(trained)}" if trained else ""))
+    if path.suffix == ".safetensors":
+        raise ValueError(f"{path}: a recipe's name or a .yaml file was expected here, not a file of weights")
+    if path.is_file() and path.suffix not in (".yaml", ".yml"):
+        raise ValueError(
+            f"{path}: neither a recipe's name, nor a recipe file (.yaml), nor a trained model (.safetensors); "
+            f"for a released checkpoint name its recipe and give --weights {path}"
+        )
 
 
 def open_model(model: str, weights: str | None, overrides: dict[str, str]) -> tuple[Recipe, Segmenter]:
     """A recipe with its network and weights, from what the command line names."""
     from segattn.api import create_model, load_model
+    from segattn.recipes.schema import Recipe
+    from segattn.weights.defaults import SHIPPED
 
+    for key in overrides:
+        section = key.split(".")[0]
+        if section in {field.name for field in fields(Recipe)} - _USED:
+            raise ValueError(f"--{key}: plays no part here; fields of {', '.join(sorted(_USED))} can be set")
     if model.endswith(".safetensors"):
         if weights is not None:
             raise ValueError(f"--weights {weights}: {model} already holds the weights; name a recipe to use others")
         return load_model(model, overrides)
     recipe = find_recipe(model, overrides)
+    if weights is None and model in SHIPPED:
+        weights = "default"
     if weights is None:
         raise ValueError(
             f"{model}: no weights given, and random ones give random labels; "

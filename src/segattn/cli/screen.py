@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.table import Table
+import os
+import re
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def print_table(table: Table) -> None:
     """Print a table: fitted to a terminal, at full width where the output is a file or a pipe."""
+    from rich.console import Console
+
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
     console.print(table)
+
+
+def print_error(error: Exception) -> None:
+    """One line on the standard error stream."""
+    print(f"segattn: error: {' '.join(_text(error).split())}", file=sys.stderr)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether there was too little memory, of the machine or of an accelerator."""
+    # torch has a type for accelerators only, and here it may not even be imported
+    return isinstance(error, MemoryError) or bool(re.search("out of memory|can't allocate memory", str(error)))
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if is_out_of_memory(error):
+        return (
+            "out of memory; smaller pictures or batches, or a protocol with windows (--protocol slide_512), need less"
+        )
+    text = str(error)
+    # a data loading process hands its traceback on as text, which ends with what it raised
+    passed_on = re.match(r"Caught (\w+) in DataLoader worker process", text)
+    if passed_on:
+        text = text.rpartition(f"\n{passed_on[1]}: ")[2]
+    return text or type(error).__name__

@@ -26,6 +26,10 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         "The output folder gets best.safetensors and last.safetensors (weights, recipe, classes and score in one),\n"
         "log.jsonl, and what a resumed run needs. Ctrl-C and SIGTERM save and leave with exit code 3.\n"
         "Several processes: torchrun --nproc-per-node 4 -m segattn train ...",
+        epilog="examples:\n"
+        "  segattn train attanet_light_camvid --data.root /data/camvid\n"
+        "  segattn train danet_r50_cityscapes --data.root /data/cityscapes --pretrained auto --training.batch_size 4\n"
+        "  segattn train mine.yaml --output runs/mine --fresh",
     )
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe's name, or a YAML file as `segattn show` prints it")
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: runs/RECIPE")
@@ -47,6 +51,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         "report",
         help="draw the curves of a training run",
         description="Draw loss, learning rate, score and speed of a training run as curves.png and curves.svg.",
+        epilog="example:\n  segattn report runs/attanet_light_camvid",
     )
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="the folder that `segattn train` wrote")
     parser.set_defaults(run=_report, takes_overrides=False)
@@ -58,9 +63,12 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 
     from segattn.api import create_model, open_split
     from segattn.cli.models import find_recipe
+    from segattn.pictures import require_writable
     from segattn.training.loop import train
 
     recipe = find_recipe(arguments.recipe, overrides)
+    output = arguments.output or Path("runs") / recipe.name
+    require_writable(output)
     train_set, val_set = open_split(recipe, recipe.data.train_split), open_split(recipe, recipe.data.val_split)
     torch.manual_seed(recipe.training.seed)  # of the random initial weights
     model = create_model(recipe)
@@ -71,7 +79,7 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         recipe,
         train_set=train_set,
         val_set=val_set,
-        output_dir=arguments.output or Path("runs") / recipe.name,
+        output_dir=output,
         resume=not arguments.fresh,
         tensorboard=arguments.tensorboard,
     )

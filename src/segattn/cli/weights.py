@@ -16,6 +16,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         "inspect",
         help="what a file holds and which recipes it fits",
         description="What a file of weights holds and which recipes it fits. Nothing in the file is executed.",
+        epilog="example:\n  segattn weights inspect DANet101.pth.tar",
     )
     parser.add_argument("file", metavar="FILE", help="a checkpoint of any kind that segattn reads")
     parser.set_defaults(run=_inspect, takes_overrides=False)
@@ -26,6 +27,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         description="Load a file into a recipe's network, strictly, and write it as a safetensors file that says what\n"
         "it is: `segattn predict`, `evaluate` and `segattn.load_model` then need nothing else.\n\n"
         "Any field of the recipe can be set: --data.num_classes 2 for a file with another class list, ...",
+        epilog="example:\n  segattn weights convert DANet101.pth.tar danet.safetensors --recipe danet_r101_cityscapes",
     )
     parser.add_argument("file", metavar="FILE", help="a released checkpoint")
     parser.add_argument("output", type=Path, metavar="OUT", help="ends in .safetensors")
@@ -43,6 +45,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         help="the tensors of a file that holds other objects too",
         description="Take the state dict out of a PyTorch file that also holds other objects, such as a pickled\n"
         "configuration. Nothing in the file is imported or executed; what is no tensor is left out.",
+        epilog="example:\n  segattn weights extract full_checkpoint.pth tensors.safetensors",
     )
     parser.add_argument("file", metavar="FILE", help="a PyTorch file")
     parser.add_argument("output", type=Path, metavar="OUT", help="ends in .safetensors")
@@ -53,6 +56,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         help="publish a trained model on the Hugging Face Hub",
         description="Publish a trained model: weights, description and a model card with recipe, score and licence.\n"
         "Log in first with `hf auth login`. segattn.from_pretrained(TARGET) loads it again.",
+        epilog="example:\n  segattn weights push runs/mine/best.safetensors me/mine --licence apache-2.0",
     )
     parser.add_argument("file", metavar="MODEL", help="a best.safetensors that `segattn train` wrote")
     parser.add_argument("target", metavar="TARGET", help="OWNER/NAME on the hub, or a folder such as ./card")
@@ -99,7 +103,7 @@ def _convert(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.weights.description import describe_model
     from segattn.weights.load import load_weights
 
-    _require_safetensors(arguments.output)
+    _check_output(arguments.output)
     recipe = find_recipe(arguments.recipe, overrides)
     model = create_model(recipe)
     report = load_weights(
@@ -107,6 +111,7 @@ def _convert(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     )
     description = describe_model(recipe, model.classes)
     description["converted_from"] = {"file": Path(arguments.file).name, "naming": report.naming, "notes": report.notes}
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     save_model(arguments.output, model, description)
     print(report)
     if details := report.details():
@@ -115,15 +120,14 @@ def _convert(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 
 
 def _extract(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    from segattn.weights.checkpoint import atomic_path
+    from segattn.pictures import write_file
     from segattn.weights.extract import extract
 
-    _require_safetensors(arguments.output)
+    _check_output(arguments.output)
     found = extract(arguments.file)
-    with atomic_path(arguments.output) as temporary:
-        save_file(found.tensors, temporary, metadata={"format": "pt"})
+    write_file(arguments.output, save(found.tensors, metadata={"format": "pt"}))
     print(f"{arguments.output}: {len(found.tensors)} tensors")
     for name, kind in found.left_out.items():
         print(f"left out  {name}: {kind}")
@@ -145,6 +149,12 @@ def _push(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     )
 
 
-def _require_safetensors(path: Path) -> None:
+def _check_output(path: Path) -> None:
+    """Raises ValueError for another kind of file, and OSError where none can be written."""
+    from segattn.pictures import require_writable
+
     if path.suffix != ".safetensors":
         raise ValueError(f"{path}: expected a name that ends in .safetensors")
+    if path.is_dir():
+        raise OSError(f"{path}: is a folder; a file's name was expected")
+    require_writable(path.parent)

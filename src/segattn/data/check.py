@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from segattn.contracts import IGNORE, Classes, SegmentationDataset
 from segattn.data import ade20k, coco_stuff, pascal_context, voc
 from segattn.data.base import PairedDataset
 from segattn.data.catalog import open_dataset
 from segattn.data.reading import read_image
+from segattn.progress import track
 
 _OFFICIAL: dict[str, Mapping[str, int]] = {
     "ade20k": ade20k.SPLITS,
@@ -137,7 +136,7 @@ def check(dataset: SegmentationDataset, *, official: int | None = None) -> Check
         official: the published number of samples; another one is noted.
     """
     scan = _Scan(dataset.classes)
-    for index in track(range(len(dataset)), "Checking", console=Console(stderr=True)):
+    for index in track(range(len(dataset)), "checking", len(dataset)):
         if isinstance(dataset, PairedDataset):
             scan.pair(dataset, index)
         else:

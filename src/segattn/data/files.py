@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
@@ -50,6 +51,20 @@ def png_header(data: bytes) -> tuple[int, int] | None:
     return (data[24], data[25]) if data.startswith(PNG_SIGNATURE) else None
 
 
+def damaged_chunk(data: bytes) -> bool:
+    """Whether a chunk of a complete PNG file has a wrong checksum; False for other formats."""
+    if not data.startswith(PNG_SIGNATURE):
+        return False
+    position, kind = len(PNG_SIGNATURE), b""
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 8 + length
+        if zlib.crc32(memoryview(data)[position + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
+            return True
+        position = end + 4
+    return False
+
+
 def is_jpeg(data: bytes) -> bool:
     """Whether the file is a JPEG, whatever it is called."""
     return data.startswith(b"\xff\xd8")
@@ -85,6 +100,8 @@ def _png(data: bytes) -> tuple[int, int]:
         length, kind = struct.unpack_from(">I4s", data, position)
         position += length + 12
         if kind == b"IEND":
+            if position > len(data):
+                raise EOFError
             return width, height
 
 

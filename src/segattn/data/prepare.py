@@ -8,13 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from segattn.contracts import nearest
 from segattn.data import coco_stuff, pascal_context, voc
 from segattn.data.conversion import Conversion, Plan
 from segattn.pictures import write_picture
+from segattn.progress import track
 
 PLANS: dict[str, Callable[[Path], Plan]] = {
     "coco_stuff10k": coco_stuff.plan,
@@ -82,7 +81,7 @@ def prepare(name: str, root: str | Path) -> PrepareReport:
     _clean_up(plan)
     waiting = [conversion for conversion in plan.conversions if not _is_there(conversion.target)]
     failed = []
-    for conversion in track(waiting, f"Preparing {name}", console=Console(stderr=True)):
+    for conversion in track(waiting, f"preparing {name}", len(waiting)):
         try:
             _convert(conversion)
         except (ValueError, FileNotFoundError) as error:

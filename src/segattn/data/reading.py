@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from segattn.data.files import is_jpeg, png_header, read_checked
+from segattn.data.files import damaged_chunk, is_jpeg, png_header, read_checked
 
 try:  # decodes PNG two to three times as fast as OpenCV, which stays the judge of everything unusual
     from kornia_rs.io import decode_image_png_u8 as _decode_png
@@ -82,6 +82,8 @@ def read_ids(path: str | Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
 
 
 def _decode(data: bytes, flags: int, path: Path) -> NDArray[Any]:
+    if damaged_chunk(data):  # libpng would print its own line
+        raise ValueError(f"{path}: the image is damaged (a checksum is wrong); copy it again")
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:

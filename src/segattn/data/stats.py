@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from segattn.contracts import SegmentationDataset
 from segattn.data.base import PairedDataset
+from segattn.progress import track
 
 ENET_C = 1.02
 
@@ -85,7 +84,7 @@ def stats(dataset: SegmentationDataset) -> DatasetStats:
     count = len(dataset.classes)
     pixels, images, present = (np.zeros(count, np.int64) for _ in range(3))
     samples = ignored = 0
-    for mask in track(_masks(dataset), "Counting", total=len(dataset), console=Console(stderr=True)):
+    for mask in track(_masks(dataset), "counting", len(dataset)):
         if mask is None:
             continue
         histogram = np.bincount(mask.ravel(), minlength=256)

@@ -14,26 +14,27 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
 
 from segattn.deploy.machine import peak_memory
-from segattn.deploy.optimize import optimize_for_inference
+from segattn.deploy.optimize import fold_batch_norms
 from segattn.deploy.parts import Watch
+from segattn.layers import channels_last
 from segattn.models.build import build_network
 from segattn.models.complexity import complexity
-from segattn.models.segmenter import Segmenter
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import from_dict, to_dict
 
 Precision = Literal["float32", "bf16"]
 _PRODUCT_SIDE = {"cpu": 2048, "cuda": 8192}
-_WATCHED_SECONDS = 1.0
+_SLOW = 5.0
+"""Seconds of a pass beyond which stamping its parts costs it nothing, so that one pass gives both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +46,16 @@ class Settings:
         threads: of the processor; None leaves the number to torch.
         repeats: timed passes.
         precision: "bf16" by autocast, as everywhere in this package.
-        channels_last: lay out maps and weights so.
-        fold: fold batch norms (`deploy.optimize`).
+        fold: `deploy.optimize.fold_batch_norms`.
+        channels_last: lay out weights so; the maps follow.
     """
 
     device: str = "cpu"
     threads: int | None = None
     repeats: int = 5
     precision: Precision = "float32"
-    channels_last: bool = False
     fold: bool = False
+    channels_last: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Measurement:
     Attributes:
         size: height and width.
         threads: that torch had.
+        large_pages: whether torch asked for them (THP_MEM_ALLOC_ENABLE=1, as the `segattn` command sets it; Linux).
         times: seconds of each pass.
         clock: what they are: "wall" seconds, "processor" seconds of this process where it has one thread, so that
             other work on the machine is not counted, or the "device"'s own.
@@ -77,6 +79,7 @@ class Measurement:
     recipe: str
     size: tuple[int, int]
     threads: int
+    large_pages: bool
     times: tuple[float, ...]
     clock: str
     memory: int
@@ -134,15 +137,12 @@ def measure_here(recipe: Recipe, size: tuple[int, int], settings: Settings) -> M
         torch.set_num_threads(settings.threads)
     device = torch.device(settings.device)
     clock = _Clock(device)
-    built = build_network(recipe.network, recipe.data.num_classes).eval()
-    macs = complexity(built, size).macs
-    model = optimize_for_inference(built) if settings.fold else built
-    del built
-    model = model.to(device)
-    images = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8).to(device)
+    model = build_network(recipe.network, recipe.data.num_classes).eval().to(device)
+    if settings.fold:
+        model = fold_batch_norms(model)
     if settings.channels_last:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        images = images.contiguous(memory_format=torch.channels_last)
+        channels_last(model)
+    images = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8).to(device)
     dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
 
     def autocast() -> AbstractContextManager[Any]:
@@ -150,24 +150,27 @@ def measure_here(recipe: Recipe, size: tuple[int, int], settings: Settings) -> M
 
     with torch.inference_mode(), autocast():
         memory_built = _memory(device)
-        model(images)
+        first = clock.seconds(lambda: model(images))
         memory = _memory(device)
         times, products = [], [_product_gflops(clock, device, dtype)]
+        parts: Counter[str] = Counter()
         for _ in range(settings.repeats):
-            times.append(clock.seconds(lambda: model(images)))
+            watched = Watch(model, clock.stamp, clock.between).seconds(images)
+            parts.update(watched)
+            times.append(sum(watched.values()) if first > _SLOW else clock.seconds(lambda: model(images)))
             products.append(_product_gflops(clock, device, dtype))
-        parts = _parts(model, images, clock, settings.repeats)
     return Measurement(
         recipe=recipe.name,
         size=size,
         threads=torch.get_num_threads(),
+        large_pages=os.environ.get("THP_MEM_ALLOC_ENABLE") == "1",
         times=tuple(times),
         clock=clock.name,
         memory=memory,
         memory_built=memory_built,
-        macs=macs,
+        macs=complexity(model, size).macs,  # last, because counting takes memory too
         product_gflops=max(products),
-        parts=parts,
+        parts={part: seconds / parts.total() for part, seconds in parts.items()},
     )
 
 
@@ -183,7 +186,7 @@ class _Clock:
     def stamp(self) -> Any:
         if not self.cuda:
             return self._now()
-        event = torch.cuda.Event(enable_timing=True)
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()  # type: ignore[no-untyped-call]
         return event
 
@@ -206,18 +209,6 @@ def _product_gflops(clock: _Clock, device: torch.device, dtype: torch.dtype) -> 
     torch.mm(a, b, out=out)
     fastest = min(clock.seconds(lambda: torch.mm(a, b, out=out)) for _ in range(3))
     return 2 * n**3 / fastest / 1e9
-
-
-def _parts(model: Segmenter, images: Tensor, clock: _Clock, most: int) -> dict[str, float]:
-    """Shares of the time over several passes of a fast network, or one of a slow one."""
-    totals: dict[str, float] = {}
-    for _ in range(most):
-        for part, seconds in Watch(model, clock.stamp, clock.between).seconds(images).items():
-            totals[part] = totals.get(part, 0.0) + seconds
-        if sum(totals.values()) > _WATCHED_SECONDS:
-            break
-    whole = sum(totals.values())
-    return {part: seconds / whole for part, seconds in totals.items()}
 
 
 def _memory(device: torch.device) -> int:

@@ -1,4 +1,4 @@
-"""A network made ready for inference alone: batch norms folded into the convolutions beside them.
+"""A network made ready for inference alone: batch norms folded into convolutions, maps with channels innermost.
 
 In evaluation a batch norm is a multiplication and an addition per channel, both linear, so that a convolution before it
 can do the work: ``norm(W * x + b) = (s W) * x + (s (b - mean) + shift)`` with ``s = weight / sqrt(var + eps)``. A 1x1
@@ -18,6 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from segattn.attention.strip import AttentionFusion
 from segattn.backbones.resnet import BasicBlock, Bottleneck, ResNet
 from segattn.backbones.van import Block, PatchEmbed
+from segattn.layers import channels_last
 from segattn.models.segmenter import Segmenter
 
 _NAMED_PAIRS: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {
@@ -32,14 +33,28 @@ _NAMED_PAIRS: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {
 
 
 def optimize_for_inference(model: Segmenter) -> Segmenter:
-    """A copy of the model without the batch norms that a convolution can do the work of; the model is left untouched.
+    """A copy of the model that gives the same logits, to about 1e-6 of their size, in less time: folded, and
+    with channels innermost.
 
-    Logits agree to about 1e-6 of their size. What else is in the copy is as it was: it predicts, scores and exports
-    as the model does, but its parameters have no released names any more, so that no checkpoint fits it. Batch norms
-    in other libraries' backbones, and those whose result is used twice (VAN's before its attention), stay.
+    It predicts, scores and exports as the model does, but its parameters are not those of the model any more, so that
+    no checkpoint fits it. The model is left untouched.
 
     Raises:
         ValueError: the model, or a batch norm in it, is in training mode, where norms depend on the batch.
+    """
+    folded = fold_batch_norms(model)
+    channels_last(folded)
+    return folded
+
+
+def fold_batch_norms(model: Segmenter) -> Segmenter:
+    """A copy of the model without the batch norms that a convolution can do the work of.
+
+    Batch norms in other libraries' backbones stay, and so do those whose result is used twice (VAN's before its
+    attention).
+
+    Raises:
+        ValueError: the model, or a batch norm in it, is in training mode.
     """
     for name, module in model.named_modules():
         if module.training and (module is model or isinstance(module, nn.BatchNorm2d)):

@@ -86,8 +86,9 @@ def watched_modules(model: Segmenter) -> list[tuple[str, nn.Module]]:
     found = [(f"backbone {name}", stage) for name, stage in _stages(model.backbone)]
     inside: set[nn.Module] = set()
     for module in model.modules():
-        if module not in inside and type(module).__module__.startswith("segattn.attention."):
-            found.append((f"attention {type(module).__name__}", module))
+        idea = next((kind for kind in type(module).__mro__ if kind.__module__.startswith("segattn.attention.")), None)
+        if idea is not None and module not in inside:
+            found.append((f"attention {idea.__name__}", module))
             inside.update(module.modules())
     return found
 

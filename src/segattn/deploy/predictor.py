@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,10 +17,13 @@ from numpy.typing import NDArray
 from segattn.contracts import Classes
 from segattn.data.files import IMAGE_SUFFIXES
 from segattn.data.reading import read_image
-from segattn.evaluation.inference import predict_scores
+from segattn.evaluation.inference import predict_labels, predict_scores
 from segattn.evaluation.protocol import WHOLE, Protocol
 from segattn.models.segmenter import Segmenter
 from segattn.pictures import class_shares, overlay, with_legend, write_picture
+
+_LONGEST_NAME = 255 - len("_overlay.png.part")
+"""Bytes of a picture's name, as file systems allow 255 for what is written."""
 
 
 class PredictionFiles(NamedTuple):
@@ -28,7 +33,7 @@ class PredictionFiles(NamedTuple):
     overlay: Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """The labels of one picture.
 
@@ -36,16 +41,28 @@ class Prediction:
         name: of the picture, without folder and suffix.
         image: (H, W, 3) uint8, RGB.
         labels: (H, W) uint8 training ids.
-        scores: (K, H, W) float32; what the labels are the arg-max of, in the protocol's own measure (plain logits for
-            `whole`).
-        classes: what the ids mean.
+        model, protocol: what the labels come from.
     """
 
     name: str
     image: NDArray[np.uint8]
     labels: NDArray[np.uint8]
-    scores: NDArray[np.float32]
-    classes: Classes
+    model: Segmenter = field(repr=False)
+    protocol: Protocol = field(repr=False)
+
+    @property
+    def classes(self) -> Classes:
+        """What the ids mean."""
+        return self.model.classes
+
+    @cached_property
+    def scores(self) -> NDArray[np.float32]:
+        """(K, H, W) float32, what the labels are the arg-max of, in the protocol's measure (logits for `whole`).
+
+        Made by a second pass through the model when first asked for: of a photo of 12 million pixels they take half a
+        gigabyte, and most callers need the labels alone.
+        """
+        return np.asarray(predict_scores(self.model, self.image, self.protocol).cpu(), np.float32)
 
     def shares(self) -> dict[str, float]:
         """Fraction of the picture for each class that occurs, the largest first."""
@@ -70,26 +87,28 @@ class Prediction:
         return files
 
 
-def predict(model: Segmenter, image: str | Path | NDArray[np.uint8], protocol: Protocol = WHOLE) -> Prediction:
+def predict(
+    model: Segmenter, image: str | Path | NDArray[np.uint8], protocol: Protocol = WHOLE, *, name: str | None = None
+) -> Prediction:
     """Label one picture.
 
     Args:
         model: in evaluation mode; its device is where the work is done.
         image: a file, turned upright as its EXIF data says, or an RGB (H, W, 3) uint8 array.
         protocol: how the picture is brought to the network.
+        name: of the result's files; by default the picture's own.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: no picture, or an array of another shape or type.
     """
-    if isinstance(image, np.ndarray):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(f"image of shape {image.shape} and type {image.dtype}: expected (H, W, 3) uint8, RGB")
-        name, pixels = "image", image
-    else:
-        name, pixels = Path(image).stem, read_image(image, upright=True)
-    scores = predict_scores(model, pixels, protocol).cpu().numpy()
-    return Prediction(name, pixels, scores.argmax(0).astype(np.uint8), scores, model.classes)
+    if not isinstance(image, np.ndarray):
+        name = name or Path(image).stem
+        image = read_image(image, upright=True)
+    elif image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise ValueError(f"image of shape {image.shape} and type {image.dtype}: expected (H, W, 3) uint8, RGB")
+    labels = predict_labels(model, image, protocol).cpu().numpy()
+    return Prediction(name or "image", image, labels, model, protocol)
 
 
 def find_pictures(sources: Iterable[str | Path]) -> list[Path]:
@@ -97,36 +116,48 @@ def find_pictures(sources: Iterable[str | Path]) -> list[Path]:
 
     Raises:
         FileNotFoundError: a source names nothing.
-        ValueError: two pictures would write the same result file.
+        ValueError: a result file would be written twice, or would have too long a name.
     """
-    found: dict[Path, None] = {}
+    found: dict[str, Path] = {}
     for source in sources:
         path = Path(source)
         if path.is_dir():
-            files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-            if not files:
-                raise FileNotFoundError(f"{path}: no pictures in this folder ({', '.join(IMAGE_SUFFIXES)})")
+            files = _pictures_in(path)
         elif path.exists():
             files = [path]
         else:
             files = sorted(Path(match) for match in glob.glob(str(source), recursive=True) if Path(match).is_file())
             if not files:
-                raise FileNotFoundError(f"{source}: no such picture")
-        found.update(dict.fromkeys(files))
+                what = "no picture matches this pattern" if glob.has_magic(str(source)) else "no such file or folder"
+                raise FileNotFoundError(f"{source}: {what}")
+        for file in files:
+            found.setdefault(os.path.abspath(file), file)
+    _check_names(list(found.values()))
+    return list(found.values())
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    files = sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file() and not file.name.startswith(".")
+    )
+    if not files:
+        raise FileNotFoundError(f"{folder}: no pictures in this folder ({', '.join(IMAGE_SUFFIXES)})")
+    return files
+
+
+def _check_names(files: list[Path]) -> None:
     by_stem: dict[str, Path] = {}
-    for file in found:
+    for file in files:
         other = by_stem.setdefault(file.stem, file)
         if other != file:
             raise ValueError(
-                f"{other} and {file} would both write {file.stem}_labels.png; label them in separate calls"
+                f"{other} and {file} would both write {file.stem}_labels.png; label them in separate calls, "
+                "each with its own output folder"
             )
-    return list(found)
-
-
-def predict_many(model: Segmenter, pictures: Iterable[str | Path], protocol: Protocol = WHOLE) -> Iterator[Prediction]:
-    """`predict` for one picture after another."""
-    for picture in pictures:
-        yield predict(model, picture, protocol)
+        if len(os.fsencode(file.stem)) > _LONGEST_NAME:
+            raise ValueError(f"{file}: too long a name to put _overlay.png after it; shorten it")
 
 
 def pick_device(name: str) -> torch.device:
@@ -139,7 +170,10 @@ def pick_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+    except RuntimeError:
+        raise ValueError(f"device {name!r}: expected auto, cpu, cuda, cuda:1, mps or the like") from None
+    try:
+        torch.ones(1, device=device).cpu()
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {name!r} can't be used here: {str(error).splitlines()[0]}") from None
     return device

@@ -17,6 +17,7 @@ from segattn.contracts import Sample, SegmentationDataset, SegmentationModel
 from segattn.evaluation.inference import predict_labels
 from segattn.evaluation.metrics import ConfusionMatrix, ImageScore, Scores, image_score
 from segattn.evaluation.protocol import WHOLE, Protocol
+from segattn.progress import progress_bar
 
 _AHEAD = 2
 """Images that are decoded while the network works on the one before them."""
@@ -134,8 +135,5 @@ def _reporting(progress: bool | Callable[[int, int], None], total: int) -> Itera
     elif not progress:
         yield lambda done, total: None
     else:
-        from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-        with Progress(*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn()) as bar:
-            task = bar.add_task("scoring", total=total)
-            yield lambda done, total: bar.update(task, completed=done)
+        with progress_bar("scoring", total) as show:
+            yield lambda done, _: show(done)

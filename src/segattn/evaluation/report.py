@@ -14,7 +14,7 @@ from segattn.evaluation.highlights import Highlights
 from segattn.evaluation.metrics import ConfusionMatrix, ImageScore, Scores, image_score
 from segattn.evaluation.protocol import Protocol
 from segattn.evaluation.report_html import page
-from segattn.pictures import Image, mistakes, overlay, write_file
+from segattn.pictures import Image, mistakes, overlay, require_writable, write_file
 
 WIDTH = 480
 """Of the pictures, at most; pixels."""
@@ -47,17 +47,14 @@ class Report:
     Whatever the size of the data set, it keeps small pictures of at most `highlights.KEPT` images.
 
     Raises:
-        OSError: the folder can't be made; better known before the scoring than after it.
+        OSError: the folder can't be written to; better known before the scoring than after it.
     """
 
     def __init__(self, folder: str | Path, classes: Classes) -> None:
         self.folder, self.classes = Path(folder), classes
         self._count = 0
         self._highlights: Highlights[ImageResult] = Highlights()
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(f"{self.folder}: can't be made ({error.strerror})") from None
+        require_writable(self.folder)
 
     def add(self, sample: Sample, labels: NDArray[np.uint8]) -> None:
         """One scored image and its (H, W) training ids; images without a labelled pixel are not shown.

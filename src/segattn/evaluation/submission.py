@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segattn.contracts import Classes, Sample
+from segattn.pictures import require_writable
 
 
 def write_label_png(labels: NDArray[np.integer], classes: Classes, path: str | Path) -> None:
@@ -48,8 +49,12 @@ def submission_writer(folder: str | Path, classes: Classes) -> Callable[[Sample,
     """An `on_prediction` for `evaluate` that writes `<sample name>.png` label files into `folder`, which it makes.
 
     The Cityscapes server takes one such file a picture, named after it.
+
+    Raises:
+        OSError: the folder can't be written to.
     """
     folder = Path(folder)
+    require_writable(folder)
 
     def write(sample: Sample, labels: NDArray[np.uint8]) -> None:
         path = folder / f"{sample.name}.png"

@@ -26,6 +26,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import segattn.attention.dual  # noqa: F401 - defines the operator segattn::position_attention
 from segattn.attention.agent import AgentAttention
 from segattn.attention.hamburger import MatrixFactorization
 from segattn.attention.window import WindowAttention

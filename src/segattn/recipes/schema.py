@@ -7,6 +7,7 @@ whole experiment in one place. Variants are `dataclasses.replace` of another rec
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from segattn.data.transforms import Transform
@@ -48,6 +49,10 @@ class Data:
     train_split: str = "train"
     val_split: str = "val"
     count_at: tuple[int, int] = (512, 1024)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.num_classes <= 254:
+            raise ValueError(f"num_classes {self.num_classes}: expected 1 to 254")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +111,11 @@ class Schedule:
     power: float = 0.9
     warmup: ExponentialWarmup | LinearWarmup | None = None
 
+    def __post_init__(self) -> None:
+        if not 0 < self.lr < inf:
+            raise ValueError(f"lr {self.lr}: expected a positive number")
+        _require_at_least(1, self, "iterations")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
@@ -134,6 +144,10 @@ class Training:
     log_every: int = 50
     workers: int = 2
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require_at_least(1, self, "batch_size", "accumulation", "validate_every", "checkpoint_every", "log_every")
+        _require_at_least(0, self, "workers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,3 +184,9 @@ class Recipe:
     protocol: Protocol
     validation: Protocol = Protocol()
     deviations: tuple[str, ...] = ()
+
+
+def _require_at_least(least: int, settings: Schedule | Training, *names: str) -> None:
+    for name in names:
+        if getattr(settings, name) < least:
+            raise ValueError(f"{name} {getattr(settings, name)}: expected {least} or more")

@@ -91,7 +91,10 @@ def override(value: T, changes: Mapping[str, str]) -> T:
             if not isinstance(node, (dict, list)):
                 raise ValueError(f"{'.'.join(parents[: depth + 1])} is {node!r}: it has no field {last!r} to set")
         _step(node, last, path)
-        node[int(last) if isinstance(node, list) else last] = yaml.safe_load(text)
+        try:
+            node[int(last) if isinstance(node, list) else last] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ValueError(f"{path}: {text!r} can't be read as a YAML value; quotes may be missing in it") from None
     return from_dict(type(value), data)
 
 

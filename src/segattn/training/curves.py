@@ -71,7 +71,7 @@ def _read(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         what = f"the folder holds no {LOG}" if folder.is_dir() else "no such folder"
         raise FileNotFoundError(f"{folder}: {what}; expected a folder that `segattn train` wrote")
     kinds: dict[str, list[dict[str, Any]]] = {"train": [], "validation": []}
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)

@@ -31,7 +31,7 @@ def parameter_groups(
             continue
         lr_factor, weight_decay = 1.0, optimizer.weight_decay
         for rule in rules:
-            if _matches(rule, name, parameter):
+            if matches(rule, name, parameter):
                 lr_factor *= rule.lr
                 weight_decay *= rule.weight_decay
                 unused = [other for other in unused if other is not rule]
@@ -52,7 +52,8 @@ def parameter_groups(
     return list(groups.values())
 
 
-def _matches(rule: ParameterRule, name: str, parameter: nn.Parameter) -> bool:
+def matches(rule: ParameterRule, name: str, parameter: nn.Parameter) -> bool:
+    """Whether a rule is about the parameter of that name."""
     fits = rule.max_ndim is None or parameter.ndim <= rule.max_ndim
     return fits and re.search(rule.pattern, name) is not None
 

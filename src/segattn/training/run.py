@@ -20,6 +20,7 @@ from segattn import __version__
 from segattn.contracts import SegmentationDataset, SegmentationModel
 from segattn.data.loader import Batch, TrainingSet, training_loader
 from segattn.evaluation.evaluate import evaluate, sum_over_processes
+from segattn.layers import channels_last
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import to_dict
 from segattn.training.checkpoint import Progress, RunFolder, TrainingState
@@ -62,7 +63,7 @@ class Run:
         if settings.sync_norm and self.accelerator.num_processes > 1:
             model = synchronize_norms(model, self.device)
         if settings.channels_last:
-            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model = channels_last(model)
         self.model = model.train()
         step = TrainingStep(model, recipe.losses, precision=settings.precision, channels_last=settings.channels_last)
         self.loss = step.loss

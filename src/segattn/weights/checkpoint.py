@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 HEADER_KEY = "segattn"
@@ -31,7 +31,8 @@ def save_model(path: str | Path, model: nn.Module, description: Mapping[str, Any
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     text = json.dumps(description, ensure_ascii=False)
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={HEADER_KEY: text, "format": "pt"})
+        # not save_file, which makes files that only their owner may read
+        temporary.write_bytes(save(tensors, metadata={HEADER_KEY: text, "format": "pt"}))
     with atomic_path(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(description, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 

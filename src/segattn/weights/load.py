@@ -137,14 +137,16 @@ def _copy(
         resized = {key: (tuple(state[key].shape), tuple(target[key].shape)) for key in changed}
         state, misfits = fitted, [key for key in misfits if key not in changed]
     if misfits:
+        counts = class_counts(result, misfits, found, target)
         if set(misfits) <= set(changed):
             advice = (
                 "the file was trained at another image size: sizes_may_differ=True (--sizes-may-differ) resizes these"
             )
-        elif class_counts(result, misfits, found, target) is not None and len(target) == len(model.state_dict()):
+        elif counts is not None and len(target) == len(model.state_dict()):
             advice = (
-                "the file is for another number of classes: num_classes_may_differ=True (--num-classes-may-differ) "
-                "loads all but the classifier layers"
+                f"the file is for {counts[0]} classes and the network for {counts[1]}: make it for {counts[0]} "
+                f"(num_classes={counts[0]}, --data.num_classes {counts[0]}); or, to train on, "
+                "num_classes_may_differ=True (--num-classes-may-differ) loads all but the classifier layers"
             )
         else:
             advice = "is the file for another number of classes or another size?"

@@ -17,7 +17,8 @@ class LoadReport:
         naming: whose key names the source uses.
         loaded: how many tensors were copied.
         renamed: {name in the source: our name} where they differ.
-        resized: {our name: (shape in the source, our shape)} of tensors that were interpolated.
+        resized: {our name: (shape in the source, our shape)} of tensors that were interpolated, or, for an index of
+            positions, replaced by ours.
         dropped: {name in the source: why it is not used}.
         defaulted: {our name: why the source lacks it}: these tensors keep their initial values.
         beside: entries of the file that are no weights (epoch, optimizer, ...).

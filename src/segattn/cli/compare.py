@@ -1,0 +1,112 @@
+"""compare."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+_OWN_TO_A_NETWORK = ("network", "pretrained", "paper", "claims", "results", "deviations")
+
+
+def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
+    """Register this module's command."""
+    parser = commands.add_parser(
+        "compare",
+        help="train and score several networks under the same conditions",
+        description="Train several recipes' networks under one data set, augmentation, loss, optimiser, schedule and\n"
+        "protocol, and print them side by side: parameters, multiply-accumulates, time, memory, scores.\n"
+        "The conditions are those of the first recipe, or of --like; only the network is each recipe's own, with\n"
+        "its auxiliary outputs. What can't be held fixed is said below the table.\n\n"
+        "OUTPUT/NAME has each run, OUTPUT/comparison.json and comparison.md the table. Stopped, the same command\n"
+        "continues; Ctrl-C and SIGTERM leave with exit code 3.\n\n"
+        "With --score-only, models that are already trained are scored on one data set by one protocol.\n"
+        "Any field of the conditions can be set: --data.root DIR, --training.batch_size 4, ...",
+    )
+    parser.add_argument(
+        "names", nargs="+", metavar="RECIPE", help="recipes' names or files; trained models with --score-only"
+    )
+    parser.add_argument("--like", metavar="RECIPE", help="whose conditions to use (default: the first's)")
+    parser.add_argument("--steps", type=int, metavar="N", help="train for N steps, the warm-up in proportion")
+    parser.add_argument("--score-only", action="store_true", help="the names are .safetensors files of trained models")
+    parser.add_argument("--split", metavar="NAME", help="the split to score (default: the conditions' data.val_split)")
+    parser.add_argument("--protocol", metavar="NAME", help="a named protocol instead of the conditions' own")
+    parser.add_argument(
+        "--output", type=Path, default=Path("runs/compare"), metavar="DIR", help="default: runs/compare"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
+    parser.add_argument("--fresh", action="store_true", help="begin every training anew")
+    parser.set_defaults(run=_compare, takes_overrides=True)
+
+
+def _compare(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    for key in overrides:
+        if key.split(".")[0] in _OWN_TO_A_NETWORK:
+            raise ValueError(
+                f"--{key}: networks are what is compared; edit what `segattn show RECIPE` prints, and name that file"
+            )
+    _check_names(arguments)
+
+    from segattn.cli.screen import print_table
+    from segattn.deploy.compare import Stopped
+
+    try:
+        found = _scored(arguments, overrides) if arguments.score_only else _trained(arguments, overrides)
+    except Stopped:
+        sys.exit(3)
+    print_table(found.table())
+    for remark in found.remarks():
+        print(remark)
+    for file in found.write(arguments.output):
+        print(file)
+
+
+def _check_names(arguments: argparse.Namespace) -> None:
+    for name in arguments.names:
+        is_model = name.endswith(".safetensors")
+        if arguments.score_only and not is_model:
+            raise ValueError(f"{name}: --score-only takes .safetensors files of trained models")
+        if is_model and not arguments.score_only:
+            raise ValueError(f"{name}: is a trained model; add --score-only, or name recipes to train")
+    if arguments.score_only and (arguments.steps is not None or arguments.fresh):
+        raise ValueError("--steps and --fresh are for training: they mean nothing with --score-only")
+
+
+def _trained(arguments: argparse.Namespace, overrides: dict[str, str]) -> Any:
+    from segattn.cli.models import find_recipe
+    from segattn.deploy.compare import compare_recipes
+    from segattn.recipes.controlled import with_steps
+
+    recipes = [find_recipe(name, {}) for name in arguments.names]
+    base = _adjusted(find_recipe(arguments.like or arguments.names[0], overrides), arguments)
+    if arguments.steps is not None:
+        base = with_steps(base, arguments.steps)
+    return compare_recipes(
+        recipes,
+        base,
+        arguments.output,
+        split=arguments.split,
+        device=arguments.device,
+        resume=not arguments.fresh,
+    )
+
+
+def _scored(arguments: argparse.Namespace, overrides: dict[str, str]) -> Any:
+    from segattn.api import load_model
+    from segattn.cli.models import find_recipe
+    from segattn.deploy.compare import compare_models
+
+    files = [Path(name) for name in arguments.names]
+    base = find_recipe(arguments.like, overrides) if arguments.like else load_model(files[0], overrides)[0]
+    base = _adjusted(base, arguments)
+    return compare_models(files, base, arguments.output, split=arguments.split, device=arguments.device)
+
+
+def _adjusted(base: Any, arguments: argparse.Namespace) -> Any:
+    """The conditions with `--protocol`."""
+    from dataclasses import replace
+
+    from segattn.evaluation.protocol import protocol
+
+    return replace(base, protocol=protocol(arguments.protocol)) if arguments.protocol else base

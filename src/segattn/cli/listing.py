@@ -1,0 +1,92 @@
+"""list."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from segattn.recipes.schema import Claim, Paper, Recipe
+
+_METHODS = ("attanet", "danet", "acfnet", "van", "agent")
+
+
+def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
+    """Register this module's commands."""
+    parser = commands.add_parser(
+        "list",
+        help="the recipes with their size, cost and scores",
+        description="The recipes: parameters (all, also those that only training uses), multiply-accumulates (MACs)\n"
+        "for one image of the given height x width, and mIoU in percent, as published and as we measured it.",
+    )
+    parser.add_argument("words", nargs="*", metavar="WORD", help="show only recipes whose name contains every WORD")
+    parser.add_argument("--method", choices=_METHODS, help="only recipes of one paper")
+    parser.add_argument("--dataset", metavar="NAME", help="only recipes for this data set")
+    parser.add_argument(
+        "--max-parameters", type=float, metavar="MILLIONS", help="only recipes with at most so many million parameters"
+    )
+    parser.set_defaults(run=_list, takes_overrides=False)
+
+
+def _list(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    from rich.table import Table
+
+    from segattn.cli.screen import print_table
+    from segattn.recipes.costs import COSTS
+
+    table = Table("recipe", "data set", title=None)
+    for heading in ("parameters", "MACs"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("claimed mIoU", "ours"):
+        table.add_column(heading)
+    for recipe in _chosen(arguments):
+        cost = COSTS[recipe.name]
+        table.add_row(
+            recipe.name,
+            recipe.data.dataset,
+            f"{cost.parameters / 1e6:.1f} M",
+            f"{cost.macs / 1e9:.1f} G, {cost.size[0]}x{cost.size[1]}",
+            "\n".join(map(_score, recipe.claims)),
+            "\n".join(map(_score, recipe.results)),
+        )
+    print_table(table)
+
+
+def _chosen(arguments: argparse.Namespace) -> list[Recipe]:
+    """The recipes that pass all filters. Raises ValueError if none does."""
+    from segattn.contracts import nearest
+    from segattn.recipes.catalog import RECIPES
+    from segattn.recipes.costs import COSTS
+
+    known = {recipe.data.dataset: None for recipe in RECIPES.values()}
+    if arguments.dataset is not None and arguments.dataset not in known:
+        raise ValueError(
+            f"no recipe is for the data set {arguments.dataset!r}.{nearest(arguments.dataset, known)} "
+            f"Recipes are for {', '.join(known)}"
+        )
+    most, method = arguments.max_parameters, arguments.method
+    chosen = [
+        recipe
+        for name, recipe in RECIPES.items()
+        if all(word in name for word in arguments.words)
+        and (method is None or recipe.paper == _papers()[method])
+        and arguments.dataset in (None, recipe.data.dataset)
+        and (most is None or COSTS[name].parameters <= most * 1e6)
+    ]
+    if not chosen:
+        given = [f"a name with {word!r}" for word in arguments.words]
+        given += [f"the method {method}"] if method else []
+        given += [f"the data set {arguments.dataset}"] if arguments.dataset else []
+        given += [f"at most {most:g} million parameters"] if most is not None else []
+        raise ValueError(f"no recipe has {' and '.join(given)}; `segattn list` shows all")
+    return chosen
+
+
+def _papers() -> dict[str, Paper]:
+    from segattn.recipes import papers
+
+    return dict(zip(_METHODS, (papers.ATTANET, papers.DANET, papers.ACFNET, papers.VAN, papers.AGENT), strict=True))
+
+
+def _score(claim: Claim) -> str:
+    return f"{claim.value:.2f}".removesuffix("0") + f" {claim.split}: {claim.protocol}"

@@ -1,0 +1,238 @@
+"""What must hold for every recipe that is listed, so that a new one is tested for free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from segattn.contracts import IGNORE
+from segattn.data.catalog import CLASSES
+from segattn.data.transforms import Compose
+from segattn.layers import channels_last
+from segattn.losses.terms import CrossEntropy, Lovasz
+from segattn.models import networks
+from segattn.models.build import build_network
+from segattn.models.segmenter import Segmenter
+from segattn.recipes.catalog import RECIPES, list_recipes, recipe
+from segattn.recipes.schema import Recipe
+from segattn.recipes.serialize import from_yaml, to_yaml
+from segattn.training.optim import build_optimizer, parameter_groups, set_rate
+from segattn.training.step import TrainingStep
+
+QUICK = {
+    "attanet_light_cityscapes",
+    "attanet_r18_cityscapes",
+    "attanet_df2_cityscapes",
+    "attanet_light_camvid",
+    "attanet_r18_camvid",
+    "attanet_light_synthetic",
+    "danet_r50_cityscapes",
+    "acfnet_ecanet101_cityscapes",
+    "light_ham_d256_van_tiny_ade20k",
+    "light_ham_d256_van_tiny_camvid",
+    "ham_van_tiny_ade20k",
+    "upernet_van_tiny_ade20k",
+    "fpn_van_tiny_ade20k",
+    "fpn_agent_pvt_t_ade20k",
+    "fpn_agent_pvt_t_camvid",
+}
+"""Whose training step takes about a second, and the smallest of each method."""
+
+every_recipe = pytest.mark.parametrize("name", list_recipes())
+
+
+@cache
+def on_meta(network: networks.Network, num_classes: int) -> Segmenter:
+    with torch.device("meta"):
+        return build_network(network, num_classes)
+
+
+def built(row: Recipe) -> Segmenter:
+    return on_meta(row.network, row.data.num_classes)
+
+
+@cache
+def outputs_of(composition: type) -> dict[str, torch.Tensor]:
+    """The outputs of a composition's smallest network, by name; its sizes differ in nothing that names outputs."""
+    rows = [row for row in RECIPES.values() if type(row.network) is composition]
+    smallest = min(rows, key=lambda row: sum(p.numel() for p in built(row).parameters()))
+    with torch.no_grad():
+        output = build_network(smallest.network, 5).eval().segment(torch.randn(1, 3, 64, 96))
+    return {"main": output.logits, **output.auxiliary}
+
+
+def outputs_read(row: Recipe) -> set[str]:
+    return {name for term in row.losses for name in (term.outputs if isinstance(term, Lovasz) else (term.output,))}
+
+
+def expected_name(row: Recipe) -> str:
+    network, dataset = row.network, row.data.dataset
+    match network:
+        case networks.AttaNet():
+            method, backbone = "attanet", network.backbone.replace("resnet", "r")
+        case networks.DANet():
+            method, backbone = "danet", network.backbone.replace("resnet", "r")
+        case networks.ACFNet():
+            method, backbone = "acfnet", network.backbone.replace("resnet", "r")
+        case networks.VANLightHam(ham_channels=256):
+            method, backbone = "light_ham_d256", f"van_{network.size}"
+        case networks.VANLightHam():
+            method, backbone = "light_ham", f"van_{network.size}"
+        case networks.VANHamNet():
+            method, backbone = "ham", f"van_{network.size}"
+        case networks.VANUperNet():
+            method, backbone = "upernet", f"van_{network.size}"
+        case networks.VANSemanticFPN():
+            method, backbone = "fpn", f"van_{network.size}"
+        case networks.AgentSwinUperNet():
+            method, backbone = "upernet", f"agent_swin_{network.size}"
+        case networks.AgentPVTSemanticFPN():
+            method, backbone = "fpn", f"agent_pvt_{network.size}"
+        case networks.Pair():
+            method, backbone = network.head, network.backbone
+    return f"{method}_{backbone}_{dataset}"
+
+
+def test_the_list_has_every_name_once() -> None:
+    assert [row.name for row in RECIPES.values()] == list_recipes()
+    files = Path(__file__).parents[2].joinpath("src/segattn/recipes").glob("*.py")
+    stated = sum(file.read_text(encoding="utf-8").count('\n    name="') for file in files)
+    assert stated <= len(RECIPES), "a recipe is stated but not listed"
+
+
+@every_recipe
+def test_it_is_named_after_method_backbone_and_data_set(name: str) -> None:
+    variants = {
+        "attanet_light_synthetic": "attanet_light_cityscapes",  # drawn streets in the layout of Cityscapes
+        "acfnet_ecanet101_cityscapes_released": "acfnet_ecanet101_cityscapes",
+    }
+    assert variants.get(name, name) == expected_name(recipe(name))
+
+
+@every_recipe
+def test_it_builds_and_its_loss_reads_outputs_that_exist(name: str) -> None:
+    row = recipe(name)
+    assert built(row).num_classes == row.data.num_classes
+    outputs = outputs_of(type(row.network))
+    assert {logits.shape[1] for logits in outputs.values()} == {5}
+    assert outputs_read(row) <= set(outputs)
+    assert "main" in outputs_read(row)
+
+
+@every_recipe
+def test_its_protocols_read_outputs_that_exist(name: str) -> None:
+    row = recipe(name)
+    for protocol in (row.protocol, row.validation):
+        assert set(protocol.outputs) <= set(outputs_of(type(row.network)))
+        assert protocol.describe()
+
+
+@every_recipe
+def test_every_parameter_rule_matches(name: str) -> None:
+    row = recipe(name)
+    model = built(row)
+    groups = parameter_groups(model, row.optimizer, row.parameter_rules)
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+
+
+@every_recipe
+def test_its_classes_are_those_of_the_data_set(name: str) -> None:
+    row = recipe(name)
+    assert row.data.num_classes == len(CLASSES[row.data.dataset])
+    assert row.data.root is None
+    for term in row.losses:
+        if isinstance(term, CrossEntropy) and term.class_weights is not None:
+            assert len(term.class_weights) == row.data.num_classes
+
+
+@every_recipe
+def test_it_round_trips_through_yaml(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(to_yaml(recipe(name)), encoding="utf-8")
+    assert from_yaml(Recipe, file) == recipe(name)
+
+
+@every_recipe
+def test_its_figures_make_sense(name: str) -> None:
+    row = recipe(name)
+    for claim in (*row.claims, *row.results):
+        assert 1 < claim.value < 100
+        assert claim.split in {"train", "val", "test"}
+    if row.schedule.warmup is not None:
+        assert row.schedule.warmup.iterations < row.schedule.iterations
+    assert row.training.validate_every <= row.schedule.iterations
+    assert row.training.batch_size % row.training.accumulation == 0
+    assert not row.claims or row.paper is not None
+
+
+def _distinct(rows: Iterable[Recipe]) -> dict[str, Recipe]:
+    first: dict[object, Recipe] = {}
+    for row in rows:
+        first.setdefault(row.augmentation, row)
+    return {row.name: row for row in first.values()}
+
+
+@pytest.mark.parametrize("name", _distinct(RECIPES.values()))
+def test_its_augmentation_gives_crops_of_one_size(name: str) -> None:
+    pipeline = Compose(recipe(name).augmentation)
+    shapes = set()
+    for seed, (height, width) in enumerate([(120, 200), (200, 120), (300, 400)]):
+        rng = np.random.default_rng(seed)
+        picture = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        item = pipeline(image=picture, mask=np.full((height, width), 3, np.uint8), rng=rng)
+        assert item["image"].dtype == item["mask"].dtype == np.uint8
+        assert item["image"].shape[:2] == item["mask"].shape
+        assert set(np.unique(item["mask"])) <= {3, IGNORE}
+        shapes.add(item["mask"].shape)
+    assert len(shapes) == 1
+
+
+def test_camvid_recipes_differ_in_nothing_but_the_network() -> None:
+    base = recipe("attanet_light_camvid")
+    rows = [row for row in RECIPES.values() if row.data.dataset == "camvid"]
+    assert len(rows) >= 4
+    for row in rows:
+        own = {"name": row.name, "paper": row.paper, "network": row.network, "deviations": row.deviations}
+        assert row == replace(base, losses=row.losses, results=row.results, **own)
+        have = outputs_of(type(row.network))
+        assert row.losses == tuple(term for term in base.losses if term.output in have)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in list_recipes()]
+)
+def test_it_takes_a_training_step(name: str) -> None:
+    """A crop of 64 pixels, two pictures: every parameter has its part in the loss, and the step changes them."""
+    row = recipe(name)
+    model = build_network(row.network, row.data.num_classes).train()
+    if row.training.channels_last:
+        channels_last(model)
+    step = TrainingStep(model, row.losses, precision=row.training.precision, channels_last=row.training.channels_last)
+    optimizer = build_optimizer(model, row.optimizer, row.parameter_rules)
+    set_rate(optimizer, row.schedule.lr)
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    labels = torch.randint(0, row.data.num_classes, (2, 64, 64))
+    labels[:, :9] = IGNORE
+
+    losses = step(images, labels)
+    losses["total"].backward()
+    before = {part: _first_kernel(model, part).clone() for part in ("backbone", "head")}
+    optimizer.step()
+
+    assert len(losses) == len(row.losses) + 1
+    assert all(bool(value.isfinite()) for value in losses.values())
+    assert [key for key, parameter in model.named_parameters() if parameter.grad is None] == []
+    assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+    for part, kernel in before.items():
+        assert not torch.equal(_first_kernel(model, part), kernel)
+
+
+def _first_kernel(model: nn.Module, part: str) -> torch.Tensor:
+    return next(p.detach() for p in model.get_submodule(part).parameters() if p.ndim == 4)

@@ -1,0 +1,61 @@
+"""PAPERS.md is what the recipes say."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from segattn.evaluation.protocol import PROTOCOLS
+from segattn.recipes.catalog import RECIPES
+
+ROOT = Path(__file__).parents[1]
+WITHOUT_A_ROW = {"danet_r50_deepstem", "df2_backbone", "van_b0_fpn_newer", "van_b0_upernet_newer"}
+"""Fixtures of networks that no recipe has as a whole."""
+
+
+@pytest.fixture(scope="module")
+def papers_page() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("papers_page", ROOT / "tools/papers_page.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return (ROOT / "PAPERS.md").read_text(encoding="utf-8")
+
+
+def test_the_page_is_up_to_date(papers_page: ModuleType, page: str) -> None:
+    assert page == papers_page.page(), "run python tools/papers_page.py"
+
+
+def test_every_recipe_claim_and_idea_is_on_it(page: str) -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert sorted(rows) == sorted(RECIPES)
+    for recipe in RECIPES.values():
+        for claim in recipe.claims:
+            assert f"{claim.value:.2f}".removesuffix("0") in page
+            assert claim.source in page
+    for file in (ROOT / "src/segattn/attention").glob("[a-z]*.py"):
+        assert f"(src/segattn/attention/{file.name})" in page
+        assert f"(tests/attention/test_{file.name})" in page
+
+
+def test_it_names_every_fixture_of_a_whole_network(papers_page: ModuleType, page: str) -> None:
+    stored = {file.stem for file in (ROOT / "tests/parity/data").glob("*.npz")}
+    stored = {name for name in stored if not re.search(r"_(cnn|mm)$", name)} - WITHOUT_A_ROW
+    assert set(papers_page.FIXTURES) == stored
+    assert {name for name in stored if f"[`{name}`]" not in page} == set()
+
+
+def test_other_protocols_belong_to_claims_that_exist(papers_page: ModuleType) -> None:
+    claims = {(recipe.name, claim.protocol) for recipe in RECIPES.values() for claim in recipe.claims}
+    assert set(papers_page.OTHER_PROTOCOLS) <= claims
+    assert {name for names in papers_page.OTHER_PROTOCOLS.values() for name in names} <= set(PROTOCOLS)

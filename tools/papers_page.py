@@ -1,0 +1,193 @@
+"""Writes PAPERS.md from the recipes: each paper's ideas, networks and published rows, and the tests of each.
+
+python tools/papers_page.py
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from segattn.contracts import Normalization
+from segattn.models import networks
+from segattn.models.build import BUILDERS, build_network
+from segattn.recipes import papers
+from segattn.recipes.catalog import RECIPES
+from segattn.recipes.costs import COSTS
+from segattn.recipes.schema import Claim, Paper, Recipe
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src/segattn"
+PAGE = ROOT / "PAPERS.md"
+
+IDEAS: dict[str, tuple[str, ...]] = {
+    papers.ATTANET.arxiv: ("strip",),
+    papers.DANET.arxiv: ("dual",),
+    papers.ACFNET.arxiv: ("class_center", "eca"),
+    papers.VAN.arxiv: ("large_kernel", "hamburger"),
+    papers.AGENT.arxiv: ("agent", "window", "spatial_reduction"),
+}
+"""By arXiv number, the files of attention/ that a paper brings or uses."""
+
+FIXTURES: dict[str, networks.Network] = {
+    "attanet_light": networks.AttaNet(backbone="light"),
+    "attanet_r18": networks.AttaNet(backbone="resnet18"),
+    "danet_r50": networks.DANet(backbone="resnet50"),
+    "danet_r101": networks.DANet(backbone="resnet101"),
+    "danet_r101_pcontext": networks.DANet(backbone="resnet101", stage4_dilations=(2, 4, 4)),
+    "acfnet_ecanet101": networks.ACFNet(backbone="ecanet101", class_feature="released"),
+    "van_tiny_light_ham_d256": networks.VANLightHam(size="tiny", ham_channels=256, channels=256, bases=16),
+    "van_tiny_light_ham": networks.VANLightHam(size="tiny", ham_channels=480),
+    "van_base_light_ham": networks.VANLightHam(size="base"),
+    "van_large_light_ham": networks.VANLightHam(size="large"),
+    "van_tiny_ham": networks.VANHamNet(size="tiny"),
+    "van_tiny_upernet": networks.VANUperNet(size="tiny"),
+    "van_tiny_fpn": networks.VANSemanticFPN(size="tiny"),
+    "van_small_fpn": networks.VANSemanticFPN(size="small"),
+    "agent_swin_t": networks.AgentSwinUperNet(size="t"),
+    "agent_swin_b": networks.AgentSwinUperNet(size="b"),
+    "agent_pvt_t": networks.AgentPVTSemanticFPN(size="t"),
+    "agent_pvt_s": networks.AgentPVTSemanticFPN(size="s"),
+    "agent_pvt_l": networks.AgentPVTSemanticFPN(size="l"),
+}
+"""What the references computed in tests/parity/data, and for which network. Drop path and normalisation don't matter
+to it."""
+
+_NOT_SAID = "whole, 512x1024 or sliding: not said"
+OTHER_PROTOCOLS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("attanet_light_cityscapes", _NOT_SAID): ("whole_512x1024", "attanet_slide"),
+    ("attanet_r18_cityscapes", _NOT_SAID): ("whole_512x1024", "attanet_slide"),
+    ("danet_r101_cityscapes", "eight scales, flip"): ("danet_multi_2018",),
+    ("danet_r101_cityscapes", "several scales, flip"): ("danet_multi_2018",),
+    ("acfnet_r101_cityscapes", "several scales, flip"): ("acfnet_multi",),
+}
+"""(recipe, a claim's protocol in words): the named protocols for that claim, where it is not the recipe's own."""
+
+_HEAD = """\
+# Papers
+
+Which file holds an idea, which builds a network, which recipe stands for a published number, and which test compares it
+with the reference. Made from the recipes by `python tools/papers_page.py`; a test fails when it is out of date.
+
+`segattn show RECIPE` prints a recipe with its claims, what is not known about them, and the commands that reproduce
+them. The column *protocol* is what `segattn evaluate --protocol` takes; [docs/protocols.md](docs/protocols.md) explains
+each. Parameters include those that only training uses; MACs are multiply-accumulates for one image of the given height
+and width. Where the column *parity* names a fixture, the network with the reference's weights gives the reference's
+outputs to 1e-4; other sizes of a family are built from the same code, and tests/models/test_complexity.py compares
+their parameters and MACs with the published ones of VAN and Agent Attention.
+"""
+
+
+def page() -> str:
+    """The text of PAPERS.md."""
+    by_paper: dict[Paper, list[Recipe]] = {}
+    for recipe in RECIPES.values():
+        if recipe.paper is not None:
+            by_paper.setdefault(recipe.paper, []).append(recipe)
+    return "\n".join([_HEAD, *(line for paper, recipes in by_paper.items() for line in _section(paper, recipes))])
+
+
+def _section(paper: Paper, recipes: list[Recipe]) -> Iterable[str]:
+    yield f"## {paper.title}"
+    yield ""
+    yield f"{paper.venue}, [arXiv {paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})."
+    yield ""
+    yield "| idea | file | test |"
+    yield "|---|---|---|"
+    for idea in IDEAS[paper.arxiv]:
+        file = f"src/segattn/attention/{idea}.py"
+        yield f"| {_first_sentence(ROOT / file)} | {_link(file)} | {_link(f'tests/attention/test_{idea}.py')} |"
+    yield ""
+    yield "| network | composed by | backbone | head |"
+    yield "|---|---|---|---|"
+    yield from dict.fromkeys(_network_row(recipe) for recipe in recipes)
+    yield ""
+    yield "| recipe | claimed mIoU | source | protocol | ours | parameters | MACs | parity |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for recipe in recipes:
+        yield from _recipe_rows(recipe)
+    yield ""
+
+
+def _network_row(recipe: Recipe) -> str:
+    network = recipe.network
+    build = BUILDERS[type(network)]
+    with torch.device("meta"):
+        model = build_network(network, recipe.data.num_classes)
+    parts = [_module_link(type(model.backbone)), _module_link(type(model.head))]
+    if model.auxiliary_head is not None:
+        parts[1] += f", auxiliary {_module_link(type(model.auxiliary_head))}"
+    name = type(network).__name__
+    return f"| {name} | {_link(_file_of(build), f'`{build.__name__}`')} | {' | '.join(parts)} |"
+
+
+def _recipe_rows(recipe: Recipe) -> Iterable[str]:
+    cost = COSTS[recipe.name]
+    ours = "; ".join(_score(result) for result in recipe.results)
+    shared = (
+        f"{cost.parameters / 1e6:.1f} M | {cost.macs / 1e9:.1f} G, {cost.size[0]}x{cost.size[1]} | {_parity(recipe)}"
+    )
+    for number, claim in enumerate(recipe.claims):
+        first = number == 0
+        named = OTHER_PROTOCOLS.get((recipe.name, claim.protocol))
+        protocol = " or ".join(f"`{one}`" for one in named) if named else _protocol(recipe)
+        name = f"`{recipe.name}`" if first else ""
+        yield (
+            f"| {name} | {_score(claim)} | {claim.source} | {protocol} | {ours if first else ''} | "
+            f"{shared if first else ' |  | '} |"
+        )
+    if not recipe.claims:
+        yield f"| `{recipe.name}` | | nothing published | {_protocol(recipe)} | {ours} | {shared} |"
+
+
+def _protocol(recipe: Recipe) -> str:
+    name = recipe.protocol.describe().partition(":")[0]
+    return "the recipe's own" if name == "custom" else f"`{name}`"
+
+
+def _score(claim: Claim) -> str:
+    return f"{claim.value:.2f}".removesuffix("0") + f" {claim.split}, {claim.protocol}"
+
+
+def _parity(recipe: Recipe) -> str:
+    plain = _plain(recipe.network)
+    for fixture, network in FIXTURES.items():
+        if _plain(network) == plain:
+            family = fixture.partition("_")[0]
+            return f"{_link(f'tests/parity/test_{family}.py', f'`{fixture}`')}"
+    if isinstance(recipe.network, networks.AttaNet) and recipe.network.backbone == "df2":
+        return f"backbone: {_link('tests/backbones/test_df.py', '`df2_backbone`')}"
+    if isinstance(recipe.network, networks.ACFNet):
+        return f"class centres alone: {_link('tests/attention/test_class_center.py')}"
+    return "none of this size"
+
+
+def _plain(network: networks.Network) -> networks.Network:
+    changes = {"normalization": Normalization()} | ({"drop_path": 0.0} if hasattr(network, "drop_path") else {})
+    return replace(network, **changes)
+
+
+def _first_sentence(file: Path) -> str:
+    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    return text.splitlines()[0].removesuffix(".")
+
+
+def _file_of(value: object) -> str:
+    return Path(inspect.getfile(value)).resolve().relative_to(ROOT).as_posix()  # type: ignore[arg-type]
+
+
+def _module_link(kind: type) -> str:
+    return _link(_file_of(kind), f"`{kind.__name__}`")
+
+
+def _link(file: str, text: str | None = None) -> str:
+    return f"[{text or file.rpartition('/')[2]}]({file})"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
