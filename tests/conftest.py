@@ -68,3 +68,36 @@ def parity() -> Parity:
 @pytest.fixture(autouse=True)
 def _fixed_random_state() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `segattn train attanet_light_camvid` leaves, with weights that nobody has trained."""
+    import segattn
+    from segattn.weights.checkpoint import save_model
+    from segattn.weights.description import describe_model
+
+    torch.manual_seed(0)
+    recipe = segattn.recipe("attanet_light_camvid")
+    model = segattn.create_model(recipe)
+    path = tmp_path_factory.mktemp("trained") / "best.safetensors"
+    save_model(path, model, describe_model(recipe, model.classes))
+    return path
+
+
+@pytest.fixture
+def camvid(tmp_path: Path) -> Path:
+    """A CamVid of noise: four training and three validation pictures of 64x48."""
+    import cv2
+
+    rng = np.random.default_rng(0)
+    root = tmp_path / "camvid"
+    for split, count in (("train", 4), ("val", 3)):
+        for kind in ("images", "labels"):
+            (root / kind / split).mkdir(parents=True)
+        for index in range(count):
+            picture = rng.integers(0, 256, (48, 64, 3), np.uint8)
+            ids = rng.integers(0, 12, (48, 64), np.uint8)  # 11 is void
+            assert cv2.imwrite(str(root / "images" / split / f"{split}{index}.png"), picture)
+            assert cv2.imwrite(str(root / "labels" / split / f"{split}{index}.png"), ids)
+    return root

@@ -12,6 +12,7 @@ from segattn.pictures import (
     colorize,
     mistakes,
     overlay,
+    require_writable,
     with_legend,
     write_picture,
 )
@@ -43,6 +44,12 @@ def test_legend_stands_beside_the_picture_in_its_height(height: int) -> None:
     assert ((picture == CLASSES.palette[1]).all(-1)).any()
 
 
+def test_the_legend_grows_with_large_pictures() -> None:
+    widths = [with_legend(np.zeros((height, 30, 3), np.uint8), CLASSES).shape[1] - 30 for height in (400, 1300, 2500)]
+    assert widths[1] == pytest.approx(2 * widths[0], rel=0.1)
+    assert widths[2] == pytest.approx(4 * widths[0], rel=0.1)
+
+
 def test_written_pictures_are_rgb_and_appear_whole(tmp_path) -> None:
     picture = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     write_picture(tmp_path / "new" / "a.png", picture)
@@ -54,6 +61,15 @@ def test_unwritable_places_are_named(tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"file/a\.png: can't be written"):
         write_picture(tmp_path / "file" / "a.png", np.zeros((1, 1), np.uint8))
+
+
+def test_whether_a_folder_can_be_written_is_found_out_without_a_trace(tmp_path) -> None:
+    require_writable(tmp_path)
+    require_writable(tmp_path / "new" / "deep")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"file/new: nothing can be written there \(.*file is a file\)"):
+        require_writable(tmp_path / "file" / "new")
 
 
 def test_mistakes_are_red_the_rest_grey_and_the_unlabelled_dark() -> None:

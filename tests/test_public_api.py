@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import inspect
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -78,11 +78,9 @@ def test_importing_loads_nothing_heavy() -> None:
 
 
 def test_help_is_immediate() -> None:
-    """Meant to take under 0.5 s; the bound leaves room for a busy machine."""
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-m", "segattn", "--help"], capture_output=True, text=True, check=True)
-        seconds.append(time.perf_counter() - start)
-        assert "examples:" in done.stdout
-    assert min(seconds) < 1.0, f"segattn --help took {min(seconds):.2f} s at best"
+    """Half a second at the most, counted in CPU time: a busy machine makes the wall clock say other things."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-m", "segattn", "--help"], capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert "examples:" in done.stdout
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from segattn.api import create_model, load_model
     from segattn.data.catalog import open_dataset
     from segattn.data.folder import FolderDataset
+    from segattn.deploy.hub import from_pretrained, push_to_hub
     from segattn.deploy.predictor import Prediction, predict
     from segattn.evaluation.evaluate import evaluate
     from segattn.evaluation.metrics import Scores
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from segattn.recipes.catalog import list_recipes, recipe
     from segattn.recipes.schema import Recipe
     from segattn.training.loop import train
-    from segattn.weights.hub import from_pretrained, push_to_hub
     from segattn.weights.load import load_backbone, load_weights
 
 __version__ = "0.1.0"
@@ -51,8 +51,8 @@ _HOMES = {
     "train": "training.loop",
     "load_weights": "weights.load",
     "load_backbone": "weights.load",
-    "from_pretrained": "weights.hub",
-    "push_to_hub": "weights.hub",
+    "from_pretrained": "deploy.hub",
+    "push_to_hub": "deploy.hub",
 }
 
 __all__ = ["__version__", *_HOMES]

@@ -31,6 +31,8 @@ def create_model(name: str | Recipe, *, num_classes: int | None = None, weights:
         FileNotFoundError: the weights file does not exist.
     """
     recipe = find_recipe(name) if isinstance(name, str) else name
+    if weights == "default":
+        weights = default_weights(recipe.name)
     if num_classes is not None and num_classes < 1:
         raise ValueError(f"num_classes {num_classes}: expected 1 or more")
     model = build_network(recipe.network, num_classes or recipe.data.num_classes)
@@ -38,7 +40,7 @@ def create_model(name: str | Recipe, *, num_classes: int | None = None, weights:
     if known is not None and len(known) == model.num_classes:
         model.classes = known
     if weights is not None:
-        load_weights(model, default_weights(recipe.name) if weights == "default" else weights)
+        load_weights(model, weights)
     return model.eval()
 
 

@@ -20,6 +20,7 @@ UNLABELLED = (38, 41, 56)
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _ROW = 22  # pixels of a legend's row
+_LEGIBLE = 600  # height of a picture from which the legend grows with it, as it will be looked at smaller
 
 
 def colorize(labels: NDArray[np.integer], classes: Classes) -> Image:
@@ -52,17 +53,20 @@ def legend(classes: Classes, shares: NDArray[np.floating] | None = None, *, heig
     if shares is not None:
         order = [index for index in np.argsort(-shares, kind="stable") if shares[index] > 0]
     texts = [classes.names[i] + (f"  {100 * shares[i]:.1f}%" if shares is not None else "") for i in order]
-    rows = max(1, (height - 8) // _ROW)
+    zoom = max(1, height // _LEGIBLE)
+    row = zoom * _ROW
+    rows = max(1, (height - 8 * zoom) // row)
     columns = [range(start, min(start + rows, len(order))) for start in range(0, len(order), rows)]
-    widths = [max(_text_width(texts[i]) for i in column) + 44 for column in columns]
+    widths = [max(_text_width(texts[i], zoom) for i in column) + 44 * zoom for column in columns]
     strip = np.full((height, max(sum(widths), 1), 3), 255, np.uint8)
     left = 0
     for column, width in zip(columns, widths, strict=True):
-        for row, i in enumerate(column):
-            top = 8 + row * _ROW
+        for number, i in enumerate(column):
+            top = 8 * zoom + number * row
             colour = tuple(int(value) for value in classes.palette[order[i]])
-            cv2.rectangle(strip, (left + 10, top), (left + 26, top + 14), colour, cv2.FILLED)
-            cv2.putText(strip, texts[i], (left + 34, top + 12), _FONT, 0.45, (30, 30, 30), 1, cv2.LINE_AA)
+            corner, place = (left + 26 * zoom, top + 14 * zoom), (left + 34 * zoom, top + 12 * zoom)
+            cv2.rectangle(strip, (left + 10 * zoom, top), corner, colour, cv2.FILLED)
+            cv2.putText(strip, texts[i], place, _FONT, 0.45 * zoom, (30, 30, 30), zoom, cv2.LINE_AA)
         left += width
     return strip
 
@@ -124,5 +128,5 @@ def require_writable(folder: Path) -> None:
         raise OSError(f"{folder}: nothing can be written there ({reason})") from None
 
 
-def _text_width(text: str) -> int:
-    return int(cv2.getTextSize(text, _FONT, 0.45, 1)[0][0])
+def _text_width(text: str, zoom: int) -> int:
+    return int(cv2.getTextSize(text, _FONT, 0.45 * zoom, zoom)[0][0])

@@ -135,9 +135,14 @@ def test_predictions_and_progress_are_reported():
     np.testing.assert_array_equal(labels["p2"], data.samples[2].image.argmax(2))
 
 
-def test_progress_bar(capsys):
+def test_progress_bar(capsys, monkeypatch):
     evaluate(Brightest(), Pictures(2), progress=True)
-    assert "scoring" in capsys.readouterr().out
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # taken for a terminal
+    evaluate(Brightest(), Pictures(2), progress=True)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "scoring" in captured.err
 
 
 def test_the_model_keeps_its_modes():

@@ -102,7 +102,7 @@ def _add_model_options(parser: argparse.ArgumentParser, name: str, default: str 
 
 
 def _show(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
-    from segattn.models.describe import describe
+    from segattn.deploy.describe import describe
     from segattn.recipes.serialize import to_yaml
 
     recipe = find_recipe(arguments.model, overrides)
@@ -176,7 +176,8 @@ def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     for reason in unread:
         print_error(reason)
     if unread:
-        raise ValueError(f"{len(unread)} of {len(pictures)} pictures can't be read; the others are labelled")
+        rest = "; the others are labelled" if len(unread) < len(pictures) else ""
+        raise ValueError(f"{len(unread)} of {len(pictures)} pictures can't be read{rest}")
 
 
 def _percent(share: float) -> str:

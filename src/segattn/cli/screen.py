@@ -15,9 +15,13 @@ def print_table(table: Table) -> None:
     """Print a table: fitted to a terminal, at full width where the output is a file or a pipe."""
     from rich.console import Console
 
-    console = Console()
+    class PipeConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # Console itself would leave with exit code 1
+
+    console = PipeConsole()
     if not console.is_terminal:
-        console = Console(width=200)
+        console = PipeConsole(width=200)
     console.print(table)
 
 

@@ -137,8 +137,8 @@ def _extract(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 
 def _push(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.api import load_model
+    from segattn.deploy.hub import push_to_hub
     from segattn.weights.checkpoint import read_model
-    from segattn.weights.hub import push_to_hub
 
     recipe, model = load_model(arguments.file)
     scores = read_model(arguments.file)[1].get("scores")

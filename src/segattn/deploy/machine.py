@@ -25,7 +25,8 @@ def machine() -> dict[str, str | int]:
 
 def provenance() -> dict[str, object]:
     """What belongs beside every measured figure: the command, the day (UTC) and the `machine`."""
-    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    script = Path(sys.argv[0]).name
+    words = ["segattn" if script == "__main__.py" else script, *sys.argv[1:]]
     return {
         "command": shlex.join(words),
         "date": datetime.now(timezone.utc).date().isoformat(),

@@ -144,8 +144,8 @@ def _copy(
             )
         elif counts is not None and len(target) == len(model.state_dict()):
             advice = (
-                f"the file is for {counts[0]} classes and the network for {counts[1]}: make it for {counts[0]} "
-                f"(num_classes={counts[0]}, --data.num_classes {counts[0]}); or, to train on, "
+                f"the file is for another number of classes, {counts[0]} and not {counts[1]}: make the network "
+                f"for {counts[0]} (num_classes={counts[0]}, --data.num_classes {counts[0]}); or, to train on, "
                 "num_classes_may_differ=True (--num-classes-may-differ) loads all but the classifier layers"
             )
         else:

@@ -114,8 +114,8 @@ def explain_names(result: Match) -> str:
     """In words, which tensors of a match are unexplained, with the nearest names of the other side."""
     if len(result.missing) > len(result.pairs):  # nothing to compare name by name
         return (
-            f"does not fit this network, it is for another: {len(result.unknown)} of its tensors have no place in this one, "
-            f"and {len(result.missing)} tensors of this one are not in the file; "
+            f"does not fit this network, it is for another: {len(result.unknown)} of its tensors have no place in "
+            f"this one, and {len(result.missing)} tensors of this one are not in the file; "
             "`segattn weights inspect FILE` says which recipes it fits"
         )
     lines = [f"does not fit this network (read with {result.naming.name} names):"]

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from segattn.api import load_model
+from segattn.deploy.card import model_card
 from segattn.evaluation.protocol import Protocol
 from segattn.models.segmenter import Segmenter
 from segattn.recipes.schema import Recipe
-from segattn.weights.card import model_card
 from segattn.weights.checkpoint import save_model
 from segattn.weights.description import describe_model
 

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import pytest
+
+from segattn.cli.main import main
+
+Command = Callable[..., str]
+
+
+def test_a_synthetic_data_set_is_made_checked_counted_and_drawn(run: Command, tmp_path: Path) -> None:
+    root = tmp_path / "streets"
+    text = run("data", "synthetic", root, "--train", "2", "--val", "1", "--height", "64", "--width", "128")
+    assert text == f"{root}: 2 training and 1 validation pictures of 128x64\n"
+    assert "2 samples" in run("data", "check", "cityscapes", "--root", root, "--json", tmp_path / "check.json")
+    assert json.loads((tmp_path / "check.json").read_text())["problems"] == []
+    assert "road" in run("data", "stats", "cityscapes", "--root", root, "--split", "val")
+    sheet = tmp_path / "new" / "sheet.png"
+    assert run("data", "show", "cityscapes", "--root", root, "--output", sheet) == f"{sheet}\n"
+    assert cv2.imread(str(sheet)) is not None
+
+
+def test_check_reports_and_gives_exit_code_2(camvid: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (camvid / "images" / "val" / "val1.png").write_bytes(b"")
+    with pytest.raises(SystemExit) as exit_:
+        main(["data", "check", "camvid", "--root", str(camvid), "--split", "val"])
+    assert exit_.value.code == 2
+    captured = capsys.readouterr()
+    assert "val1.png: the file is empty" in captured.out
+    assert captured.err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("synthetic camvid", "camvid: is there already and not an empty folder"),
+        ("synthetic new --train 0 --val 0", "expected at least one"),
+        ("synthetic new --height 3", "expected 32 pixels or more a side"),
+        ("synthetic new --train x", "invalid int value: 'x'. See `segattn data synthetic --help`"),
+        ("check camvit --root camvid", "unknown data set 'camvit'. Did you mean camvid?"),
+        ("check camvid --root camvid --split dev", "CamVid has no split 'dev'; it has train, val, test"),
+        ("stats camvid --root nowhere", "nowhere: no such folder"),
+        ("stats camvid", "required: --root. See `segattn data stats --help`"),
+        ("show camvid --root camvid --output sheet.txt", "sheets are written as .png or .jpg"),
+        ("show camvid --root camvid --output file/sheet.png", "file/sheet.png: can't be written"),
+        ("show camvid --root camvid --count 0", "there must be one at least"),
+        ("prepare camvid --root camvid", "'camvid' has nothing to prepare"),
+        ("prepare coco_stuff10k --root camvid", "COCO-Stuff 10k needs annotations"),
+    ],
+)
+def test_bad_input(fail: Command, camvid: Path, monkeypatch: pytest.MonkeyPatch, words: str, text: str) -> None:
+    monkeypatch.chdir(camvid.parent)
+    Path("file").write_text("")
+    assert text in fail("data", *words.split())
+    assert not Path("new").exists()

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from segattn.cli.main import main
+from segattn.weights import defaults
+
+Command = Callable[..., str]
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    pixels = np.random.default_rng(1).integers(0, 256, (48, 64, 3), np.uint8)
+    assert cv2.imwrite(str(tmp_path / "photo.png"), pixels)
+    return tmp_path / "photo.png"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+def test_a_picture_gives_labels_an_overlay_and_shares(run: Command, photo: Path, trained: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out"
+    text = run("predict", photo, "--model", trained, "--output", out)
+    first, second = text.splitlines()
+    assert first.startswith(f"{photo}: ")
+    shares = [share.split()[-1] for share in first.split(": ")[1].split(", ")]
+    assert sum(float(share.strip("<%")) for share in shares) == pytest.approx(100, abs=1)
+    assert second.split() == [str(out / "photo_labels.png"), str(out / "photo_overlay.png")]
+    assert names(out) == ["photo_labels.png", "photo_overlay.png"]
+    labels = cv2.imread(str(out / "photo_labels.png"), cv2.IMREAD_UNCHANGED)
+    assert labels.shape == (48, 64)
+    assert labels.dtype == np.uint8
+    assert labels.max() < 11
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.full((20, 30), 90, np.uint8),
+        np.full((20, 30), 9000, np.uint16),
+        np.full((20, 30, 3), 9000, np.uint16),
+        np.full((20, 30, 4), 90, np.uint8),
+        np.full((1, 1, 3), 90, np.uint8),
+        np.full((1, 40, 3), 90, np.uint8),
+    ],
+    ids=["grey", "grey16", "rgb16", "rgba", "pixel", "row"],
+)
+def test_unusual_pictures_are_labelled(run: Command, trained: Path, tmp_path: Path, pixels: np.ndarray) -> None:
+    assert cv2.imwrite(str(tmp_path / "a.png"), pixels)
+    run("predict", tmp_path / "a.png", "--model", trained, "--output", tmp_path / "out")
+    labels = cv2.imread(str(tmp_path / "out" / "a_labels.png"), cv2.IMREAD_UNCHANGED)
+    assert labels.shape == pixels.shape[:2]
+
+
+def test_the_shipped_weights_are_the_default(
+    run: Command, photo: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "package").mkdir()
+    shutil.copy(trained, tmp_path / "package" / "attanet_light_camvid.safetensors")
+    monkeypatch.setattr(defaults, "files", lambda _: tmp_path / "package")
+    monkeypatch.chdir(tmp_path)
+    run("predict", "photo.png")
+    assert names(tmp_path / "predictions") == ["photo_labels.png", "photo_overlay.png"]
+
+
+def test_a_folder_is_finished_though_some_of_its_pictures_are_broken(
+    photo: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    data = photo.read_bytes()
+    for name, content in {"a.png": b"", "b.png": data, "c.png": data[:900], "d.png": data, "notes.txt": b"x"}.items():
+        (folder / name).write_bytes(content)
+    assert main(["predict", str(folder), "--model", str(trained), "--output", str(tmp_path / "out")]) == 2
+    first, second, last = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"segattn: error: {folder / 'a.png'}: the file is empty")
+    assert second.startswith(f"segattn: error: {folder / 'c.png'}: the file is cut short")
+    assert last == "segattn: error: 2 of 4 pictures can't be read; the others are labelled"
+    assert names(tmp_path / "out") == ["b_labels.png", "b_overlay.png", "d_labels.png", "d_overlay.png"]
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [(b"", "is empty"), (b"hello" * 99, "not an image"), (b"\x89PNG\r\n\x1a\n", "cut short")],
+)
+def test_a_broken_picture_leaves_nothing(
+    fail: Command, trained: Path, tmp_path: Path, content: bytes, text: str
+) -> None:
+    (tmp_path / "a.png").write_bytes(content)
+    error = fail("predict", tmp_path / "a.png", "--model", trained, "--output", tmp_path / "out")
+    assert error.startswith(f"{tmp_path / 'a.png'}: ")
+    assert text in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_checksum_is_one_line_too(
+    photo: Path, trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = bytearray(photo.read_bytes())
+    data[500] ^= 0xFF
+    photo.write_bytes(data)
+    assert main(["predict", str(photo), "--model", str(trained), "--output", str(tmp_path / "out")]) == 2
+    error = capfd.readouterr().err  # of the C libraries as well
+    assert error == f"segattn: error: {photo}: the image is damaged (a checksum is wrong); copy it again\n"
+
+
+def test_names_with_spaces_and_other_alphabets(run: Command, photo: Path, trained: Path, tmp_path: Path) -> None:
+    for name in ("ein Bild.png", "straße_日本.png", "[1].png"):
+        shutil.copy(photo, tmp_path / name)
+        run("predict", tmp_path / name, "--model", trained, "--output", tmp_path / "out")
+    assert names(tmp_path / "out")[::2] == ["[1]_labels.png", "ein Bild_labels.png", "straße_日本_labels.png"]
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("nowhere.png", "no such file or folder"),
+        ("nowhere/*.png", "no picture matches this pattern"),
+        (".", "no pictures in this folder"),
+    ],
+)
+def test_sources_that_name_nothing(
+    fail: Command, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert text in fail("predict", source, "--model", trained)
+
+
+def test_an_unwritable_output_is_known_before_work(fail: Command, photo: Path, trained: Path) -> None:
+    error = fail("predict", photo, "--model", "nowhere.safetensors", "--output", photo / "out")
+    assert error == f"{photo / 'out'}: nothing can be written there ({photo} is a file)"
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--model", "attanet_ligth_camvid"], "Did you mean attanet_light_camvid"),
+        (["--model", "danet_r50_cityscapes"], "no weights given"),
+        (["--model", "danet_r50_cityscapes", "--weights", "default"], "no weights ship with the package for"),
+        (["--model", "attanet_light_camvid", "--weights", "nowhere.pth"], "nowhere.pth: no such weights file"),
+        (["--model", "nowhere.safetensors"], "nowhere.safetensors: no such file"),
+        (["--model", "TRAINED", "--weights", "x"], "already holds the weights"),
+        (["--model", "danet_r50_cityscapes", "--weights", "TRAINED"], "does not fit this network, it is for another"),
+        (["--model", "attanet_light_cityscapes", "--weights", "TRAINED"], "another number of classes, 11 and not 19"),
+        (["--model", "TRAINED", "--data.num_classes", "3"], "a model for 11 classes"),
+        (["--model", "TRAINED", "--schedule.lr", "3"], "--schedule.lr: plays no part here"),
+        (["--model", "TRAINED", "--protocol.flip", "maybe"], "protocol.flip: found 'maybe', expected bool"),
+        (["--model", "TRAINED", "--protocol", "wole"], "Did you mean whole"),
+        (["--model", "TRAINED", "--device", "gpu"], "device 'gpu': expected auto, cpu, cuda"),
+        (["--model", "TRAINED", "--device", "meta"], "device 'meta' can't be used here"),
+    ],
+)
+def test_bad_models_and_options(
+    fail: Command, photo: Path, trained: Path, tmp_path: Path, words: list[str], text: str
+) -> None:
+    words = [str(trained) if word == "TRAINED" else word for word in words]
+    assert text in fail("predict", photo, *words, "--output", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_fields_of_the_protocol_can_be_set(run: Command, photo: Path, trained: Path, tmp_path: Path) -> None:
+    def labels(*words: str) -> np.ndarray:
+        run("predict", photo, "--model", trained, "--output", tmp_path / "out", *words)
+        return cv2.imread(str(tmp_path / "out" / "photo_labels.png"), cv2.IMREAD_UNCHANGED)
+
+    assert (labels("--protocol.flip", "true") == labels("--protocol", "whole", "--protocol.flip=true")).all()
+    assert (labels("--protocol.flip", "true") != labels()).any()

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from segattn.api import load_model
+from segattn.cli.main import main
+from segattn.training import loop
+
+Command = Callable[..., str]
+SHORT = (
+    *("--schedule.iterations", "2", "--training.validate_every", "2"),
+    *("--training.batch_size", "2", "--training.workers", "0"),
+    *("--augmentation.3.height", "48", "--augmentation.3.width", "64"),
+)
+
+
+def train(camvid: Path, output: Path, *words: str) -> int:
+    return main(["train", "attanet_light_camvid", "--data.root", str(camvid), "--output", str(output), *SHORT, *words])
+
+
+def test_a_run_leaves_a_model_that_loads_and_a_log_to_draw(
+    run: Command, camvid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(camvid, tmp_path / "run") == 0
+    assert "validation after step 2: mIoU" in capsys.readouterr().err
+    recipe, model = load_model(tmp_path / "run" / "best.safetensors")
+    assert recipe.schedule.iterations == 2
+    assert model.classes.names[0] == "sky"
+    assert run("report", tmp_path / "run") == f"{tmp_path / 'run' / 'curves.png'}\n"
+    assert (tmp_path / "run" / "curves.svg").exists()
+
+
+def test_a_finished_run_is_not_repeated_and_a_changed_recipe_refused(
+    camvid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(camvid, tmp_path / "run") == 0
+    capsys.readouterr()
+    assert train(camvid, tmp_path / "run") == 0
+    assert "continuing" in capsys.readouterr().err
+    assert train(camvid, tmp_path / "run", "--schedule.lr", "0.5") == 2
+    assert "holds a run of a different recipe (schedule.lr: " in capsys.readouterr().err
+    assert train(camvid, tmp_path / "run", "--schedule.lr", "0.5", "--fresh") == 0
+
+
+def test_a_signal_saves_and_leaves_with_exit_code_3(
+    camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = loop.Run.step
+
+    def interrupted(self: loop.Run, batches: object) -> object:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batches)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop.Run, "step", interrupted)
+    with pytest.raises(SystemExit) as exit_:
+        train(camvid, tmp_path / "run", "--schedule.iterations", "50")
+    assert exit_.value.code == 3
+    assert (tmp_path / "run" / "state.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["nothing"], "unknown recipe 'nothing'"),
+        (["attanet_light_camvid"], "where is camvid? Give its folder with --data.root DIR"),
+        (["attanet_light_camvid", "--data.root", "nowhere"], "nowhere: no such folder"),
+        (["attanet_light_camvid", "--data.root", "camvid", "--data.train_split", "trian"], "Did you mean train?"),
+        (["attanet_light_camvid", "--data.root", "camvid", "--data.num_classes", "12"], "set --data.num_classes 11"),
+        (["attanet_light_camvid", "--data.root", "camvid", "--weights", "x.pth"], "x.pth: no such weights file"),
+        (["attanet_light_camvid", "--data.root", "camvid", "--pretrained", "auto"], "names no pretrained weights"),
+        (["attanet_light_camvid", "--data.root", "camvid", "--output", "file"], "file: nothing can be written there"),
+        (["attanet_light_camvid", "--data.root", "camvid", "--weights", "a", "--pretrained", "b"], "not allowed with"),
+    ],
+)
+def test_bad_input_leaves_no_run(
+    fail: Command, camvid: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], text: str
+) -> None:
+    monkeypatch.chdir(camvid.parent)
+    Path("file").write_text("")
+    assert text in fail("train", *words)
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_broken_picture_is_named_in_one_line(
+    camvid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], workers: str
+) -> None:
+    path = camvid / "images" / "train" / "train2.png"
+    path.write_bytes(path.read_bytes()[:300])
+    assert train(camvid, tmp_path / "run", "--training.workers", workers) == 2
+    *_, last = capsys.readouterr().err.splitlines()
+    assert last.startswith(f"segattn: error: {path}: the file is cut short")

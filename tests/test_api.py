@@ -1,0 +1,103 @@
+"""What `import segattn` gives, used as the README uses it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import segattn
+from segattn.api import open_split
+from segattn.weights import defaults
+
+
+def test_models_are_made_by_name_or_recipe_in_evaluation_mode() -> None:
+    model = segattn.create_model("attanet_light_camvid")
+    assert not model.training
+    assert model.classes.names[0] == "sky"
+    assert model(torch.zeros(1, 3, 33, 65, dtype=torch.uint8)).shape == (1, 11, 33, 65)
+    output = model.segment(torch.zeros(1, 3, 64, 96))
+    assert output.logits.shape[:2] == (1, 11)
+    assert set(output.auxiliary) == {"aux1", "aux2"}
+    recipe = segattn.recipe("attanet_light_camvid")
+    assert {k: v.shape for k, v in segattn.create_model(recipe).state_dict().items()} == {
+        k: v.shape for k, v in model.state_dict().items()
+    }
+
+
+def test_the_number_of_classes_can_be_another() -> None:
+    model = segattn.create_model("attanet_light_camvid", num_classes=3)
+    assert model(torch.zeros(1, 3, 32, 32)).shape[1] == 3
+    assert model.classes.names == ("class 0", "class 1", "class 2")
+    with pytest.raises(ValueError, match="num_classes 0: expected 1 or more"):
+        segattn.create_model("attanet_light_camvid", num_classes=0)
+
+
+def test_unknown_names_offer_the_nearest() -> None:
+    with pytest.raises(ValueError, match="Did you mean attanet_light_camvid"):
+        segattn.create_model("attanet_ligth_camvid")
+    with pytest.raises(ValueError, match=r"no weights ship with the package for 'danet_r50_cityscapes'"):
+        segattn.create_model("danet_r50_cityscapes", weights="default")
+
+
+def test_weights_are_loaded_whole_or_not_at_all(trained: Path) -> None:
+    model = segattn.create_model("attanet_light_camvid", weights=trained)
+    report = segattn.load_weights(segattn.create_model("attanet_light_camvid"), model.state_dict())
+    assert report.loaded == len(model.state_dict())
+    with pytest.raises(ValueError, match="the file is for another number of classes, 11 and not 3"):
+        segattn.create_model("attanet_light_camvid", num_classes=3, weights=trained)
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
+        segattn.create_model("attanet_light_camvid", weights="nowhere.pth")
+
+
+def test_the_shipped_weights(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(trained, tmp_path / "attanet_light_camvid.safetensors")
+    monkeypatch.setattr(defaults, "files", lambda _: tmp_path)
+    model = segattn.create_model("attanet_light_camvid", weights="default")
+    expected = segattn.load_model(trained)[1].state_dict()
+    assert all((tensor == expected[name]).all() for name, tensor in model.state_dict().items())
+
+
+def test_a_trained_file_brings_its_recipe(trained: Path, camvid: Path) -> None:
+    recipe, model = segattn.load_model(trained, {"data.root": str(camvid)})
+    assert recipe == replace(segattn.recipe("attanet_light_camvid"), data=replace(recipe.data, root=str(camvid)))
+    assert not model.training
+    with pytest.raises(ValueError, match=r"a model for 11 classes \(sky, building, pole, road, \.\.\.\), not for"):
+        segattn.load_model(trained, {"data.num_classes": "19"})
+    with pytest.raises(ValueError, match=r"unknown key\. Did you mean root"):
+        segattn.load_model(trained, {"data.rot": "19"})
+
+
+def test_predict_and_save(trained: Path, camvid: Path, tmp_path: Path) -> None:
+    _, model = segattn.load_model(trained)
+    result = segattn.predict(model, camvid / "images" / "val" / "val0.png")
+    assert result.labels.shape == (48, 64)
+    assert result.scores.shape == (11, 48, 64)
+    files = result.save(tmp_path / "out")
+    assert (cv2.imread(str(files.labels), cv2.IMREAD_UNCHANGED) == result.labels).all()
+
+
+def test_evaluate_a_split(trained: Path, camvid: Path) -> None:
+    recipe, model = segattn.load_model(trained, {"data.root": str(camvid)})
+    dataset = open_split(recipe, "val")
+    scores = segattn.evaluate(model, dataset, recipe.protocol)
+    assert scores.confusion.shape == (11, 11)
+    assert scores.confusion.sum() == sum(int((dataset[i].mask != 255).sum()) for i in range(3))  # type: ignore[operator]
+    assert 0 <= scores.miou <= 100
+    truth = np.concatenate([dataset[i].mask.ravel() for i in range(3)])  # type: ignore[union-attr]
+    labels = np.concatenate([segattn.predict(model, dataset[i].image).labels.ravel() for i in range(3)])
+    assert scores.aacc == pytest.approx(100 * (labels == truth)[truth != 255].mean())
+
+
+def test_a_split_needs_a_root_and_the_classes_of_the_recipe(camvid: Path) -> None:
+    recipe = segattn.recipe("attanet_light_camvid")
+    with pytest.raises(ValueError, match=r"where is camvid\? Give its folder with --data\.root DIR"):
+        open_split(recipe, "val")
+    data = replace(recipe.data, root=str(camvid), num_classes=12)
+    with pytest.raises(ValueError, match=r"camvid has 11 classes and the recipe 12; set --data\.num_classes 11"):
+        open_split(replace(recipe, data=data), "val")
