@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -121,8 +121,9 @@ def compare(recipe: Recipe, size: tuple[int, int], forms: list[str], rounds: int
 
 def part_macs(model: Segmenter, images: Tensor) -> dict[str, float]:
     with FakeTensorMode() as mode, FlopCounterMode(display=False) as counter:  # type: ignore[no-untyped-call]
-        tensors = (*model.parameters(), *model.buffers())
-        shadow = copy.deepcopy(model, {id(tensor): torch.empty(tensor.shape, dtype=tensor.dtype) for tensor in tensors})
+        stand_ins: dict[int, Tensor] = {id(b): torch.empty(b.shape, dtype=b.dtype) for b in model.buffers()}
+        stand_ins |= {id(p): nn.Parameter(torch.empty(p.shape, dtype=p.dtype)) for p in model.parameters()}
+        shadow = copy.deepcopy(model, dict(stand_ins))
         return Watch(shadow, counter.get_total_flops, lambda a, b: (b - a) / 2).seconds(mode.from_tensor(images))
 
 
