@@ -145,7 +145,7 @@ def test_every_relative_link_exists(page: Path) -> None:
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with photo.jpg, and with my_data as the README's section on own pictures has it."""
     random = np.random.default_rng(0)
     cv2.imwrite(str(tmp_path / "photo.jpg"), random.integers(0, 255, (90, 120, 3), np.uint8))
@@ -164,10 +164,10 @@ PYTHON = blocks(PAGES, "python")
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=[block.where for block in PYTHON])
-def test_every_python_block_runs(block: Block, workplace: Path) -> None:
+def test_every_python_block_runs(block: Block, desk: Path) -> None:
     exec(compile(block.text, block.where, "exec"), {"__name__": block.where})
     if "predictions" in block.text:
-        assert {file.name for file in (workplace / "predictions").iterdir()} == {
+        assert {file.name for file in (desk / "predictions").iterdir()} == {
             "photo_labels.png",
             "photo_overlay.png",
         }
@@ -181,8 +181,8 @@ YAML = [block for block in blocks(PAGES, "yaml") if "classes:" in block.text]
 
 
 @pytest.mark.parametrize("block", YAML, ids=[block.where for block in YAML])
-def test_every_description_of_a_folder_opens(block: Block, workplace: Path) -> None:
-    (workplace / "my_data/dataset.yaml").write_text(block.text)
+def test_every_description_of_a_folder_opens(block: Block, desk: Path) -> None:
+    (desk / "my_data/dataset.yaml").write_text(block.text)
     for split in ("train", "val"):
         dataset = segattn.FolderDataset("my_data", split)
         mask = dataset[0].mask

@@ -92,6 +92,7 @@ PVT = (
 PVT_T_CAMVID = replace(
     LIGHT_CAMVID,
     name="fpn_agent_pvt_t_camvid",
+    results=(),
     paper=AGENT,
     network=PVT_T.network,
     losses=LIGHT_CAMVID.losses[:1],

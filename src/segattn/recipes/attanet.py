@@ -109,6 +109,9 @@ LIGHT_CAMVID = replace(
     LIGHT_CITYSCAPES,
     name="attanet_light_camvid",
     claims=(),
+    results=(
+        Claim(value=64.17, split="val", source="results/attanet_light_camvid, 2026-11-21", protocol="whole, 480x360"),
+    ),
     data=Data(dataset="camvid", num_classes=11, count_at=(360, 480)),
     augmentation=(
         ColorJitter(brightness=(0.6, 1.4), contrast=(0.6, 1.4), saturation=(0.6, 1.4)),
@@ -140,11 +143,12 @@ LIGHT_CAMVID = replace(
     ),
 )
 
-R18_CAMVID = replace(LIGHT_CAMVID, name="attanet_r18_camvid", network=AttaNet(backbone="resnet18"))
+R18_CAMVID = replace(LIGHT_CAMVID, name="attanet_r18_camvid", results=(), network=AttaNet(backbone="resnet18"))
 
 LIGHT_SYNTHETIC = replace(
     LIGHT_CAMVID,
     name="attanet_light_synthetic",
+    results=(),
     data=Data(dataset="cityscapes", num_classes=19),
     augmentation=(HorizontalFlip(), RandomScale(low=0.75, high=1.5), RandomCrop(height=192, width=384)),
     schedule=Schedule(lr=2e-3, iterations=240, power=0.9, warmup=ExponentialWarmup(iterations=20, start_lr=1e-4)),

@@ -148,6 +148,7 @@ FPN = (
 LIGHT_HAM_D256_CAMVID = replace(
     LIGHT_CAMVID,
     name="light_ham_d256_van_tiny_camvid",
+    results=(),
     paper=VAN,
     network=LIGHT_HAM[0].network,
     losses=LIGHT_CAMVID.losses[:1],
