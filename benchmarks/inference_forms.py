@@ -1,4 +1,4 @@
-"""What folding batch norms and the memory layout change: forms of a network in turns, in one process.
+"""What `optimize_for_inference` and its parts change: forms of a network in turns, in one process.
 
     OMP_NUM_THREADS=1 python benchmarks/inference_forms.py --recipes danet_r101_cityscapes --sizes 768x768 --threads 1
 
@@ -24,7 +24,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from segattn.deploy.machine import provenance
-from segattn.deploy.optimize import fold_batch_norms
+from segattn.deploy.optimize import fold_batch_norms, optimize_for_inference
 from segattn.deploy.parts import Watch
 from segattn.layers import channels_last
 from segattn.models.build import build_network
@@ -32,7 +32,7 @@ from segattn.models.segmenter import Segmenter
 from segattn.recipes.catalog import recipe as find_recipe
 from segattn.recipes.schema import Recipe
 
-FORMS = ("plain", "folded", "channels last", "folded, channels last")
+FORMS = ("plain", "folded", "folded, channels last", "optimized")
 
 
 def main() -> None:
@@ -62,7 +62,11 @@ def now() -> float:
 
 
 def prepared(model: Segmenter, form: str) -> Segmenter:
-    model = fold_batch_norms(model) if "folded" in form else copy.deepcopy(model)
+    if form == "optimized":
+        return optimize_for_inference(model)
+    if form == "plain":
+        return model
+    model = fold_batch_norms(model)
     if "channels last" in form:
         channels_last(model)
     return model

@@ -77,7 +77,7 @@ def batch_norms(model: nn.Module) -> int:
 @torch.no_grad()
 def test_folded_network_gives_the_same_maps(family: str) -> None:
     model = lived_in(FAMILIES[family])
-    x = torch.randn(2, 3, 65, 97)
+    x = torch.randn(1, 3, 65, 97)
     folded = optimize_for_inference(model)
     expected, actual = model.segment(x), folded.segment(x)
     size = expected.logits.abs().max().item()
@@ -87,6 +87,25 @@ def test_folded_network_gives_the_same_maps(family: str) -> None:
         assert (actual.auxiliary[name] - map_).abs().max() < 1e-5 * map_.abs().max()
     assert batch_norms(model) > 0
     assert batch_norms(folded) == KEPT.get(family, 0)
+
+
+@torch.no_grad()
+def test_layout_of_the_maps() -> None:
+    seen: dict[str, bool] = {}
+    for name, first in (("attanet_light", "reduce_fine"), ("danet_r50", "position")):
+        folded = optimize_for_inference(lived_in(FAMILIES[name]))
+        innermost = {}
+        folded.head.get_submodule(first).register_forward_pre_hook(
+            lambda _, args, into=innermost: into.update(
+                head=args[0].is_contiguous(memory_format=torch.channels_last), plain=args[0].is_contiguous()
+            )
+        )
+        folded.logits(torch.randn(1, 3, 64, 96))
+        weight = next(m.weight for m in folded.backbone.modules() if isinstance(m, nn.Conv2d) and m.in_channels > 3)
+        assert weight.is_contiguous(memory_format=torch.channels_last)
+        seen[name] = innermost["head"]
+        assert innermost["plain"] != innermost["head"]
+    assert seen == {"attanet_light": True, "danet_r50": False}
 
 
 @torch.no_grad()

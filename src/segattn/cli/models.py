@@ -97,7 +97,7 @@ def _add_model_options(parser: argparse.ArgumentParser, name: str, default: str 
     parser.add_argument(
         "--fold",
         action="store_true",
-        help="fold batch norms into convolutions, channels innermost: faster, the same scores to float rounding only",
+        help="fold batch norms into convolutions: faster on the CPU, the same logits to float rounding only",
     )
 
 

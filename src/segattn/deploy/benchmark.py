@@ -23,7 +23,7 @@ from typing import Any, Literal
 import torch
 
 from segattn.deploy.machine import peak_memory
-from segattn.deploy.optimize import fold_batch_norms
+from segattn.deploy.optimize import optimize_for_inference
 from segattn.deploy.parts import Watch
 from segattn.layers import channels_last
 from segattn.models.build import build_network
@@ -46,8 +46,8 @@ class Settings:
         threads: of the processor; None leaves the number to torch.
         repeats: timed passes.
         precision: "bf16" by autocast, as everywhere in this package.
-        fold: `deploy.optimize.fold_batch_norms`.
-        channels_last: lay out weights so; the maps follow.
+        fold: `deploy.optimize.optimize_for_inference`.
+        channels_last: lay out all weights so; the maps follow.
     """
 
     device: str = "cpu"
@@ -139,7 +139,7 @@ def measure_here(recipe: Recipe, size: tuple[int, int], settings: Settings) -> M
     clock = _Clock(device)
     model = build_network(recipe.network, recipe.data.num_classes).eval().to(device)
     if settings.fold:
-        model = fold_batch_norms(model)
+        model = optimize_for_inference(model)
     if settings.channels_last:
         channels_last(model)
     images = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8).to(device)
