@@ -188,3 +188,15 @@ def test_predict_folds_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert seen == [batch_norms(model), 0]
     assert len(np.unique(labels[0])) > 1
     assert (labels[0] == labels[1]).mean() > 0.999
+
+
+@torch.no_grad()
+def test_several_pictures_through_a_head_in_the_plain_layout() -> None:
+    model = lived_in(FAMILIES["danet_r50"])
+    folded = optimize_for_inference(model)
+    x = torch.randn(3, 3, 33, 49)
+    expected = model.logits(x)
+    assert (folded.logits(x) - expected).abs().max() < 1e-5 * expected.abs().max()
+    for map_, own in zip(folded.backbone(x), model.backbone(x), strict=True):
+        assert map_.is_contiguous()
+        assert (map_ - own).abs().max() < 1e-5 * own.abs().max()
