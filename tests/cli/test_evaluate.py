@@ -48,7 +48,7 @@ def test_fields_change_the_named_protocol(run: Command, trained: Path, camvid: P
         (["--data.root", "nowhere"], "nowhere: no such folder; CamVid was to be read from it"),
         (["--data.root", "."], "CamVid needs images/val with labels/val or val with valannot there, found camvid/"),
         ([], "where is camvid? Give its folder with --data.root DIR"),
-        (["--data.root", "camvid", "--split", "vall"], "CamVid has no split 'vall'; it has train, val, test."),
+        (["--data.root", "camvid", "--split", "vall"], "CamVid has no split 'vall'; it has train, val, trainval, test"),
         (["--data.root", "camvid", "--data.dataset", "camvit"], "unknown data set 'camvit'. Did you mean camvid?"),
         (["--data.root", "camvid", "--data.num_classes", "19"], "a model for 11 classes"),
         (["--data.root", "camvid", "--protocol", "wole"], "unknown protocol 'wole'. Did you mean whole"),

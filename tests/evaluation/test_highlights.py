@@ -9,8 +9,8 @@ from segattn.evaluation.highlights import KEPT, SHOWN, Highlights
 
 def filled(scores: list[float]) -> Highlights[float]:
     highlights = Highlights[float]()
-    for score in scores:
-        highlights.offer(score, lambda score=score: score)
+    for number, score in enumerate(scores):
+        highlights.offer(score, number, lambda score=score: score)
     return highlights
 
 
@@ -44,7 +44,7 @@ def test_only_a_few_items_are_ever_kept_or_made_in_vain() -> None:
     highlights = Highlights[object]()
     made = []
     for score in range(500):
-        highlights.offer(0.1 * score, lambda: made.append(1) or object())
+        highlights.offer(0.1 * score, score, lambda: made.append(1) or object())
         assert highlights.kept <= KEPT
         assert highlights.kept == min(score + 1, KEPT)
 
@@ -53,7 +53,7 @@ def test_an_item_that_is_not_kept_is_not_made() -> None:
     generator, made = random.Random(0), list[int]()
     highlights = Highlights[int]()
     for number in range(2000):
-        highlights.offer(generator.random(), lambda number=number: made.append(number) or number)
+        highlights.offer(generator.random(), number, lambda number=number: made.append(number) or number)
     assert len(made) < 1000
     assert {item for group in highlights.choose() for item in group} <= set(made)
 
@@ -71,6 +71,20 @@ def test_no_item_is_shown_twice(count: int, sizes: tuple[int, int, int]) -> None
 def test_equal_scores_are_items_of_their_own() -> None:
     highlights = Highlights[int]()
     for number in range(100):
-        highlights.offer(50.0, lambda number=number: number)
+        highlights.offer(50.0, number, lambda number=number: number)
     best, middle, worst = highlights.choose()
     assert len({*best, *middle, *worst}) == 9
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_shards_of_a_stream_add_up_to_it(world: int) -> None:
+    scores = [float(score) for score in range(KEPT)] + [7.0]  # a tie: the higher number is the better
+    random.Random(1).shuffle(scores)
+    whole, parts = Highlights[int](), [Highlights[int]() for _ in range(world)]
+    for number, score in list(enumerate(scores))[:KEPT]:
+        for stream in (whole, parts[number % world]):
+            stream.offer(score, number, lambda number=number: number)
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    assert total.choose() == whole.choose()

@@ -114,25 +114,33 @@ def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.api import open_split
     from segattn.cli.screen import print_table
     from segattn.deploy.predictor import pick_device
-    from segattn.evaluation.evaluate import evaluate
+    from segattn.evaluation.evaluate import evaluate, sum_over_processes
     from segattn.evaluation.report import Report
     from segattn.evaluation.submission import submission_writer
+    from segattn.processes import working_together
 
     device = pick_device(arguments.device)
-    recipe, model = open_model(arguments.model, arguments.weights, overrides)
-    protocol = _protocol(recipe, arguments.protocol, overrides)
-    split = arguments.split or recipe.data.val_split
-    dataset = open_split(recipe, split)
-    report = Report(arguments.output, dataset.classes) if arguments.output else None
-    takers: list[Callable[[Sample, NDArray[np.uint8]], None]] = [report.add] if report else []
-    if arguments.submission:
-        takers.append(submission_writer(arguments.submission, dataset.classes))
+    with working_together(device) as shard:
+        recipe, model = open_model(arguments.model, arguments.weights, overrides)
+        protocol = _protocol(recipe, arguments.protocol, overrides)
+        split = arguments.split or recipe.data.val_split
+        dataset = open_split(recipe, split)
+        report = Report(arguments.output, dataset.classes, shard=shard) if arguments.output else None
+        takers: list[Callable[[Sample, NDArray[np.uint8]], None]] = [report.add] if report else []
+        if arguments.submission:
+            takers.append(submission_writer(arguments.submission, dataset.classes))
 
-    def hand_on(sample: Sample, labels: NDArray[np.uint8]) -> None:
-        for take in takers:
-            take(sample, labels)
+        def hand_on(sample: Sample, labels: NDArray[np.uint8]) -> None:
+            for take in takers:
+                take(sample, labels)
 
-    scores = evaluate(_ready(model, arguments).to(device), dataset, protocol, progress=True, on_prediction=hand_on)
+        model = _ready(model, arguments).to(device)
+        part = evaluate(model, dataset, protocol, shard=shard, progress=shard.rank == 0, on_prediction=hand_on)
+        scores = sum_over_processes(part)
+        if report:
+            report.gather()
+    if shard.rank != 0:
+        return
     title = f"{recipe.name} on {recipe.data.dataset} {split}"
     table = scores.table()
     table.title = None  # a protocol in words is wider than the table
@@ -153,24 +161,31 @@ def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.data.reading import read_image
     from segattn.deploy.predictor import find_pictures, pick_device, predict
     from segattn.pictures import require_writable
+    from segattn.processes import gathered, working_together
     from segattn.progress import track
 
     pictures = find_pictures(arguments.sources)
     require_writable(arguments.output)
     device = pick_device(arguments.device)
-    recipe, model = open_model(arguments.model, arguments.weights, overrides)
-    model, protocol = _ready(model, arguments).to(device), _protocol(recipe, arguments.protocol or "whole", overrides)
-    unread: list[Exception] = []
-    for path in track(pictures, "labelling", len(pictures)):
-        try:
-            image = read_image(path, upright=True)
-        except (ValueError, OSError) as error:
-            unread.append(error)
-            continue
-        prediction = predict(model, image, protocol, name=path.stem)
-        files = prediction.save(arguments.output)
-        print(f"{path}: {', '.join(f'{name} {_percent(share)}' for name, share in prediction.shares().items())}")
-        print(f"  {files.labels}  {files.overlay}")
+    with working_together(device) as (rank, world):
+        recipe, model = open_model(arguments.model, arguments.weights, overrides)
+        model = _ready(model, arguments).to(device)
+        protocol = _protocol(recipe, arguments.protocol or "whole", overrides)
+        mine = pictures[rank::world]
+        own_unread: list[Exception] = []
+        for path in track(mine, "labelling", len(mine)) if rank == 0 else mine:
+            try:
+                image = read_image(path, upright=True)
+            except (ValueError, OSError) as error:
+                own_unread.append(error)
+                continue
+            prediction = predict(model, image, protocol, name=path.stem)
+            files = prediction.save(arguments.output)
+            shares = ", ".join(f"{name} {_percent(share)}" for name, share in prediction.shares().items())
+            print(f"{path}: {shares}\n  {files.labels}  {files.overlay}", flush=True)
+        unread = [error for part in gathered(own_unread) for error in part]
+    if rank != 0:
+        return
     if len(pictures) == len(unread) == 1:
         raise unread[0]
     for reason in unread:

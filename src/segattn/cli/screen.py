@@ -19,10 +19,15 @@ def print_table(table: Table) -> None:
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError  # Console itself would leave with exit code 1
 
-    console = PipeConsole()
-    if not console.is_terminal:
-        console = PipeConsole(width=200)
-    console.print(table)
+    PipeConsole(width=table_width()).print(table)
+
+
+def table_width() -> int:
+    """The columns that a table may take: the terminal's, or 200 where the output is a file or a pipe."""
+    from rich.console import Console
+
+    console = Console()
+    return console.width if console.is_terminal else 200
 
 
 def print_error(error: Exception) -> None:

@@ -21,6 +21,7 @@ from segattn.evaluation.inference import predict_labels, predict_scores
 from segattn.evaluation.protocol import WHOLE, Protocol
 from segattn.models.segmenter import Segmenter
 from segattn.pictures import class_shares, overlay, with_legend, write_picture
+from segattn.processes import place
 
 _LONGEST_NAME = 255 - len("_overlay.png.part")
 """Bytes of a picture's name, as file systems allow 255 for what is written."""
@@ -163,11 +164,15 @@ def _check_names(files: list[Path]) -> None:
 def pick_device(name: str) -> torch.device:
     """The device of that name; "auto" takes CUDA, then Apple's MPS, then the CPU.
 
+    Of several processes on a machine each gets the GPU of its own LOCAL_RANK, unless the name has an index.
+
     Raises:
         ValueError: no such device on this machine.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "cuda" and place().world > 1:
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     try:
         device = torch.device(name)
     except RuntimeError:

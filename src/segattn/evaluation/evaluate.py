@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import reduce
+from operator import add
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import nn
 
@@ -17,6 +18,7 @@ from segattn.contracts import Sample, SegmentationDataset, SegmentationModel
 from segattn.evaluation.inference import predict_labels
 from segattn.evaluation.metrics import ConfusionMatrix, ImageScore, Scores, image_score
 from segattn.evaluation.protocol import WHOLE, Protocol
+from segattn.processes import gathered
 from segattn.progress import progress_bar
 
 _AHEAD = 2
@@ -75,14 +77,9 @@ def evaluate(
 def sum_over_processes(scores: Scores) -> Scores:
     """The scores of all processes' shards together, the same on every process; `scores` itself where there is but one.
 
-    Counts are added as int64, so the result is exact. Image scores stay those of this process's shard.
+    Counts are added as int64, so the result is exactly what one process would have got, image by image.
     """
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return scores
-    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
-    counts = torch.from_numpy(scores.confusion.copy()).to(device)
-    dist.all_reduce(counts)
-    return Scores(counts.cpu().numpy(), scores.class_names, scores.absent, scores.protocol, scores.images)
+    return reduce(add, gathered(scores))
 
 
 def _checked_mask(sample: Sample) -> NDArray[np.uint8]:

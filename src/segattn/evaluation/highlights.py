@@ -40,9 +40,8 @@ class Highlights(Generic[T]):
         """Items that are kept now."""
         return len(self._items)
 
-    def offer(self, score: float, make: Callable[[], T]) -> None:
-        """One more item, which is made only if it is kept. Of equal scores the later one counts as the better."""
-        number = len(self._ranking)
+    def offer(self, score: float, number: int, make: Callable[[], T]) -> None:
+        """One more item, which is made only if it is kept. Of equal scores the higher number counts as the better."""
         entry = (score, number)
         insort(self._ranking, entry)
         insort(self._kept, entry)
@@ -53,6 +52,14 @@ class Highlights(Generic[T]):
                 return
             del self._items[dropped[1]]
         self._items[number] = make()
+
+    def __add__(self, other: Highlights[T]) -> Highlights[T]:
+        """Of both streams, whose numbers differ. The best and the worst are exact again, and all up to `KEPT` items."""
+        both = Highlights[T]()
+        both._ranking = sorted(self._ranking + other._ranking)
+        both._kept = sorted(self._kept + other._kept)
+        both._items = {**self._items, **other._items}
+        return both
 
     def choose(self) -> Groups[T]:
         """At most `SHOWN` items of each group; fewer, and the same number of each, where there are few."""

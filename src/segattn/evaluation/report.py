@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from pathlib import Path
 
 import cv2
@@ -15,6 +17,7 @@ from segattn.evaluation.metrics import ConfusionMatrix, ImageScore, Scores, imag
 from segattn.evaluation.protocol import Protocol
 from segattn.evaluation.report_html import page
 from segattn.pictures import Image, mistakes, overlay, require_writable, write_file
+from segattn.processes import gathered
 
 WIDTH = 480
 """Of the pictures, at most; pixels."""
@@ -46,13 +49,17 @@ class Report:
 
     Whatever the size of the data set, it keeps small pictures of at most `highlights.KEPT` images.
 
+    Args:
+        shard: (rank, world) as given to `evaluate`. Where several processes score, each has its own report; all call
+            `gather` and one calls `write`.
+
     Raises:
         OSError: the folder can't be written to; better known before the scoring than after it.
     """
 
-    def __init__(self, folder: str | Path, classes: Classes) -> None:
+    def __init__(self, folder: str | Path, classes: Classes, *, shard: tuple[int, int] = (0, 1)) -> None:
         self.folder, self.classes = Path(folder), classes
-        self._count = 0
+        self._next, self._step = shard
         self._highlights: Highlights[ImageResult] = Highlights()
         require_writable(self.folder)
 
@@ -65,11 +72,17 @@ class Report:
         if sample.mask is None:
             raise ValueError(f"{sample.image_path}: has no mask, so there is nothing to compare its labels with")
         counts = ConfusionMatrix(len(self.classes)).update(labels, sample.mask)
-        score = image_score(counts, self._count, sample.name, str(sample.image_path))
-        self._count += 1
+        score = image_score(counts, self._next, sample.name, str(sample.image_path))
+        self._next += self._step
         if not np.isnan(score.miou):
             mask = sample.mask
-            self._highlights.offer(score.miou, lambda: _result(score, counts, sample.image, labels, mask, self.classes))
+            self._highlights.offer(
+                score.miou, score.index, lambda: _result(score, counts, sample.image, labels, mask, self.classes)
+            )
+
+    def gather(self) -> None:
+        """Take over what the reports of the other processes keep; every process calls this."""
+        self._highlights = reduce(add, gathered(self._highlights))
 
     def write(self, scores: Scores, *, title: str, protocol: Protocol) -> Path:
         """Write `scores.json` (which `Scores.from_json` reads) and `report.html`, each whole or not at all.
