@@ -42,7 +42,7 @@ def test_check_reports_and_gives_exit_code_2(camvid: Path, capsys: pytest.Captur
         ("synthetic new --height 3", "expected 32 pixels or more a side"),
         ("synthetic new --train x", "invalid int value: 'x'. See `segattn data synthetic --help`"),
         ("check camvit --root camvid", "unknown data set 'camvit'. Did you mean camvid?"),
-        ("check camvid --root camvid --split dev", "CamVid has no split 'dev'; it has train, val, test"),
+        ("check camvid --root camvid --split dev", "CamVid has no split 'dev'; it has train, val, trainval, test"),
         ("stats camvid --root nowhere", "nowhere: no such folder"),
         ("stats camvid", "required: --root. See `segattn data stats --help`"),
         ("show camvid --root camvid --output sheet.txt", "sheets are written as .png or .jpg"),

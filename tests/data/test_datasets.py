@@ -146,6 +146,12 @@ def test_camvid_in_both_layouts(tmp_path: Path) -> None:
     put(tmp_path / "b/labels/train/0001.png", ids(0, 12))
     with pytest.raises(ValueError, match=r"0001\.png: label 12 .*not in the label map"):
         CamVid(tmp_path / "b", "train")[0]
+    put(tmp_path / "b/labels/train/0001.png", ids(0))
+    put(tmp_path / "b/images/val/0000.jpg")
+    with pytest.raises(FileNotFoundError, match="images/val with labels/val"):
+        CamVid(tmp_path / "b", "trainval")
+    put(tmp_path / "b/labels/val/0000.png", ids(1))
+    assert [CamVid(tmp_path / "b", "trainval")[index].name for index in (0, 1)] == ["0001", "0000"]
 
 
 def test_mask_of_another_size(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ Two layouts are read, told apart by their folders::
     {train,val,test}/NAME.png        {train,val,test}annot/NAME.png       (the public one; void is 11)
     images/{train,val,test}/NAME.jpg labels/{train,val,test}/NAME.png     (void is 255)
 
-The ids are the same in both: 0 sky ... 10 bicyclist.
+The ids are the same in both: 0 sky ... 10 bicyclist. The split "trainval" is train and val together, as the final
+training of published networks uses them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from segattn.contracts import IGNORE, Classes
-from segattn.data.base import LabelMap, PairedDataset, check_split, describe_folder, find_files, pair_files
+from segattn.data.base import LabelMap, Pair, PairedDataset, check_split, describe_folder, find_files, pair_files
 
 CLASSES = Classes(
     names=(
@@ -43,7 +44,7 @@ CLASSES = Classes(
         (0, 128, 192),
     ),
 )
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "trainval", "test")
 
 _LABELS = LabelMap(
     {i: i for i in range(len(CLASSES))} | {len(CLASSES): IGNORE, IGNORE: IGNORE},
@@ -52,7 +53,7 @@ _LABELS = LabelMap(
 
 
 class CamVid(PairedDataset):
-    """A split of CamVid, sorted by name.
+    """A split of CamVid, sorted by name (those of "trainval" one after the other).
 
     Raises:
         FileNotFoundError: folders or files are missing, saying what was looked for and what is there.
@@ -66,16 +67,20 @@ class CamVid(PairedDataset):
         root = Path(root)
         if not root.is_dir():
             raise FileNotFoundError(f"{root}: no such folder; CamVid was to be read from it")
-        layouts = ((f"images/{split}", f"labels/{split}"), (split, f"{split}annot"))
-        for image_folder, label_folder in layouts:
-            if (root / image_folder).is_dir() and (root / label_folder).is_dir():
-                break
-        else:
-            looked = " or ".join(f"{images} with {labels}" for images, labels in layouts)
-            raise FileNotFoundError(
-                f"{root}: CamVid needs {looked} there, found {describe_folder(root)}; "
-                "give the folder that contains them as the data root"
-            )
-        images, labels = root / image_folder, root / label_folder
-        pairs = pair_files(find_files(images), find_files(labels, (".png",)), folders=(images, labels))
-        super().__init__(CLASSES, pairs, _LABELS)
+        parts = ("train", "val") if split == "trainval" else (split,)
+        super().__init__(CLASSES, [pair for part in parts for pair in _pairs(root, part)], _LABELS)
+
+
+def _pairs(root: Path, split: str) -> list[Pair]:
+    layouts = ((f"images/{split}", f"labels/{split}"), (split, f"{split}annot"))
+    for image_folder, label_folder in layouts:
+        if (root / image_folder).is_dir() and (root / label_folder).is_dir():
+            break
+    else:
+        looked = " or ".join(f"{images} with {labels}" for images, labels in layouts)
+        raise FileNotFoundError(
+            f"{root}: CamVid needs {looked} there, found {describe_folder(root)}; "
+            "give the folder that contains them as the data root"
+        )
+    images, labels = root / image_folder, root / label_folder
+    return pair_files(find_files(images), find_files(labels, (".png",)), folders=(images, labels))
