@@ -13,6 +13,8 @@ import pytest
 from segattn.contracts import IGNORE, Classes, Sample
 from segattn.data.camvid import CamVid
 from segattn.data.stats import stats
+from segattn.data.transforms import ClassBalancedCrop
+from segattn.losses.terms import CrossEntropy
 
 
 class Toy:
@@ -38,8 +40,10 @@ def test_by_hand():
     assert a.median_frequency == pytest.approx(median / (10 / 11))
     assert b.median_frequency == pytest.approx(median * 7)
     assert b.enet == pytest.approx(1 / math.log(1.02 + 1 / 11))
+    assert (a.crop, b.crop) == pytest.approx((2 / (1 + 10**0.5), 2 * 10**0.5 / (1 + 10**0.5)))  # 1 to sqrt(10), mean 1
     assert c.median_frequency is None
     assert c.enet is None
+    assert c.crop is None
 
 
 def test_text_and_json():
@@ -48,6 +52,12 @@ def test_text_and_json():
     assert "2 labelled samples, 8.33% of the pixels ignored" in text
     assert text.splitlines()[3].split() == ["1", "b", "9.09%", "1", "3.6818", "9.508"]
     assert text.splitlines()[4].split() == ["2", "c", "0.00%", "0", "never", "occurs"]
+    loss, enet, crop = (json.loads(line.partition(":")[2]) for line in text.splitlines() if "  class_weights:" in line)
+    assert loss == [0.5786, 3.682, 1]  # the class that never occurs has some weight, but is not looked for
+    assert enet == [1.522, 9.508, 1]
+    assert crop == [0.4805, 1.519, 0]
+    assert CrossEntropy(class_weights=tuple(loss)).class_weights == (0.5786, 3.682, 1)
+    assert ClassBalancedCrop(height=1, width=1, class_weights=tuple(crop)).class_weights == (0.4805, 1.519, 0)
     content = json.loads(result.to_json())
     assert content["classes"][0]["pixels"] == 10
     assert content["classes"][2]["enet"] is None

@@ -7,6 +7,7 @@ from PIL import Image, ImageEnhance
 
 from segattn.contracts import IGNORE
 from segattn.data.transforms import (
+    ClassBalancedCrop,
     ColorJitter,
     Compose,
     EnlargingCrop,
@@ -29,6 +30,7 @@ ALL: tuple[Transform, ...] = (
     Resize(height=20, width=30),
     RandomCrop(height=40, width=50),
     EnlargingCrop(height=40, width=40),
+    ClassBalancedCrop(height=40, width=50),
     GaussianBlur(),
 )
 
@@ -158,7 +160,15 @@ def test_enlarging_crop(shape: tuple[int, int], window: tuple[int, int], enlarge
     np.testing.assert_array_equal(item["mask"], whole[top : top + window[0], left : left + window[1]])
 
 
-@pytest.mark.parametrize("crop", [RandomCrop(height=130, width=160), EnlargingCrop(height=150, width=150)])
+@pytest.mark.parametrize(
+    "crop",
+    [
+        RandomCrop(height=130, width=160),
+        EnlargingCrop(height=150, width=150),
+        ClassBalancedCrop(height=130, width=160, class_weights=tuple(range(19))),
+    ],
+    ids=lambda crop: type(crop).__name__,
+)
 @pytest.mark.parametrize("scaling", [RandomScale(low=0.5, high=2.3), ScaleChoice(factors=(0.75, 1.0, 1.25, 1.75, 2.0))])
 def test_scaling_only_the_window_is_scaling_then_cropping(scaling: Transform, crop: Transform) -> None:
     image = np.random.default_rng(0).integers(0, 256, (201, 263, 3), np.uint8)  # the hardest: nothing but noise

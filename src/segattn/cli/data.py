@@ -52,8 +52,9 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
 
     parser = actions.add_parser(
         "stats",
-        help="class frequencies and loss weights",
-        description="How often each class occurs in a split, and the loss weights that follow from it.",
+        help="class frequencies, and weights for losses and crops",
+        description="How often each class occurs in a split, and the class_weights for losses and for "
+        "ClassBalancedCrop\nthat follow from it, ready to paste into a recipe.",
         epilog="example:\n  segattn data stats cityscapes --root /data/cityscapes",
     )
     _add_dataset(parser)

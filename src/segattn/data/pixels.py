@@ -26,11 +26,15 @@ def resize_pair(image: Picture, mask: Picture, height: int, width: int) -> Item:
     """Both at height x width: bilinear without antialiasing, the mask by nearest; pixel centres agree."""
     if image.shape[:2] == (height, width):
         return {"image": image, "mask": mask}
-    size = (width, height)
     return {
-        "image": _uint8(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)),
-        "mask": _uint8(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT)),
+        "image": _uint8(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)),
+        "mask": resize_mask(mask, height, width),
     }
+
+
+def resize_mask(mask: Picture, height: int, width: int) -> Picture:
+    """The mask of `resize_pair` alone."""
+    return _uint8(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT))
 
 
 def pad_pair(image: Picture, mask: Picture, height: int, width: int, fill: tuple[int, int, int]) -> Item:

@@ -22,9 +22,11 @@ from segattn.data.pixels import (
     crop_pair,
     mean_luminance,
     pad_pair,
+    resize_mask,
     resize_pair,
     resize_window,
 )
+from segattn.data.transforms_balanced import ClassBalancedCrop
 from segattn.data.transforms_papers import (
     MEAN_COLOR,
     CategoryLimitedCrop,
@@ -235,6 +237,7 @@ Transform = (
     | Resize
     | RandomCrop
     | EnlargingCrop
+    | ClassBalancedCrop
     | GaussianBlur
     | RandomShortSide
     | RandomTenths
@@ -244,6 +247,9 @@ Transform = (
     | Pad
 )
 """Every transform that a recipe can name."""
+
+Crop = RandomCrop | EnlargingCrop | ClassBalancedCrop
+"""Crops that a scaling before them can be merged with."""
 
 
 @dataclass(frozen=True)
@@ -259,9 +265,9 @@ class Compose:
         item: Item = {"image": image, "mask": mask}
         waiting: ScaleChoice | RandomScale | None = None
         for transform, following in zip(self.transforms, (*self.transforms[1:], None), strict=True):
-            if isinstance(transform, ScaleChoice | RandomScale) and isinstance(following, RandomCrop | EnlargingCrop):
+            if isinstance(transform, ScaleChoice | RandomScale) and isinstance(following, Crop):
                 waiting = transform
-            elif waiting is not None and isinstance(transform, RandomCrop | EnlargingCrop):
+            elif waiting is not None and isinstance(transform, Crop):
                 item = _scale_and_crop(item, waiting, transform, rng)
                 waiting = None
             else:
@@ -269,14 +275,15 @@ class Compose:
         return item
 
 
-def _scale_and_crop(
-    item: Item, scaling: ScaleChoice | RandomScale, crop: RandomCrop | EnlargingCrop, rng: np.random.Generator
-) -> Item:
+def _scale_and_crop(item: Item, scaling: ScaleChoice | RandomScale, crop: Crop, rng: np.random.Generator) -> Item:
     size = scaling.size(item["mask"].shape[0], item["mask"].shape[1], rng)
     if size[0] < crop.height or size[1] < crop.width or size == item["mask"].shape:
         resized = resize_pair(item["image"], item["mask"], *size)
         return crop(image=resized["image"], mask=resized["mask"], rng=rng)
-    top, left = crop.place(*size, rng)
+    if isinstance(crop, ClassBalancedCrop):
+        top, left = crop.place(resize_mask(item["mask"], *size), rng)
+    else:
+        top, left = crop.place(*size, rng)
     return resize_window(item["image"], item["mask"], size, top=top, left=left, height=crop.height, width=crop.width)
 
 
