@@ -9,11 +9,10 @@ from types import ModuleType
 
 import pytest
 
-from segattn.evaluation.protocol import PROTOCOLS
 from segattn.recipes.catalog import RECIPES
 
 ROOT = Path(__file__).parents[1]
-WITHOUT_A_ROW = {"danet_r50_deepstem", "df2_backbone", "van_b0_fpn_newer", "van_b0_upernet_newer"}
+WITHOUT_A_ROW = {"danet_r50_deepstem", "df2_backbone", "van_b0_fpn_newer"}
 """Fixtures of networks that no recipe has as a whole."""
 
 
@@ -55,7 +54,28 @@ def test_it_names_every_fixture_of_a_whole_network(papers_page: ModuleType, page
     assert {name for name in stored if f"[`{name}`]" not in page} == set()
 
 
-def test_other_protocols_belong_to_claims_that_exist(papers_page: ModuleType) -> None:
-    claims = {(recipe.name, claim.protocol) for recipe in RECIPES.values() for claim in recipe.claims}
-    assert set(papers_page.OTHER_PROTOCOLS) <= claims
-    assert {name for names in papers_page.OTHER_PROTOCOLS.values() for name in names} <= set(PROTOCOLS)
+@pytest.mark.parametrize("name", RECIPES)
+def test_weights_are_linked_and_their_licence_is_given(page: str, name: str) -> None:
+    checkpoint = RECIPES[name].checkpoint
+    (row,) = re.findall(rf"^\| `{name}` \|.*", page, re.MULTILINE)
+    cell = re.split(r" *\| ?", row)[6]
+    licence = checkpoint.licence.partition(" (")[0]
+    expected = {
+        "none": "none",
+        "shipped": f"shipped, {licence}",
+        "released": f"[released]({checkpoint.url}), {licence}",
+    }
+    assert cell == expected[checkpoint.availability]
+    if checkpoint.note:
+        (line,) = [line for line in page.splitlines() if line.endswith(f": {checkpoint.note}") and f"`{name}`" in line]
+        assert line.startswith("* ")
+    assert RECIPES[name].paper is None or f"<{RECIPES[name].paper.code}>" in page
+
+
+def test_protocols_are_those_of_the_claims(page: str) -> None:
+    assert (
+        "| 70.6 val, whole, 512x1024 or sliding: not said | released README | `whole_512x1024` or `attanet_slide` |"
+        in page
+    )
+    assert "| 81.49 val, eight scales, flip | released README; 81.50 in the paper | `danet_multi_2018` |" in page
+    assert "| 79.93 val, single scale, flip | released README | `danet_single` |" in page

@@ -49,6 +49,7 @@ FIXTURES: dict[str, networks.Network] = {
     "van_tiny_upernet": networks.VANUperNet(size="tiny"),
     "van_tiny_fpn": networks.VANSemanticFPN(size="tiny"),
     "van_small_fpn": networks.VANSemanticFPN(size="small"),
+    "van_b0_upernet_newer": networks.VANUperNet(size="tiny", norm_eps=1e-5),
     "agent_swin_t": networks.AgentSwinUperNet(size="t"),
     "agent_swin_b": networks.AgentSwinUperNet(size="b"),
     "agent_pvt_t": networks.AgentPVTSemanticFPN(size="t"),
@@ -58,28 +59,20 @@ FIXTURES: dict[str, networks.Network] = {
 """What the references computed in tests/parity/data, and for which network. Drop path and normalisation don't matter
 to it."""
 
-_NOT_SAID = "whole, 512x1024 or sliding: not said"
-OTHER_PROTOCOLS: dict[tuple[str, str], tuple[str, ...]] = {
-    ("attanet_light_cityscapes", _NOT_SAID): ("whole_512x1024", "attanet_slide"),
-    ("attanet_r18_cityscapes", _NOT_SAID): ("whole_512x1024", "attanet_slide"),
-    ("danet_r101_cityscapes", "eight scales, flip"): ("danet_multi_2018",),
-    ("danet_r101_cityscapes", "several scales, flip"): ("danet_multi_2018",),
-    ("acfnet_r101_cityscapes", "several scales, flip"): ("acfnet_multi",),
-}
-"""(recipe, a claim's protocol in words): the named protocols for that claim, where it is not the recipe's own."""
-
 _HEAD = """\
 # Papers
 
 Which file holds an idea, which builds a network, which recipe stands for a published number, and which test compares it
 with the reference. Made from the recipes by `python tools/papers_page.py`; a test fails when it is out of date.
 
-`segattn show RECIPE` prints a recipe with its claims, what is not known about them, and the commands that reproduce
-them. The column *protocol* is what `segattn evaluate --protocol` takes; [docs/protocols.md](docs/protocols.md) explains
-each. Parameters include those that only training uses; MACs are multiply-accumulates for one image of the given height
-and width. Where the column *parity* names a fixture, the network with the reference's weights gives the reference's
-outputs to 1e-4; other sizes of a family are built from the same code, and tests/models/test_complexity.py compares
-their parameters and MACs with the published ones of VAN and Agent Attention.
+`segattn show RECIPE` prints a recipe with its claims, what is not known about them, where its weights and data come
+from, and the commands that reproduce them. The column *protocol* is what `segattn evaluate --protocol` takes;
+[docs/protocols.md](docs/protocols.md) explains each. The column *weights* says whether trained weights ship with the
+package or where they were released, and under which licence; what is not known is said so. Parameters include those
+that only training uses; MACs are multiply-accumulates for one image of the given height and width. Where the column
+*parity* names a fixture, the network with the reference's weights gives the reference's outputs to 1e-4; other sizes
+of a family are built from the same code, and tests/models/test_complexity.py compares their parameters and MACs with
+the published ones of VAN and Agent Attention.
 """
 
 
@@ -96,6 +89,8 @@ def _section(paper: Paper, recipes: list[Recipe]) -> Iterable[str]:
     yield f"## {paper.title}"
     yield ""
     yield f"{paper.venue}, [arXiv {paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})."
+    if paper.code is not None:
+        yield f"Reference code: <{paper.code}>; its licence: {paper.code_licence}."
     yield ""
     yield "| idea | file | test |"
     yield "|---|---|---|"
@@ -107,11 +102,12 @@ def _section(paper: Paper, recipes: list[Recipe]) -> Iterable[str]:
     yield "|---|---|---|---|"
     yield from dict.fromkeys(_network_row(recipe) for recipe in recipes)
     yield ""
-    yield "| recipe | claimed mIoU | source | protocol | ours | parameters | MACs | parity |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "| recipe | claimed mIoU | source | protocol | ours | weights | parameters | MACs | parity |"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for recipe in recipes:
         yield from _recipe_rows(recipe)
     yield ""
+    yield from _weights_notes(recipes)
 
 
 def _network_row(recipe: Recipe) -> str:
@@ -129,20 +125,40 @@ def _network_row(recipe: Recipe) -> str:
 def _recipe_rows(recipe: Recipe) -> Iterable[str]:
     cost = COSTS[recipe.name]
     ours = "; ".join(_score(result) for result in recipe.results)
-    shared = (
-        f"{cost.parameters / 1e6:.1f} M | {cost.macs / 1e9:.1f} G, {cost.size[0]}x{cost.size[1]} | {_parity(recipe)}"
-    )
+    size = f"{cost.size[0]}x{cost.size[1]}"
+    shared = f"{_weights(recipe)} | {cost.parameters / 1e6:.1f} M | {cost.macs / 1e9:.1f} G, {size} | {_parity(recipe)}"
     for number, claim in enumerate(recipe.claims):
         first = number == 0
-        named = OTHER_PROTOCOLS.get((recipe.name, claim.protocol))
-        protocol = " or ".join(f"`{one}`" for one in named) if named else _protocol(recipe)
+        protocol = " or ".join(f"`{name}`" for name in claim.protocol_names) or _protocol(recipe)
         name = f"`{recipe.name}`" if first else ""
         yield (
             f"| {name} | {_score(claim)} | {claim.source} | {protocol} | {ours if first else ''} | "
-            f"{shared if first else ' |  | '} |"
+            f"{shared if first else ' |  |  | '} |"
         )
     if not recipe.claims:
         yield f"| `{recipe.name}` | | nothing published | {_protocol(recipe)} | {ours} | {shared} |"
+
+
+def _weights(recipe: Recipe) -> str:
+    checkpoint = recipe.checkpoint
+    if checkpoint.availability == "none":
+        return "none"
+    text = f"[released]({checkpoint.url})" if checkpoint.url else "shipped"
+    return f"{text}, {checkpoint.licence.partition(' (')[0]}"
+
+
+def _weights_notes(recipes: list[Recipe]) -> Iterable[str]:
+    """Licences in full and what else there is to say about the weights: each once, with the recipes it is about."""
+    about: dict[str, list[str]] = {}
+    for recipe in recipes:
+        checkpoint = recipe.checkpoint
+        licence = f"licence: {checkpoint.licence}" if checkpoint.availability != "none" else ""
+        for note in filter(None, (licence, checkpoint.note)):
+            about.setdefault(note, []).append(f"`{recipe.name}`")
+    if about:
+        yield from ["About the weights:", ""]
+        yield from (f"* {', '.join(names)}: {note}" for note, names in about.items())
+        yield ""
 
 
 def _protocol(recipe: Recipe) -> str:

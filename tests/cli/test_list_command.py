@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from segattn.cli import screen
 from segattn.cli.main import main
 from segattn.recipes.catalog import RECIPES
 
@@ -11,7 +12,7 @@ from segattn.recipes.catalog import RECIPES
 def listed(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
     """The names that `segattn list` gives with these words."""
     assert main(["list", *words]) == 0
-    return [name for name in re.findall(r"^. (\w+) ", capsys.readouterr().out, re.MULTILINE) if name != "recipe"]
+    return [name for name in re.findall(r"^ (\w+) ", capsys.readouterr().out, re.MULTILINE) if name != "recipe"]
 
 
 def test_every_recipe_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,6 +29,40 @@ def test_size_cost_and_each_claim_with_its_protocol(capsys: pytest.CaptureFixtur
         "81.49 val: eight scales, flip",
         "81.5 test: several scales, flip",
     ):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        ("danet_r101_cityscapes", "released, MIT"),
+        ("attanet_light_camvid", "shipped, Apache-2.0"),
+        ("upernet_agent_swin_t_ade20k", "released, not known"),
+        ("upernet_agent_swin_s_ade20k", "none"),
+    ],
+)
+def test_availability_and_licence_of_the_weights(name: str, cell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", name]) == 0
+    text = capsys.readouterr().out
+    assert "weights, licence" in text
+    (row,) = re.findall(rf"^ {name} .*", text, re.MULTILINE)
+    assert row.rstrip().endswith(f"  {cell}")
+
+
+@pytest.mark.parametrize("width", [100, 120])
+def test_narrow_terminals_cut_nothing(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screen, "table_width", lambda: width)
+    assert listed(capsys) == list(RECIPES)
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    assert "\N{HORIZONTAL ELLIPSIS}" not in text
+    for column in ("recipe", "params", "MACs", "claimed mIoU", "ours", "licence"):
+        assert column in text
+    for part in ("released,", "not known", "Apache-2.0", "1024x2048", "3578.5 G", "480x360"):
         assert part in text
 
 

@@ -9,7 +9,7 @@ import pytest
 from segattn.losses.terms import CrossEntropy, Lovasz, OhemSearchCrossEntropy
 from segattn.recipes.catalog import RECIPES, recipe
 from segattn.recipes.controlled import controlled, with_steps
-from segattn.recipes.schema import ExponentialWarmup
+from segattn.recipes.schema import Checkpoint, ExponentialWarmup
 
 CAMVID = recipe("attanet_light_camvid")
 WEIGHTS = CAMVID.losses[0].class_weights
@@ -31,11 +31,12 @@ def test_all_but_network_and_loss_is_the_bases(name: str) -> None:
     made, _ = controlled(own, CAMVID)
     assert made.name == name
     assert made.network == own.network
-    allowed = {"name", "paper", "claims", "results", "network", "losses", "deviations"}
+    allowed = {"name", "paper", "claims", "results", "network", "losses", "deviations", "checkpoint"}
     for field in fields(made):
         if field.name not in allowed:
             assert getattr(made, field.name) == getattr(CAMVID, field.name), field.name
     assert made.losses[0] == CAMVID.losses[0]
+    assert made.checkpoint == (own.checkpoint if own is CAMVID else Checkpoint())
 
 
 @pytest.mark.parametrize("name", ["light_ham_d256_van_tiny_camvid", "fpn_agent_pvt_t_camvid", "attanet_r18_camvid"])

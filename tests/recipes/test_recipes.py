@@ -21,10 +21,12 @@ from segattn.models import networks
 from segattn.models.build import build_network
 from segattn.models.segmenter import Segmenter
 from segattn.recipes.catalog import RECIPES, list_recipes, recipe
-from segattn.recipes.schema import Recipe
-from segattn.recipes.serialize import from_yaml, to_yaml
+from segattn.recipes.schema import Checkpoint, Claim, Recipe
+from segattn.recipes.serialize import from_dict, from_yaml, to_dict, to_yaml
 from segattn.training.optim import build_optimizer, parameter_groups, set_rate
 from segattn.training.step import TrainingStep
+from segattn.weights.defaults import SHIPPED
+from segattn.weights.pretrained import PRETRAINED
 
 QUICK = {
     "attanet_light_cityscapes",
@@ -45,7 +47,78 @@ QUICK = {
 }
 """Whose training step takes about a second, and the smallest of each method."""
 
+LATER_NAMES = {"tiny": "b0", "small": "b1", "base": "b2", "large": "b3", "huge": "b4"}
+"""Of VAN's sizes, in the released README of July 2022."""
+
 every_recipe = pytest.mark.parametrize("name", list_recipes())
+
+
+PUBLISHED = {
+    "attanet_light_cityscapes": {(70.6, "val"), (70.1, "test")},
+    "attanet_r18_cityscapes": {(78.8, "val"), (78.5, "test")},
+    "attanet_df2_cityscapes": {(79.9, "test")},
+    "danet_r101_cityscapes": {(79.93, "val"), (81.49, "val"), (81.5, "test")},
+    "danet_r50_cityscapes": {(76.34, "val")},
+    "danet_r101_pascal_context60": {(52.6, "val")},
+    "danet_r101_coco_stuff10k": {(39.7, "test")},
+    "acfnet_r101_cityscapes": {(81.46, "val"), (81.85, "test")},
+    **{
+        f"{name}_ade20k": {(value, "val")}
+        for name, value in {
+            "upernet_agent_swin_t": 46.68,
+            "upernet_agent_swin_s": 48.08,
+            "upernet_agent_swin_b": 48.73,
+            "fpn_agent_pvt_t": 40.18,
+            "fpn_agent_pvt_s": 44.18,
+            "fpn_agent_pvt_m": 44.30,
+            "fpn_agent_pvt_l": 46.52,
+            "light_ham_d256_van_tiny": 40.9,
+            "light_ham_van_tiny": 42.3,
+            "light_ham_van_small": 45.7,
+            "light_ham_van_base": 49.6,
+            "light_ham_van_large": 51.0,
+            "light_ham_van_huge": 51.5,
+            "ham_van_tiny": 41.5,
+            "ham_van_small": 45.1,
+            "ham_van_base": 48.7,
+            "ham_van_large": 50.2,
+            "upernet_van_tiny": 41.1,
+            "upernet_van_small": 44.9,
+            "upernet_van_base": 48.3,
+            "upernet_van_large": 50.1,
+            "fpn_van_tiny": 38.5,
+            "fpn_van_small": 42.9,
+            "fpn_van_base": 46.7,
+            "fpn_van_large": 48.1,
+            "upernet_van_b0": 41.1,
+            "upernet_van_b1": 44.9,
+            "upernet_van_b2": 50.1,
+            "upernet_van_b3": 50.6,
+            "upernet_van_b4": 52.2,
+            "upernet_van_b4_22k": 53.5,
+            "upernet_van_b5_22k": 53.9,
+            "upernet_van_b6_22k": 54.7,
+        }.items()
+    },
+}
+"""Every row of the papers' tables that a recipe stands for, with its scores."""
+
+NO_WEIGHTS = {
+    "attanet_df2_cityscapes",
+    "danet_r50_cityscapes",
+    "danet_r101_pascal_context60",
+    "danet_r101_coco_stuff10k",
+    "acfnet_r101_cityscapes",
+    *(f"upernet_agent_swin_{size}_ade20k" for size in "sb"),
+    "fpn_agent_pvt_m_ade20k",
+    *(f"upernet_van_{size}_ade20k" for size in ("tiny", "small", "base", "large", "b0", "b1")),
+}
+AVAILABLE = {
+    "shipped": set(SHIPPED),
+    "released": set(PUBLISHED) - NO_WEIGHTS,
+    "none": set(list_recipes()) - set(SHIPPED) - (set(PUBLISHED) - NO_WEIGHTS),
+}
+"""What the released READMEs link."""
 
 
 @cache
@@ -87,6 +160,11 @@ def expected_name(row: Recipe) -> str:
             method, backbone = "light_ham", f"van_{network.size}"
         case networks.VANHamNet():
             method, backbone = "ham", f"van_{network.size}"
+        case networks.VANUperNet(norm_eps=1e-5):
+            method = "upernet"
+            backbone = f"van_{LATER_NAMES.get(network.size, network.size)}"
+            if "22k" in (row.backbone_checkpoint.file or ""):
+                backbone += "_22k"
         case networks.VANUperNet():
             method, backbone = "upernet", f"van_{network.size}"
         case networks.VANSemanticFPN():
@@ -172,6 +250,60 @@ def test_its_figures_make_sense(name: str) -> None:
     assert not row.claims or row.paper is not None
 
 
+def test_every_published_row_is_there() -> None:
+    claims = {(name, claim.value, claim.split) for name, row in RECIPES.items() for claim in row.claims}
+    assert {name: values for name in PUBLISHED if (values := {c[1:] for c in claims if c[0] == name})} == PUBLISHED
+    assert {name for name, *_ in claims} == set(PUBLISHED)
+
+
+@every_recipe
+def test_its_weights_have_an_address_a_licence_and_no_other_recipe(name: str) -> None:
+    row = recipe(name)
+    assert (row.checkpoint.availability == "shipped") == (name in SHIPPED)
+    for checkpoint in (row.checkpoint, row.backbone_checkpoint):
+        assert checkpoint.url is None or checkpoint.url.startswith("https://")
+        assert checkpoint.licence
+        assert checkpoint.url is not None or not checkpoint.holds_objects
+    assert row.pretrained is None or row.backbone_checkpoint == Checkpoint()
+    assert row.pretrained is None or row.pretrained in PRETRAINED
+    if row.checkpoint.url is not None:
+        assert [other.name for other in RECIPES.values() if other.checkpoint.url == row.checkpoint.url] == [name]
+        assert row.paper is not None
+        assert row.paper.code is not None
+    file = row.backbone_checkpoint.file
+    if file is not None:
+        sharing = [other.network for other in RECIPES.values() if other.backbone_checkpoint.file == file]
+        assert len({getattr(network, "size", "df2") for network in sharing}) == 1
+
+
+def test_released_and_shipped_weights() -> None:
+    found = {kind: {name for name, row in RECIPES.items() if row.checkpoint.availability == kind} for kind in AVAILABLE}
+    assert found == AVAILABLE
+
+
+def test_a_description_without_the_newer_fields_still_loads() -> None:
+    row = recipe("danet_r101_cityscapes")
+    data = to_dict(row)
+    for field in ("checkpoint", "backbone_checkpoint"):
+        del data[field]
+    for field in ("code", "code_licence"):
+        del data["paper"][field]
+    for claim in data["claims"]:
+        del claim["protocol_names"]
+    old = from_dict(Recipe, data)
+    assert old.checkpoint == old.backbone_checkpoint == Checkpoint()
+    assert old.paper == replace(row.paper, code=None, code_licence="not known")
+    assert [claim.protocol_names for claim in old.claims] == [(), (), ()]
+    assert replace(old, checkpoint=row.checkpoint, paper=row.paper, claims=row.claims) == row
+
+
+def test_wrong_checkpoints_and_protocols_are_refused() -> None:
+    with pytest.raises(ValueError, match="url x: a checkpoint that ships"):
+        Checkpoint(url="x", shipped=True)
+    with pytest.raises(ValueError, match=r"unknown protocol 'danet_multi_2019'.* Did you mean danet_multi_2018"):
+        Claim(value=1.0, split="val", source="", protocol="", protocol_names=("danet_multi_2019",))
+
+
 def _distinct(rows: Iterable[Recipe]) -> dict[str, Recipe]:
     first: dict[object, Recipe] = {}
     for row in rows:
@@ -200,7 +332,7 @@ def test_camvid_recipes_differ_in_nothing_but_the_network() -> None:
     assert len(rows) >= 4
     for row in rows:
         own = {"name": row.name, "paper": row.paper, "network": row.network, "deviations": row.deviations}
-        assert row == replace(base, losses=row.losses, results=row.results, **own)
+        assert row == replace(base, losses=row.losses, results=row.results, checkpoint=row.checkpoint, **own)
         have = outputs_of(type(row.network))
         assert row.losses == tuple(term for term in base.losses if term.output in have)
 

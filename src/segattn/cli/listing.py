@@ -6,9 +6,13 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segattn.recipes.schema import Claim, Paper, Recipe
+    from segattn.recipes.schema import Checkpoint, Claim, Paper, Recipe
 
 _METHODS = ("attanet", "danet", "acfnet", "van", "agent")
+
+
+_WIDE = 140
+"""From so many columns on each recipe with one claim takes one line."""
 
 
 def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
@@ -17,7 +21,9 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         "list",
         help="the recipes with their size, cost and scores",
         description="The recipes: parameters (all, also those that only training uses), multiply-accumulates (MACs)\n"
-        "for one image of the given height x width, and mIoU in percent, as published and as we measured it.",
+        "for one image of the given height x width, mIoU in percent, as published and as we measured it, and whether\n"
+        "trained weights ship with segattn or were released, with the licence of what released them.\n"
+        "`segattn show RECIPE` has their address, the licence in full, and a command for each score.",
     )
     parser.add_argument("words", nargs="*", metavar="WORD", help="show only recipes whose name contains every WORD")
     parser.add_argument("--method", choices=_METHODS, help="only recipes of one paper")
@@ -29,25 +35,30 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _list(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    from rich import box
     from rich.table import Table
 
-    from segattn.cli.screen import print_table
+    from segattn.cli.screen import print_table, table_width
     from segattn.recipes.costs import COSTS
 
-    table = Table("recipe", "data set", title=None)
-    for heading in ("parameters", "MACs"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for heading in ("claimed mIoU", "ours"):
-        table.add_column(heading)
+    wide = table_width() >= _WIDE
+    comma = ", " if wide else ",\n"
+    table = Table(title=None, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("recipe", no_wrap=True)
+    table.add_column("params", justify="right", no_wrap=True)
+    table.add_column("MACs", justify="right", no_wrap=True)
+    table.add_column("claimed mIoU")
+    table.add_column("ours", max_width=None if wide else 14)
+    table.add_column(f"weights{comma}licence", no_wrap=True)
     for recipe in _chosen(arguments):
         cost = COSTS[recipe.name]
         table.add_row(
             recipe.name,
-            recipe.data.dataset,
             f"{cost.parameters / 1e6:.1f} M",
-            f"{cost.macs / 1e9:.1f} G, {cost.size[0]}x{cost.size[1]}",
+            f"{cost.macs / 1e9:.1f} G{comma}{cost.size[0]}x{cost.size[1]}",
             "\n".join(map(_score, recipe.claims)),
             "\n".join(map(_score, recipe.results)),
+            _weights(recipe.checkpoint).replace(", ", comma),
         )
     print_table(table)
 
@@ -86,6 +97,13 @@ def _papers() -> dict[str, Paper]:
     from segattn.recipes import papers
 
     return dict(zip(_METHODS, (papers.ATTANET, papers.DANET, papers.ACFNET, papers.VAN, papers.AGENT), strict=True))
+
+
+def _weights(checkpoint: Checkpoint) -> str:
+    if checkpoint.availability == "none":
+        return "none"
+    licence = checkpoint.licence.partition(" (")[0]
+    return f"{checkpoint.availability}, {licence}"
 
 
 def _score(claim: Claim) -> str:

@@ -33,9 +33,9 @@ from segattn.recipes.controlled import controlled
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import to_dict
 from segattn.training.checkpoint import differences
+from segattn.training.explosion import DivergedError
 from segattn.training.loop import train
 from segattn.training.optim import matches
-from segattn.training.stop import NonFiniteLossError
 
 _NOT_CONDITIONS = ("name", "network", "pretrained")
 
@@ -116,7 +116,7 @@ def compare_recipes(
             result = train(
                 model, recipe, train_set=train_set, val_set=val_set, output_dir=folder, resume=resume, cpu=cpu
             )
-        except NonFiniteLossError as error:
+        except DivergedError as error:
             return _Trained(recipe, (*notes, f"its training failed: {error}"), None)
         if result.interrupted:
             raise Stopped

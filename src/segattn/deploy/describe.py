@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from segattn.deploy.reproduce import how_to
 from segattn.models.build import build_network
 from segattn.models.complexity import complexities
 from segattn.recipes.schema import Claim, Recipe
@@ -20,6 +21,8 @@ def describe(recipe: Recipe) -> list[str]:
     """
     paper = recipe.paper
     lines = [recipe.name, f"{paper.title}, {paper.venue}, arXiv {paper.arxiv}" if paper else "a composition of our own"]
+    if paper is not None and paper.code is not None:
+        lines.append(f"reference code: {paper.code}, licence: {paper.code_licence}")
     lines += ["", *_size_and_cost(recipe), ""]
     lines += [f"claimed: {_score(claim)}" for claim in recipe.claims] or ["claimed: nothing published for this row"]
     lines += [f"ours: {_score(result)}" for result in recipe.results] or ["ours: not measured yet"]
@@ -27,13 +30,7 @@ def describe(recipe: Recipe) -> list[str]:
     if recipe.deviations:
         lines += ["", "where this knowingly differs, or is not known:"]
         lines += [f"  - {deviation}" for deviation in recipe.deviations]
-    lines += [
-        "",
-        f"segattn train {recipe.name} --data.root DIR",
-        f"segattn evaluate runs/{recipe.name}/best.safetensors --data.root DIR",
-        "",
-    ]
-    return lines
+    return [*lines, "", *how_to(recipe), ""]
 
 
 def _size_and_cost(recipe: Recipe) -> list[str]:

@@ -14,7 +14,7 @@ from segattn.evaluation.protocol import ACFNET_SLIDE
 from segattn.losses.terms import CrossEntropy, Lovasz, OhemSearchCrossEntropy
 from segattn.models.networks import ACFNet
 from segattn.recipes.papers import ACFNET
-from segattn.recipes.schema import SGD, Claim, Data, Recipe, Schedule, Training
+from segattn.recipes.schema import SGD, Checkpoint, Claim, Data, Recipe, Schedule, Training
 
 RELEASED_NORMALIZATION = Normalization(
     mean=(122.67891434 / 255, 116.66876762 / 255, 104.00698793 / 255), std=(1 / 255, 1 / 255, 1 / 255), bgr=True
@@ -24,6 +24,12 @@ RELEASED_NORMALIZATION = Normalization(
 ECANET101 = Recipe(
     name="acfnet_ecanet101_cityscapes",
     paper=ACFNET,
+    checkpoint=Checkpoint(note="neither the authors nor the unofficial implementation released any"),
+    backbone_checkpoint=Checkpoint(
+        url="https://drive.google.com/open?id=1b5FQ8yDFnZ_UhvWT9txmjI_LjbKkgnvC",
+        licence="MIT (that of github.com/BangguWu/ECANet, which links to it)",
+        note="eca_resnet101_k3357 there; its stem and its gates are of another kind than here: add --partial",
+    ),
     network=ACFNet(backbone="ecanet101", class_feature="paper"),
     data=Data(dataset="cityscapes", num_classes=19, count_at=(1024, 2048)),
     augmentation=acfnet_augmentation(crop=769),
@@ -56,10 +62,23 @@ R101 = replace(
     ECANET101,
     name="acfnet_r101_cityscapes",
     claims=(
-        Claim(value=81.46, split="val", source="a benchmark listing of the paper", protocol="several scales, flip"),
-        Claim(value=81.85, split="test", source="paper, abstract; fine data only", protocol="several scales, flip"),
+        Claim(
+            value=81.46,
+            split="val",
+            source="a benchmark listing of the paper",
+            protocol="several scales, flip",
+            protocol_names=("acfnet_multi",),
+        ),
+        Claim(
+            value=81.85,
+            split="test",
+            source="paper, abstract; fine data only",
+            protocol="several scales, flip",
+            protocol_names=("acfnet_multi",),
+        ),
     ),
     network=ACFNet(backbone="resnet101", class_feature="paper"),
+    backbone_checkpoint=Checkpoint(note="one with a stem of three 3x3 convolutions is needed; which, is not known"),
     losses=(
         CrossEntropy(output="main", weight=0.7),
         CrossEntropy(output="coarse", weight=0.6),

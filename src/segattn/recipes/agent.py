@@ -18,7 +18,7 @@ from segattn.recipes.ade20k import (
 )
 from segattn.recipes.attanet import LIGHT_CAMVID
 from segattn.recipes.papers import AGENT
-from segattn.recipes.schema import Claim, ParameterRule, Recipe, Training
+from segattn.recipes.schema import Checkpoint, Claim, ParameterRule, Recipe, Training
 
 _NO_DECAY = (
     ParameterRule(
@@ -32,9 +32,22 @@ def _claim(value: float) -> tuple[Claim, ...]:
     return (Claim(value=value, split="val", source="released README", protocol="single scale"),)
 
 
+_EMPTY_LINK = Checkpoint(note="the link in the released README is empty")
+
+
+def _released(number: str) -> Checkpoint:
+    return Checkpoint(url=f"https://cloud.tsinghua.edu.cn/f/{number}/?dl=1", licence=AGENT.code_licence)
+
+
+def _imagenet(size: str, number: str) -> Checkpoint:
+    return replace(_released(number), file=f"agent_{size}_max_acc.pth", holds_objects=True)
+
+
 SWIN_T = Recipe(
     name="upernet_agent_swin_t_ade20k",
     paper=AGENT,
+    checkpoint=_released("280481ee38024bce8364"),
+    backbone_checkpoint=_imagenet("swin_t", "a2ddc1190c224f768a41"),
     claims=_claim(46.68),
     network=AgentSwinUperNet(size="t", drop_path=0.3),
     data=replace(ADE20K, count_at=(512, 2048)),
@@ -53,12 +66,16 @@ SWIN = (
     replace(
         SWIN_T,
         name="upernet_agent_swin_s_ade20k",
+        checkpoint=_EMPTY_LINK,
+        backbone_checkpoint=_imagenet("swin_s", "f607172c9fea4d6e99bb"),
         claims=_claim(48.08),
         network=AgentSwinUperNet(size="s", drop_path=0.3),
     ),
     replace(
         SWIN_T,
         name="upernet_agent_swin_b_ade20k",
+        checkpoint=_EMPTY_LINK,
+        backbone_checkpoint=_imagenet("swin_b", "4fcd2d0114bb490483c3"),
         claims=_claim(48.73),
         network=AgentSwinUperNet(size="b", drop_path=0.5),
     ),
@@ -67,6 +84,8 @@ SWIN = (
 PVT_T = replace(
     SWIN_T,
     name="fpn_agent_pvt_t_ade20k",
+    checkpoint=_released("5e7bf988b4b74efe8654"),
+    backbone_checkpoint=_imagenet("pvt_t", "13fdf0e0a7c5498c934f"),
     claims=_claim(40.18),
     network=AgentPVTSemanticFPN(size="t", drop_path=0.1),
     losses=(MAIN_LOSS,),
@@ -79,13 +98,28 @@ PVT_T = replace(
 PVT = (
     PVT_T,
     replace(
-        PVT_T, name="fpn_agent_pvt_s_ade20k", claims=_claim(44.18), network=AgentPVTSemanticFPN(size="s", drop_path=0.1)
+        PVT_T,
+        name="fpn_agent_pvt_s_ade20k",
+        checkpoint=_released("11332fa565e443678e4c"),
+        backbone_checkpoint=_imagenet("pvt_s", "36b8be9a8863456685a3"),
+        claims=_claim(44.18),
+        network=AgentPVTSemanticFPN(size="s", drop_path=0.1),
     ),
     replace(
-        PVT_T, name="fpn_agent_pvt_m_ade20k", claims=_claim(44.30), network=AgentPVTSemanticFPN(size="m", drop_path=0.2)
+        PVT_T,
+        name="fpn_agent_pvt_m_ade20k",
+        checkpoint=_EMPTY_LINK,
+        backbone_checkpoint=_imagenet("pvt_m", "4d00ecacf18b45f9b88c"),
+        claims=_claim(44.30),
+        network=AgentPVTSemanticFPN(size="m", drop_path=0.2),
     ),
     replace(
-        PVT_T, name="fpn_agent_pvt_l_ade20k", claims=_claim(46.52), network=AgentPVTSemanticFPN(size="l", drop_path=0.1)
+        PVT_T,
+        name="fpn_agent_pvt_l_ade20k",
+        checkpoint=_released("0da8b58581214f85974f"),
+        backbone_checkpoint=_imagenet("pvt_l", "040cfe0cfbbe4762ad09"),
+        claims=_claim(46.52),
+        network=AgentPVTSemanticFPN(size="l", drop_path=0.1),
     ),
 )
 
@@ -93,6 +127,7 @@ PVT_T_CAMVID = replace(
     LIGHT_CAMVID,
     name="fpn_agent_pvt_t_camvid",
     results=(),
+    checkpoint=Checkpoint(),
     paper=AGENT,
     network=PVT_T.network,
     losses=LIGHT_CAMVID.losses[:1],

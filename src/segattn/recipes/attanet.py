@@ -20,6 +20,7 @@ from segattn.recipes.papers import ATTANET
 from segattn.recipes.schema import (
     SGD,
     AdamW,
+    Checkpoint,
     Claim,
     Data,
     ExponentialWarmup,
@@ -43,11 +44,32 @@ def ohem(height: int, width: int) -> tuple[OhemCrossEntropy, ...]:
     return tuple(OhemCrossEntropy(output=name, threshold=0.7, min_kept=height * width // 2) for name in _OUTPUTS)
 
 
+_NOT_SAID = ("whole_512x1024", "attanet_slide")
+"""The published val scores are of one of these protocols."""
+
+_RELEASED_NOTE = (
+    "trained on train for the val score, says the README, not whether the test score is of these weights; in its "
+    "tracker readers report since October 2021 that the files are gone, and an answer of 2022 links some anew"
+)
+
+
+def _released(url: str, access_code: str, file: str | None = None) -> Checkpoint:
+    note = f"access code {access_code}; {_RELEASED_NOTE}"
+    return Checkpoint(file=file, url=url, licence=ATTANET.code_licence, note=note)
+
+
 LIGHT_CITYSCAPES = Recipe(
     name="attanet_light_cityscapes",
     paper=ATTANET,
+    checkpoint=_released("https://pan.baidu.com/s/1OR45RYDU6sQ-jiIliisboA", "zmb3", "AttaNet_light_706.pth"),
     claims=(
-        Claim(value=70.6, split="val", source="released README", protocol="whole, 512x1024 or sliding: not said"),
+        Claim(
+            value=70.6,
+            split="val",
+            source="released README",
+            protocol="whole, 512x1024 or sliding: not said",
+            protocol_names=_NOT_SAID,
+        ),
         Claim(value=70.1, split="test", source="paper and released README", protocol="whole, seen at 512x1024"),
     ),
     network=AttaNet(backbone="light"),
@@ -76,8 +98,15 @@ LIGHT_CITYSCAPES = Recipe(
 R18_CITYSCAPES = replace(
     LIGHT_CITYSCAPES,
     name="attanet_r18_cityscapes",
+    checkpoint=_released("https://pan.baidu.com/s/1L1nyyz1F48aI4ODYX9euUg", "66tx"),
     claims=(
-        Claim(value=78.8, split="val", source="released README", protocol="whole, 512x1024 or sliding: not said"),
+        Claim(
+            value=78.8,
+            split="val",
+            source="released README",
+            protocol="whole, 512x1024 or sliding: not said",
+            protocol_names=_NOT_SAID,
+        ),
         Claim(value=78.5, split="test", source="paper and released README", protocol="whole, seen at 512x1024"),
     ),
     network=AttaNet(backbone="resnet18"),
@@ -95,6 +124,8 @@ DF2_CITYSCAPES = replace(
     claims=(Claim(value=79.9, split="test", source="paper, abstract", protocol="whole, seen at 512x1024"),),
     network=AttaNet(backbone="df2"),
     pretrained=None,
+    checkpoint=Checkpoint(note="the authors released the weights of the light network and of ResNet-18 only"),
+    backbone_checkpoint=Checkpoint(file="df2_imagenet.pth", note="goes round under this name; its source is not known"),
     deviations=(
         *R18_CITYSCAPES.deviations,
         "how the head sits on DF2 is inferred: its maps have the channels and strides of ResNet-18's",
@@ -108,6 +139,12 @@ _CAMVID_WEIGHTS = (0.6, 0.5, 1.45, 0.45, 1.0, 0.75, 1.4, 1.4, 0.9, 1.55, 1.65)
 LIGHT_CAMVID = replace(
     LIGHT_CITYSCAPES,
     name="attanet_light_camvid",
+    checkpoint=Checkpoint(
+        file="attanet_light_camvid.safetensors",
+        shipped=True,
+        licence="Apache-2.0 (as the package; CamVid has its own terms)",
+        note="trained by us on train, see results/attanet_light_camvid",
+    ),
     claims=(),
     results=(
         Claim(value=64.17, split="val", source="results/attanet_light_camvid, 2026-11-21", protocol="whole, 480x360"),
@@ -143,12 +180,19 @@ LIGHT_CAMVID = replace(
     ),
 )
 
-R18_CAMVID = replace(LIGHT_CAMVID, name="attanet_r18_camvid", results=(), network=AttaNet(backbone="resnet18"))
+R18_CAMVID = replace(
+    LIGHT_CAMVID,
+    name="attanet_r18_camvid",
+    results=(),
+    network=AttaNet(backbone="resnet18"),
+    checkpoint=Checkpoint(),
+)
 
 LIGHT_SYNTHETIC = replace(
     LIGHT_CAMVID,
     name="attanet_light_synthetic",
     results=(),
+    checkpoint=Checkpoint(),
     data=Data(dataset="cityscapes", num_classes=19),
     augmentation=(HorizontalFlip(), RandomScale(low=0.75, high=1.5), RandomCrop(height=192, width=384)),
     schedule=Schedule(lr=2e-3, iterations=240, power=0.9, warmup=ExponentialWarmup(iterations=20, start_lr=1e-4)),

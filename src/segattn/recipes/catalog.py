@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from segattn.contracts import nearest
-from segattn.recipes import acfnet, agent, attanet, danet, van
+from segattn.recipes import acfnet, agent, attanet, danet, van, van_newer
 from segattn.recipes.schema import Recipe
 
 RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe for recipe in (*attanet.RECIPES, *danet.RECIPES, *acfnet.RECIPES, *van.RECIPES, *agent.RECIPES)
+    recipe.name: recipe
+    for recipe in (
+        *attanet.RECIPES,
+        *danet.RECIPES,
+        *acfnet.RECIPES,
+        *van.RECIPES,
+        *van_newer.RECIPES,
+        *agent.RECIPES,
+    )
 }
 
 

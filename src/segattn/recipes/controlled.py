@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from segattn.losses.terms import LossTerm, Lovasz
-from segattn.recipes.schema import Recipe
+from segattn.recipes.schema import Checkpoint, Recipe
 
 
 def controlled(own: Recipe, base: Recipe) -> tuple[Recipe, tuple[str, ...]]:
@@ -37,6 +37,8 @@ def controlled(own: Recipe, base: Recipe) -> tuple[Recipe, tuple[str, ...]]:
         results=(),
         network=own.network,
         pretrained=None,
+        checkpoint=Checkpoint(),
+        backbone_checkpoint=Checkpoint(),
         losses=losses,
         deviations=(f"all but the network is as in {base.name}", *notes),
     )

@@ -13,15 +13,34 @@ from segattn.evaluation.protocol import DANET_MULTI, DANET_SINGLE
 from segattn.losses.terms import CrossEntropy
 from segattn.models.networks import DANet
 from segattn.recipes.papers import DANET
-from segattn.recipes.schema import SGD, Claim, Data, ParameterRule, Recipe, Schedule, Training
+from segattn.recipes.schema import SGD, Checkpoint, Claim, Data, ParameterRule, Recipe, Schedule, Training
+
+_NONE_RELEASED = Checkpoint(note="the authors released the weights of ResNet-101 on Cityscapes only")
 
 R101_CITYSCAPES = Recipe(
     name="danet_r101_cityscapes",
     paper=DANET,
+    checkpoint=Checkpoint(
+        file="DANet101.pth.tar",
+        url="https://drive.google.com/open?id=1XmpFEF-tbPH0Rmv4eKRxYJngr3pTbj6p",
+        licence="MIT (the repository's; none is stated for the weights alone)",
+    ),
     claims=(
         Claim(value=79.93, split="val", source="released README", protocol="single scale, flip"),
-        Claim(value=81.49, split="val", source="released README; 81.50 in the paper", protocol="eight scales, flip"),
-        Claim(value=81.5, split="test", source="paper, table 4; fine data only", protocol="several scales, flip"),
+        Claim(
+            value=81.49,
+            split="val",
+            source="released README; 81.50 in the paper",
+            protocol="eight scales, flip",
+            protocol_names=("danet_multi_2018",),
+        ),
+        Claim(
+            value=81.5,
+            split="test",
+            source="paper, table 4; fine data only",
+            protocol="several scales, flip",
+            protocol_names=("danet_multi_2018",),
+        ),
     ),
     network=DANet(backbone="resnet101", stage4_dilations=(4, 8, 16)),
     pretrained="resnet101",
@@ -43,6 +62,7 @@ R101_CITYSCAPES = Recipe(
 R50_CITYSCAPES = replace(
     R101_CITYSCAPES,
     name="danet_r50_cityscapes",
+    checkpoint=_NONE_RELEASED,
     claims=(
         Claim(
             value=76.34,
@@ -64,6 +84,7 @@ _CONTEXT_ITERATIONS = 240 * (4998 // 16)
 R101_CONTEXT = replace(
     R101_CITYSCAPES,
     name="danet_r101_pascal_context",
+    checkpoint=_NONE_RELEASED,
     claims=(),
     network=DANet(backbone="resnet101", stage4_dilations=(2, 4, 4)),
     data=Data(dataset="pascal_context", num_classes=59, count_at=(480, 480)),

@@ -6,33 +6,82 @@ whole experiment in one place. Variants are `dataclasses.replace` of another rec
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from math import inf
 from typing import Literal
 
 from segattn.data.transforms import Transform
 from segattn.evaluation.protocol import Protocol
+from segattn.evaluation.protocol import protocol as find_protocol
 from segattn.losses.terms import LossTerm
 from segattn.models.networks import Network
 
 
 @dataclass(frozen=True, kw_only=True)
 class Paper:
-    """Where an idea was published; `arxiv` is the number."""
+    """Where an idea was published; `arxiv` is the number.
+
+    `code` is the address of the repository that its recipes follow, if there is one; `code_licence` is that
+    repository's: a short name, then what there is to say about it in brackets.
+    """
 
     title: str
     venue: str
     arxiv: str
+    code: str | None = None
+    code_licence: str = "not known"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A published or measured score: `value` in percent mIoU on `split`, from `source`, with `protocol` (in words)."""
+    """A published or measured score: `value` in percent mIoU on `split`, from `source`, with `protocol` (in words).
+
+    `protocol_names` are the keys of `segattn.evaluation.protocol.PROTOCOLS` under which the score is to be compared:
+    none where that is the recipe's own protocol, several where its source leaves open which one it was.
+    """
 
     value: float
     split: str
     source: str
     protocol: str
+    protocol_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.protocol_names:
+            find_protocol(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A file of weights, or why there is none. What nobody stated is left out or "not known".
+
+    Attributes:
+        file: its name, None where its publisher states none.
+        url: of the file, or of the page or folder that holds it, as its publisher links to it.
+        shipped: it comes inside this package, under the recipe's name.
+        holds_objects: it is a pickle with more than tensors, out of which `segattn weights extract` takes these.
+        licence: a short name, then what there is to say about it in brackets.
+        note: what its user should know, in words.
+    """
+
+    file: str | None = None
+    url: str | None = None
+    shipped: bool = False
+    holds_objects: bool = False
+    licence: str = "not known"
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.shipped and self.url is not None:
+            raise ValueError(f"url {self.url}: a checkpoint that ships with the package is downloaded from nowhere")
+
+    @property
+    def availability(self) -> Literal["shipped", "released", "none"]:
+        """Inside the package, for download from its authors, or nowhere that is known."""
+        if self.shipped:
+            return "shipped"
+        return "none" if self.url is None else "released"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,19 +106,31 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class SGD:
-    """Stochastic gradient descent with momentum; `weight_decay` is added to the gradient."""
+    """Stochastic gradient descent with momentum; `weight_decay` is added to the gradient.
+
+    `layer_decay`: the rate of each block of the backbone is that of the next one, nearer to the head, times this; what
+    is no part of the backbone has the full rate. See `segattn/training/depth.py`. None for equal rates.
+    """
 
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    layer_decay: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_layer_decay(self.layer_decay)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdamW:
-    """Adam with decoupled weight decay."""
+    """Adam with decoupled weight decay; `layer_decay` as in `SGD`."""
 
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.01
+    layer_decay: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_layer_decay(self.layer_decay)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +187,16 @@ class Training:
         accumulation: micro-batches per optimiser step.
         precision: of the forward and backward pass; weights and optimiser stay float32.
         ema_decay: of the averaged weights, which are then what is validated and saved as the model; None for none.
+        parallel: what several processes share: "ddp" keeps the whole state in each, "fsdp" a part of it in each,
+            which saves memory and costs exchanges.
         sync_norm: batch norms share their statistics over processes.
         clip_norm: largest L2 norm of the whole gradient; None for no clipping.
+        frozen: regular expressions, searched in parameters' full names; what they match keeps its values, and a batch
+            norm all of whose parameters they match keeps its statistics and normalises by them.
+        checkpoint_activations: keep only what enters each block of the backbone, and compute its inside again in the
+            backward pass: less memory, more time, the same result.
+        compile: the network's forward and backward pass by torch.compile, which needs a C++ compiler on CPU.
+        max_loss_growth: training stops when the loss stays above this many times its running median; None for never.
         validate_every, checkpoint_every, log_every: in optimiser steps.
         workers: data loading processes per training process.
     """
@@ -136,8 +205,13 @@ class Training:
     accumulation: int = 1
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     ema_decay: float | None = None
+    parallel: Literal["ddp", "fsdp"] = "ddp"
     sync_norm: bool = False
     clip_norm: float | None = None
+    frozen: tuple[str, ...] = ()
+    checkpoint_activations: bool = False
+    compile: bool = False
+    max_loss_growth: float | None = 10.0
     channels_last: bool = False
     validate_every: int = 5000
     checkpoint_every: int = 1000
@@ -148,6 +222,12 @@ class Training:
     def __post_init__(self) -> None:
         _require_at_least(1, self, "batch_size", "accumulation", "validate_every", "checkpoint_every", "log_every")
         _require_at_least(0, self, "workers")
+        for pattern in self.frozen:
+            _check_pattern("frozen", pattern)
+        if self.compile and self.parallel == "fsdp":
+            raise ValueError("compile true with parallel fsdp: not supported; take parallel ddp")
+        if self.max_loss_growth is not None and not self.max_loss_growth > 1:
+            raise ValueError(f"max_loss_growth {self.max_loss_growth}: expected a number above 1, or null for never")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +245,9 @@ class Recipe:
         parameter_rules: learning rate and weight decay multipliers.
         pretrained: the backbone's ImageNet weights that training starts from with `--pretrained auto`, a name of
             `segattn.weights.pretrained.PRETRAINED`; None where there are none, or none that can be downloaded.
+        checkpoint: the weights behind the claims, or behind our results.
+        backbone_checkpoint: the backbone's ImageNet weights where `pretrained` is None, to be downloaded by hand and
+            given to `--pretrained`.
         deviations: in words, where this recipe knowingly differs from what was published or released.
     """
 
@@ -174,6 +257,8 @@ class Recipe:
     results: tuple[Claim, ...] = ()
     network: Network
     pretrained: str | None = None
+    checkpoint: Checkpoint = Checkpoint()
+    backbone_checkpoint: Checkpoint = Checkpoint()
     data: Data
     augmentation: tuple[Transform, ...]
     losses: tuple[LossTerm, ...]
@@ -184,6 +269,18 @@ class Recipe:
     protocol: Protocol
     validation: Protocol = Protocol()
     deviations: tuple[str, ...] = ()
+
+
+def _check_layer_decay(value: float | None) -> None:
+    if value is not None and not 0 < value <= 1:
+        raise ValueError(f"layer_decay {value}: expected a number above 0, at most 1")
+
+
+def _check_pattern(name: str, pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{name} {pattern!r}: no regular expression ({error})") from None
 
 
 def _require_at_least(least: int, settings: Schedule | Training, *names: str) -> None:

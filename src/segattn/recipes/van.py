@@ -1,4 +1,8 @@
-"""VAN (arXiv 2202.09741): the 18 ADE20K rows of the released README of March 2022, and one of ours on CamVid."""
+"""VAN (arXiv 2202.09741): the ADE20K rows of the released README of March 2022, and one of ours on CamVid.
+
+Those are 17; Light-Ham's huge one comes from the README of the Hamburger authors. The rows of the newer README are in
+van_newer.py.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ from segattn.recipes.ade20k import (
 )
 from segattn.recipes.attanet import LIGHT_CAMVID
 from segattn.recipes.papers import VAN
-from segattn.recipes.schema import Claim, ParameterRule, Recipe, Training
+from segattn.recipes.schema import Checkpoint, Claim, ParameterRule, Recipe, Training
 
 _NO_DECAY_ON_BACKBONE_NORMS = (ParameterRule(pattern=r"^backbone\..*norm", weight_decay=0.0),)
 """The released rule, "the name contains norm", reaches the backbone alone: the heads' norms have other names there."""
@@ -27,6 +31,32 @@ _LONG = Training(batch_size=16, sync_norm=True, validate_every=16_000, checkpoin
 _HAM_OVERSIZE = (
     "trained with 4 images on each of 8 processes, as the released configuration executes; a comment in it says 2"
 )
+
+LICENCE = (
+    "Apache-2.0 (the repository's, whose README asks to contact the authors for commercial use; none is stated for "
+    "the weights alone)"
+)
+_NONE_LINKED = Checkpoint(note="the released README links none")
+_MODELS = "https://huggingface.co/Visual-Attention-Network"
+
+
+def _drive(number: str, licence: str = LICENCE) -> Checkpoint:
+    return Checkpoint(url=f"https://drive.google.com/file/d/{number}/view?usp=sharing", licence=licence)
+
+
+def _imagenet(size: str, file: str) -> Checkpoint:
+    return Checkpoint(
+        file=file,
+        url=f"{_MODELS}/VAN-{size}-original",
+        licence="Apache-2.0 (says the page)",
+        holds_objects=True,
+    )
+
+
+_TINY_IMAGENET = _imagenet("Tiny", "van_tiny_754.pth.tar")
+_SMALL_IMAGENET = _imagenet("Small", "van_small_811.pth.tar")
+_BASE_IMAGENET = _imagenet("Base", "van_base_828.pth.tar")
+_LARGE_IMAGENET = _imagenet("Large", "van_large_839.pth.tar")
 
 
 def _multi_scale(value: float) -> tuple[Claim, ...]:
@@ -39,6 +69,8 @@ def _single_scale(value: float) -> tuple[Claim, ...]:
 
 LIGHT_HAM_TINY = Recipe(
     name="light_ham_van_tiny_ade20k",
+    checkpoint=_drive("1MkjNxqOuoVtt58jIKY-11B6TfDrdH1sX"),
+    backbone_checkpoint=_TINY_IMAGENET,
     paper=VAN,
     claims=_multi_scale(42.3),
     network=VANLightHam(size="tiny", ham_channels=480, channels=512, bases=64),
@@ -57,6 +89,7 @@ LIGHT_HAM = (
     replace(
         LIGHT_HAM_TINY,
         name="light_ham_d256_van_tiny_ade20k",
+        checkpoint=_drive("11XjGgqgqWJOUKdIEWuInQJyi4wAChaWN"),
         claims=_multi_scale(40.9),
         network=VANLightHam(size="tiny", ham_channels=256, channels=256, bases=16),
     ),
@@ -64,24 +97,35 @@ LIGHT_HAM = (
     replace(
         LIGHT_HAM_TINY,
         name="light_ham_van_small_ade20k",
+        checkpoint=_drive("1ocFNvV2Dr8kXsytY_9QO5FBGk1zTOgS3"),
+        backbone_checkpoint=_SMALL_IMAGENET,
         claims=_multi_scale(45.7),
         network=VANLightHam(size="small"),
     ),
     replace(
         LIGHT_HAM_TINY,
         name="light_ham_van_base_ade20k",
+        checkpoint=_drive("1-wVJgdztqWYv-MvCp6deFO0pDpciAg6h"),
+        backbone_checkpoint=_BASE_IMAGENET,
         claims=_multi_scale(49.6),
         network=VANLightHam(size="base"),
     ),
     replace(
         LIGHT_HAM_TINY,
         name="light_ham_van_large_ade20k",
+        checkpoint=_drive("1iW-upuWcZybJyGv8_3qnpgGoX0Wq9emk"),
+        backbone_checkpoint=_LARGE_IMAGENET,
         claims=_multi_scale(51.0),
         network=VANLightHam(size="large", drop_path=0.25),
     ),
     replace(
         LIGHT_HAM_TINY,
         name="light_ham_van_huge_ade20k",
+        checkpoint=_drive(
+            "1ri-rnapaBRK2oW3CuYNZaTdGGUeZC9x7",
+            "MIT (that of github.com/Gsunshine/Enjoy-Hamburger, which links to it)",
+        ),
+        backbone_checkpoint=Checkpoint(note="van_huge_842.pth.tar, whose address is not known"),
         claims=_multi_scale(51.5),
         network=VANLightHam(size="huge", drop_path=0.4),
     ),
@@ -90,6 +134,8 @@ LIGHT_HAM = (
 HAM_TINY = replace(
     LIGHT_HAM_TINY,
     name="ham_van_tiny_ade20k",
+    checkpoint=_drive("1T1BxnBr4rErKaKiUwp_xF-Ik7j7jINJR"),
+    backbone_checkpoint=_TINY_IMAGENET,
     claims=_multi_scale(41.5),
     network=VANHamNet(size="tiny"),
     losses=(MAIN_LOSS, AUXILIARY_LOSS),
@@ -100,11 +146,27 @@ HAM_TINY = replace(
 
 HAM = (
     HAM_TINY,
-    replace(HAM_TINY, name="ham_van_small_ade20k", claims=_multi_scale(45.1), network=VANHamNet(size="small")),
-    replace(HAM_TINY, name="ham_van_base_ade20k", claims=_multi_scale(48.7), network=VANHamNet(size="base")),
+    replace(
+        HAM_TINY,
+        name="ham_van_small_ade20k",
+        checkpoint=_drive("1kfZIMZINOprSL6G113sm_KjPlE10nbWz"),
+        backbone_checkpoint=_SMALL_IMAGENET,
+        claims=_multi_scale(45.1),
+        network=VANHamNet(size="small"),
+    ),
+    replace(
+        HAM_TINY,
+        name="ham_van_base_ade20k",
+        checkpoint=_drive("1jH1jx6KPckEL0-Ozje0koT8uFw0Bjyfi"),
+        backbone_checkpoint=_BASE_IMAGENET,
+        claims=_multi_scale(48.7),
+        network=VANHamNet(size="base"),
+    ),
     replace(
         HAM_TINY,
         name="ham_van_large_ade20k",
+        checkpoint=_drive("1tPEQ9W1Pn_Bmkn3eGOtjM8dMZ0mTK4ka"),
+        backbone_checkpoint=_LARGE_IMAGENET,
         claims=_multi_scale(50.2),
         network=VANHamNet(size="large", drop_path=0.25),
     ),
@@ -113,6 +175,8 @@ HAM = (
 UPERNET_TINY = replace(
     LIGHT_HAM_TINY,
     name="upernet_van_tiny_ade20k",
+    checkpoint=_NONE_LINKED,
+    backbone_checkpoint=_TINY_IMAGENET,
     claims=_multi_scale(41.1),
     network=VANUperNet(size="tiny"),
     losses=(MAIN_LOSS, AUXILIARY_LOSS),
@@ -120,14 +184,37 @@ UPERNET_TINY = replace(
 
 UPERNET = (
     UPERNET_TINY,
-    replace(UPERNET_TINY, name="upernet_van_small_ade20k", claims=_multi_scale(44.9), network=VANUperNet(size="small")),
-    replace(UPERNET_TINY, name="upernet_van_base_ade20k", claims=_multi_scale(48.3), network=VANUperNet(size="base")),
-    replace(UPERNET_TINY, name="upernet_van_large_ade20k", claims=_multi_scale(50.1), network=VANUperNet(size="large")),
+    replace(
+        UPERNET_TINY,
+        name="upernet_van_small_ade20k",
+        checkpoint=_NONE_LINKED,
+        backbone_checkpoint=_SMALL_IMAGENET,
+        claims=_multi_scale(44.9),
+        network=VANUperNet(size="small"),
+    ),
+    replace(
+        UPERNET_TINY,
+        name="upernet_van_base_ade20k",
+        checkpoint=_NONE_LINKED,
+        backbone_checkpoint=_BASE_IMAGENET,
+        claims=_multi_scale(48.3),
+        network=VANUperNet(size="base"),
+    ),
+    replace(
+        UPERNET_TINY,
+        name="upernet_van_large_ade20k",
+        checkpoint=_NONE_LINKED,
+        backbone_checkpoint=_LARGE_IMAGENET,
+        claims=_multi_scale(50.1),
+        network=VANUperNet(size="large"),
+    ),
 )
 
 FPN_TINY = replace(
     LIGHT_HAM_TINY,
     name="fpn_van_tiny_ade20k",
+    checkpoint=_drive("1Jl8LtyvOl6xeNMKCjpK2Rp_tGRfua8LJ"),
+    backbone_checkpoint=_TINY_IMAGENET,
     claims=_single_scale(38.5),
     network=VANSemanticFPN(size="tiny"),
     optimizer=FPN_OPTIMIZER,
@@ -140,15 +227,37 @@ FPN_TINY = replace(
 
 FPN = (
     FPN_TINY,
-    replace(FPN_TINY, name="fpn_van_small_ade20k", claims=_single_scale(42.9), network=VANSemanticFPN(size="small")),
-    replace(FPN_TINY, name="fpn_van_base_ade20k", claims=_single_scale(46.7), network=VANSemanticFPN(size="base")),
-    replace(FPN_TINY, name="fpn_van_large_ade20k", claims=_single_scale(48.1), network=VANSemanticFPN(size="large")),
+    replace(
+        FPN_TINY,
+        name="fpn_van_small_ade20k",
+        checkpoint=_drive("1Xfuo9D3Fo7b6zSCLTWE77k2jgYSHVSb8"),
+        backbone_checkpoint=_SMALL_IMAGENET,
+        claims=_single_scale(42.9),
+        network=VANSemanticFPN(size="small"),
+    ),
+    replace(
+        FPN_TINY,
+        name="fpn_van_base_ade20k",
+        checkpoint=_drive("1Ar4Hq9DjgaULQKfwM-jJvSO-D6gendpf"),
+        backbone_checkpoint=_BASE_IMAGENET,
+        claims=_single_scale(46.7),
+        network=VANSemanticFPN(size="base"),
+    ),
+    replace(
+        FPN_TINY,
+        name="fpn_van_large_ade20k",
+        checkpoint=_drive("1v61uCi07IC6eyVHn3xbJqz4nOiGa1POY"),
+        backbone_checkpoint=_LARGE_IMAGENET,
+        claims=_single_scale(48.1),
+        network=VANSemanticFPN(size="large"),
+    ),
 )
 
 LIGHT_HAM_D256_CAMVID = replace(
     LIGHT_CAMVID,
     name="light_ham_d256_van_tiny_camvid",
     results=(),
+    checkpoint=Checkpoint(),
     paper=VAN,
     network=LIGHT_HAM[0].network,
     losses=LIGHT_CAMVID.losses[:1],

@@ -1,0 +1,136 @@
+"""A recipe's claims as commands: what to download, where to put it, what to run, what to expect."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from segattn.recipes.schema import Checkpoint, Claim, Recipe
+from segattn.recipes.sources import SOURCES
+
+_UNNAMED, _UNNAMED_BACKBONE = "FILE", "BACKBONE"
+"""Stand for files whose names their publishers do not state."""
+
+
+class Reproduction(NamedTuple):
+    """A command of this package, and the score that it is expected to give.
+
+    Attributes:
+        claim: the claim or result that it is about.
+        command: to be typed with DIR, and FILE where it occurs, replaced.
+        hidden: the labels of its split are not public, so that only the data set's server gives the score.
+    """
+
+    claim: Claim
+    command: str
+    hidden: bool
+
+    @property
+    def expected(self) -> str:
+        """What to expect, in words."""
+        score = f"{self.claim.value:.2f}".removesuffix("0") + f" % mIoU on {self.claim.split}"
+        if not self.hidden:
+            return score
+        return f"{score} from the data set's server, to which OUT goes: the labels are not public"
+
+
+def reproductions(recipe: Recipe) -> list[Reproduction]:
+    """A command for each claim and each result of ours; two where a claim leaves open which protocol it is of.
+
+    The weights are the recipe's checkpoint, or where there is none those that `training` leaves.
+    """
+    return [
+        Reproduction(claim, _command(recipe, claim, name), _is_hidden(recipe, claim))
+        for claim in (*recipe.claims, *recipe.results)
+        for name in claim.protocol_names or (None,)
+    ]
+
+
+def training(recipe: Recipe) -> list[str]:
+    """The commands that train it, from ImageNet weights where the recipe knows where to get them."""
+    command = f"segattn train {recipe.name} --data.root DIR"
+    backbone = recipe.backbone_checkpoint
+    if recipe.pretrained is not None:
+        return [f"{command} --pretrained auto"]
+    if backbone.url is None:
+        return [command]
+    file = backbone.file or _UNNAMED_BACKBONE
+    if not backbone.holds_objects:
+        return [f"{command} --pretrained {file}"]
+    tensors = f"{file.partition('.')[0]}.safetensors"
+    return [f"segattn weights extract {file} {tensors}", f"{command} --pretrained {tensors}"]
+
+
+def own_weights(recipe: Recipe) -> str:
+    """The file that `training` leaves."""
+    return f"runs/{recipe.name}/best.safetensors"
+
+
+def how_to(recipe: Recipe) -> list[str]:
+    """The lines of `segattn show` on where the weights and the data come from, and on what to run."""
+    lines = _weights(recipe)
+    source = SOURCES.get(recipe.data.dataset)
+    if source is not None:
+        lines += ["", f"data: {source.download}; in one folder DIR:", *(f"  DIR/{path}" for path in source.layout)]
+        if source.prepare:
+            lines.append(f"  then: segattn data prepare {recipe.data.dataset} --root DIR")
+    lines += ["", "to train it:", *(f"  {command}" for command in training(recipe))]
+    found = reproductions(recipe)
+    score = f"segattn evaluate {own_weights(recipe)} --data.root DIR"
+    lines += [] if score in (one.command for one in found) else [f"  {score}"]
+    if found:
+        weights = {"shipped": "", "released": ", with the weights in this folder", "none": " after training"}
+        lines += ["", f"to check the scores{weights[recipe.checkpoint.availability]}:"]
+        for one in found:
+            lines += [f"  {one.command}", f"    expect {one.expected}"]
+    return lines
+
+
+def _weights(recipe: Recipe) -> list[str]:
+    given = recipe.checkpoint
+    if given.availability == "shipped":
+        lines = ["weights: shipped with the package, --weights default", f"  licence: {given.licence}"]
+    elif given.availability == "released":
+        lines = [f"weights: download {_download(given, _UNNAMED)}", f"  licence: {given.licence}"]
+    else:
+        lines = ["weights: none released that are known" if recipe.claims else "weights: none"]
+    lines += [f"  {given.note}"] if given.note else []
+    backbone = recipe.backbone_checkpoint
+    if recipe.pretrained is not None:
+        lines.append(f"backbone: ImageNet weights {recipe.pretrained}, which --pretrained auto downloads")
+    elif backbone.url is not None:
+        lines.append(f"backbone: ImageNet weights, download {_download(backbone, _UNNAMED_BACKBONE)}")
+        lines.append(f"  licence: {backbone.licence}")
+    elif backbone != Checkpoint():
+        lines.append(f"backbone: ImageNet weights{f' {backbone.file}' if backbone.file else ''}, no address known")
+    lines += [f"  {backbone.note}"] if backbone.note else []
+    return lines
+
+
+def _download(checkpoint: Checkpoint, unnamed: str) -> str:
+    if checkpoint.file is None:
+        return f"{unnamed} (its name is not stated) from {checkpoint.url}"
+    return f"{checkpoint.file} from {checkpoint.url}"
+
+
+def _command(recipe: Recipe, claim: Claim, protocol: str | None) -> str:
+    words = ["segattn", "evaluate"]
+    match recipe.checkpoint.availability:
+        case "shipped":
+            words += [recipe.name, "--weights", "default"]
+        case "released":
+            words += [recipe.name, "--weights", recipe.checkpoint.file or _UNNAMED]
+        case "none":
+            words.append(own_weights(recipe))
+    words += ["--data.root", "DIR"]
+    if protocol is not None:
+        words += ["--protocol", protocol]
+    if claim.split != recipe.data.val_split:
+        words += ["--split", claim.split]
+    if _is_hidden(recipe, claim):
+        words += ["--submission", "OUT"]
+    return " ".join(words)
+
+
+def _is_hidden(recipe: Recipe, claim: Claim) -> bool:
+    source = SOURCES.get(recipe.data.dataset)
+    return source is not None and claim.split in source.hidden

@@ -1,0 +1,59 @@
+"""What to download for the data set of a recipe, and the folders that it must lie in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a data set comes from.
+
+    Attributes:
+        download: what to get from its publisher, in words.
+        layout: paths below `--data.root`, as in docs/datasets.md.
+        prepare: `segattn data prepare NAME` must be run once.
+        hidden: splits whose labels are not public: a server scores them.
+    """
+
+    download: str
+    layout: tuple[str, ...]
+    prepare: bool = False
+    hidden: tuple[str, ...] = ()
+
+
+_CONTEXT = Source(
+    download="the pictures of PASCAL VOC 2010, and trainval_merged.json of PASCAL in Detail",
+    layout=("VOCdevkit/VOC2010/JPEGImages/NAME.jpg", "VOCdevkit/VOC2010/trainval_merged.json"),
+    prepare=True,
+)
+
+SOURCES: dict[str, Source] = {
+    "cityscapes": Source(
+        download="leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip from https://www.cityscapes-dataset.com/",
+        layout=(
+            "leftImg8bit/{train,val,test}/CITY/NAME_leftImg8bit.png",
+            "gtFine/{train,val,test}/CITY/NAME_gtFine_labelIds.png",
+        ),
+        hidden=("test",),
+    ),
+    "camvid": Source(
+        download="CamVid in the 11 classes of SegNet, 480x360",
+        layout=("images/{train,val,test}/NAME.png", "labels/{train,val,test}/NAME.png"),
+    ),
+    "ade20k": Source(
+        download="ADE20K, SceneParsing release (ADEChallengeData2016)",
+        layout=(
+            "ADEChallengeData2016/images/{training,validation}/NAME.jpg",
+            "ADEChallengeData2016/annotations/{training,validation}/NAME.png",
+        ),
+    ),
+    "pascal_context": _CONTEXT,
+    "pascal_context60": _CONTEXT,
+    "coco_stuff10k": Source(
+        download="COCO-Stuff 10k, version 1.1",
+        layout=("images/NAME.jpg", "annotations/NAME.mat", "imageLists/{train,test}.txt"),
+        prepare=True,
+    ),
+}
+"""By data set, for every one that a recipe is for."""
