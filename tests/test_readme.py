@@ -57,6 +57,7 @@ def command_lines() -> list[tuple[str, str]]:
     found = []
     for block in blocks(PAGES, "bash"):
         for line in block.text.replace("\\\n", " ").splitlines():
+            line = line.partition("bash -c '")[2].removesuffix("'") or line
             found.append((block.where, line.partition(" #")[0]))
     found += spans(PAGES)
     pattern = re.compile(

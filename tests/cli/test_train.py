@@ -31,8 +31,11 @@ def test_a_run_leaves_a_model_that_loads_and_a_log_to_draw(
     recipe, model = load_model(tmp_path / "run" / "best.safetensors")
     assert recipe.schedule.iterations == 2
     assert model.classes.names[0] == "sky"
-    assert run("report", tmp_path / "run") == f"{tmp_path / 'run' / 'curves.png'}\n"
+    assert run("report", tmp_path / "run").split() == [
+        str(tmp_path / "run" / name) for name in ("curves.png", "training.html")
+    ]
     assert (tmp_path / "run" / "curves.svg").exists()
+    assert "samples/step_000002/val0.jpg" in (tmp_path / "run" / "training.html").read_text()
 
 
 def test_a_finished_run_is_not_repeated_and_a_changed_recipe_refused(
@@ -45,6 +48,18 @@ def test_a_finished_run_is_not_repeated_and_a_changed_recipe_refused(
     assert train(camvid, tmp_path / "run", "--schedule.lr", "0.5") == 2
     assert "holds a run of a different recipe (schedule.lr: " in capsys.readouterr().err
     assert train(camvid, tmp_path / "run", "--schedule.lr", "0.5", "--fresh") == 0
+
+
+def test_auto_batch_says_what_fits_and_trains_with_it(
+    camvid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(camvid, tmp_path / "run", "--auto-batch", "--training.accumulation", "2") == 0
+    said = capsys.readouterr().out
+    assert "auto-batch: 2 crops of 64x48 at a time fit into" in said
+    assert "training.batch_size 2 = 2 images x 1 parts x 1 processes, training.accumulation 1" in said
+    assert load_model(tmp_path / "run" / "last.safetensors")[0].training.accumulation == 1
+    assert train(camvid, tmp_path / "run", "--auto-batch", "--training.accumulation", "2") == 0
+    assert "goes on with training.accumulation 1" in capsys.readouterr().out
 
 
 def test_a_signal_saves_and_leaves_with_exit_code_3(
@@ -69,7 +84,7 @@ def test_a_signal_saves_and_leaves_with_exit_code_3(
         (["nothing"], "unknown recipe 'nothing'"),
         (["attanet_light_camvid"], "where is camvid? Give its folder with --data.root DIR"),
         (["attanet_light_camvid", "--data.root", "nowhere"], "nowhere: no such folder"),
-        (["attanet_light_camvid", "--data.root", "camvid", "--data.train_split", "trian"], "Did you mean train?"),
+        (["attanet_light_camvid", "--data.root", "camvid", "--data.train_split", "trian"], "Did you mean train"),
         (["attanet_light_camvid", "--data.root", "camvid", "--data.num_classes", "12"], "set --data.num_classes 11"),
         (["attanet_light_camvid", "--data.root", "camvid", "--weights", "x.pth"], "x.pth: no such weights file"),
         (["attanet_light_camvid", "--data.root", "camvid", "--pretrained", "auto"], "names no pretrained weights"),

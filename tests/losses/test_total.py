@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 
 from segattn.contracts import IGNORE, SegOutput
+from segattn.layers import resize
+from segattn.losses import total
 from segattn.losses.terms import CrossEntropy, Dice, Focal, Lovasz, OhemCrossEntropy, OhemSearchCrossEntropy
-from segattn.losses.total import SegmentationLoss, resize_output
+from segattn.losses.total import SegmentationLoss
 
 ACFNET = (
     OhemSearchCrossEntropy(weight=0.7, min_kept=3200),
@@ -34,7 +38,7 @@ def test_whole_losses_equal_the_released_codes(key, fill, parity):
     labels = torch.from_numpy(fill.labels(*size))
     logits = {name: parity.case_input(rule).requires_grad_() for name, rule in case["logits"].items()}
     output = SegOutput(logits["main"], {name: x for name, x in logits.items() if name != "main"})
-    losses = SegmentationLoss(PAPERS[key])(resize_output(output, labels.shape[-2:], align_corners=True), labels)
+    losses = SegmentationLoss(PAPERS[key])(output, labels, align_corners=True)
     losses["total"].backward()
     assert losses["total"].item() == pytest.approx(float(case["loss"]), rel=1e-6)
     parts = sum(value.item() for name, value in losses.items() if name != "total")
@@ -108,9 +112,32 @@ def test_an_unknown_output_names_the_nearest():
         loss(outputs(), torch.zeros(2, 16, 16, dtype=torch.int64))
 
 
+def test_each_map_is_resized_once_and_gone_after_its_last_term(monkeypatch):
+    """Maps of the labels' size are the largest of a step: no two outputs' are held at a time, but in a sum of them."""
+    alive, most, made = set(), [0], []
+
+    def counted(x, size, *, align_corners):
+        assert align_corners
+        grown = resize(x, size, align_corners=align_corners)
+        alive.add(id(grown))
+        weakref.finalize(grown, alive.discard, id(grown))
+        most[0] = max(most[0], len(alive))
+        made.append(size)
+        return grown
+
+    monkeypatch.setattr(total, "resize", counted)
+    terms = [CrossEntropy(), Focal(), CrossEntropy(output="aux"), Dice(output="aux")]
+    labels = torch.zeros(2, 32, 32, dtype=torch.int64)
+    losses = SegmentationLoss(terms)(outputs(), labels, align_corners=True)
+    assert (len(made), most[0]) == (2, 1)
+    assert losses["total"].requires_grad
+    SegmentationLoss([*terms, Lovasz(outputs=("main", "aux"))])(outputs(), labels, align_corners=True)
+    assert (len(made), most[0]) == (4, 2)
+
+
 def test_other_mistakes_are_said():
     labels = torch.zeros(2, 16, 16, dtype=torch.int64)
-    with pytest.raises(ValueError, match="resize_output"):
+    with pytest.raises(ValueError, match="size with align_corners"):
         SegmentationLoss([CrossEntropy()])(outputs(), labels[:, :8])
     with pytest.raises(ValueError, match="2 class weights for 3 classes"):
         SegmentationLoss([CrossEntropy(class_weights=(1.0, 2.0))])(outputs(), labels.fill_(1))

@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from segattn.training.checkpoint import differences
+from segattn.recipes.catalog import recipe
+from segattn.recipes.serialize import override, to_dict
+from segattn.training.checkpoint import RunFolder, differences
 from segattn.training.ema import EMA
 from segattn.weights.checkpoint import atomic_path, read_model, save_model
 
@@ -119,3 +121,23 @@ def test_others_may_read_a_model_as_the_umask_says(tmp_path):
     (tmp_path / "plain").write_text("")
     save_model(tmp_path / "model.safetensors", nn.Linear(2, 2), {})
     assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_run_of_an_older_version_continues(tmp_path):
+    """Its recipe knows fewer fields: what they are by default is no change, anything else is."""
+    row = recipe("attanet_light_camvid")
+    older = to_dict(row)
+    for name in ("frozen", "checkpoint_activations", "compile"):
+        del older["training"][name]
+    del older["optimizer"]["layer_decay"]
+    torch.save({"recipe": older}, tmp_path / "state.pt")
+    RunFolder(tmp_path, row).prepare(resume=True)
+    RunFolder(tmp_path, override(row, {"training.checkpoint_activations": "true"})).prepare(resume=True)
+    changes = {"training.compile": "true", "optimizer.layer_decay": "0.5", "training.frozen": "[a]"}
+    for key, value in changes.items():
+        with pytest.raises(ValueError, match=rf"holds a run of a different recipe \({key}: "):
+            RunFolder(tmp_path, override(row, {key: value})).prepare(resume=True)
+    older["training"]["gone"] = 3
+    torch.save({"recipe": older}, tmp_path / "state.pt")
+    with pytest.raises(ValueError, match=r"training\.gone: 3 there, None here"):
+        RunFolder(tmp_path, row).prepare(resume=True)

@@ -163,7 +163,7 @@ def test_it_learns_and_leaves_what_it_promises(tmp_path):
     assert result.interrupted is None
     assert result.best == max(record["miou"] for record in scores) > 60
     names = {"best.json", "best.safetensors", "last.json", "last.safetensors", "log.jsonl", "recipe.yaml", "state.pt"}
-    assert {path.name for path in tmp_path.iterdir()} == names
+    assert {path.name for path in tmp_path.iterdir()} == {*names, "samples"}
     state, description = read_model(tmp_path / "last.safetensors")
     assert description["step"] == 60
     assert description["recipe"]["name"] == "tiny"

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from segattn.models.build import build_network
+from segattn.models.networks import AttaNet
 from segattn.recipes.catalog import recipe as find_recipe
 from segattn.recipes.schema import SGD, AdamW, ParameterRule
 from segattn.training.optim import build_optimizer, parameter_groups, set_rate
@@ -57,8 +58,50 @@ def test_frozen_parameters_are_left_out():
 
 
 def test_a_rule_that_matches_nothing_is_refused():
-    with pytest.raises(ValueError, match=r"pattern='haed'.* matches no trainable parameter"):
+    with pytest.raises(ValueError, match=r"pattern='haed'.* matches no parameter of this model"):
         parameter_groups(Small(), SGD(), (ParameterRule(pattern="haed", lr=10.0),))
+
+
+def test_a_rule_may_be_about_frozen_parameters_alone():
+    model = Small()
+    model.head.requires_grad_(False)
+    assert set(table(parameter_groups(model, SGD(weight_decay=0.1), RULES)).values()) == {(1.0, 0.1), (1.0, 0.0)}
+
+
+def test_layer_decay_multiplies_along_the_backbone():
+    """Blocks of a ResNet-18 by hand; rules multiply with it, and frozen layers count."""
+    with torch.device("meta"):
+        model = build_network(AttaNet(backbone="resnet18"), 3)
+    model.get_submodule("backbone.layer2").requires_grad_(False)
+    rules = (ParameterRule(max_ndim=1, weight_decay=0.0), ParameterRule(pattern=r"^head\.output", lr=10.0))
+    found = table(parameter_groups(model, AdamW(weight_decay=0.1, layer_decay=0.5), rules))
+    assert found["backbone.layer4.1.conv2.weight"] == (0.5, 0.1)
+    assert found["backbone.layer4.0.bn1.weight"] == (0.25, 0.0)
+    assert found["backbone.layer1.1.conv1.weight"] == (0.5**7, 0.1)
+    assert found["backbone.conv1.weight"] == (0.5**9, 0.1)
+    assert {lr for name, (lr, _) in found.items() if name.startswith("head.output.")} == {10.0}
+    assert {lr for name, (lr, _) in found.items() if name.startswith("head.")} == {1.0, 10.0}
+    assert not any(name.startswith("backbone.layer2") for name in found)
+
+
+def test_layer_decay_scales_the_rate_of_every_step():
+    with torch.device("meta"):
+        model = build_network(AttaNet(backbone="light"), 3)
+    optimizer = build_optimizer(model, SGD(layer_decay=0.9))
+    set_rate(optimizer, 0.01)
+    rates = {name: group["lr"] for group in optimizer.param_groups for name in group["names"]}
+    assert rates["backbone.s1_1.conv.weight"] == pytest.approx(0.01 * 0.9**8)
+    assert rates["backbone.s3_3.norm.bias"] == pytest.approx(0.01 * 0.9)
+    assert len(optimizer.param_groups) == 9
+
+
+def test_layer_decay_needs_a_known_backbone():
+    with pytest.raises(ValueError, match=r"the depth of backbone\.0\.weight can't be told from its name"):
+        parameter_groups(Small(), SGD(layer_decay=0.9))
+    for value in (0.0, 1.5, -1.0, float("nan")):
+        with pytest.raises(ValueError, match=r"layer_decay .*: expected a number above 0, at most 1"):
+            AdamW(layer_decay=value)
+    assert parameter_groups(Small(), SGD(layer_decay=None))
 
 
 def test_sgd_with_groups_takes_the_documented_step():

@@ -38,28 +38,32 @@ def start(processes: int, code: str, *arguments: str) -> list[subprocess.Popen[s
 def finish(children: list[subprocess.Popen[str]]) -> list[str]:
     """What each wrote to its standard error, in the order of ranks."""
     try:
-        return [child.communicate(timeout=120)[1] for child in children]
+        return [child.communicate(timeout=900)[1] for child in children]  # a busy machine takes minutes
     finally:
         for child in children:
             child.kill()
 
 
 TRAIN = """
-recipe = make_recipe(4, sync_norm=True, validate_every=2, ema_decay=0.5)
+recipe = make_recipe(
+    4, sync_norm=True, validate_every=2, ema_decay=0.5, clip_norm=0.5, batch_size=6, parallel=sys.argv[2]
+)
 run(Path(sys.argv[1]), recipe, Tiny(dropout=0.0))
 torch.distributed.destroy_process_group()
 """
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_with_the_joint_batch(tmp_path):
+@pytest.mark.parametrize(("processes", "parallel"), [(2, "ddp"), (3, "ddp"), (2, "fsdp"), (3, "fsdp")])
+def test_several_processes_train_as_one_with_the_joint_batch(processes, parallel, tmp_path):
     """Weights, running statistics, losses and scores, though ignored pixels are spread unevenly over the processes."""
-    outputs = finish(start(2, TRAIN, str(tmp_path / "two")))
+    outputs = finish(start(processes, TRAIN, str(tmp_path / "two"), parallel))
     assert (tmp_path / "two" / "last.safetensors").exists(), outputs
     names: dict[str, Any] = runpy.run_path(str(LOOP))
-    recipe = names["make_recipe"](4, sync_norm=True, validate_every=2, ema_decay=0.5)
+    recipe = names["make_recipe"](4, sync_norm=True, validate_every=2, ema_decay=0.5, clip_norm=0.5, batch_size=6)
     names["run"](tmp_path / "one", recipe, names["Tiny"](dropout=0.0))
     one, two = (read_model(tmp_path / part / "last.safetensors")[0] for part in ("one", "two"))
+    assert one.keys() == two.keys()
     for key in one:
         torch.testing.assert_close(two[key], one[key], rtol=1e-5, atol=1e-6, msg=lambda text, key=key: f"{key}: {text}")
     logs = [
@@ -71,6 +75,121 @@ def test_two_processes_train_as_one_with_the_joint_batch(tmp_path):
         assert first["kind"] == second["kind"]
         key = "loss" if first["kind"] == "train" else "miou"
         assert second[key] == pytest.approx(first[key], rel=1e-5)
+    shown = [
+        sorted(path.relative_to(tmp_path / part) for path in (tmp_path / part).rglob("*.jpg"))
+        for part in ("one", "two")
+    ]
+    assert len(shown[0]) == 6
+    assert shown[0] == shown[1]
+
+
+SHARD = """
+from segattn import create_model
+from segattn.layers import DropPath, channels_last
+from segattn.training.recompute import recompute_blocks
+from torch.distributed.tensor import DTensor
+from segattn.training.sharding import shard
+torch.manual_seed(0)
+model = channels_last(create_model(sys.argv[1]).train().double())
+for module in model.modules():
+    if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.Dropout, nn.Dropout2d, DropPath)):
+        module.eval()
+x = torch.randn(1, 3, 64, 96, dtype=torch.float64)
+
+def outcome():
+    torch.manual_seed(1)
+    output = model.segment(x)
+    total = sum(map_.square().mean() for map_ in [output.logits, *output.auxiliary.values()])
+    model.zero_grad()
+    total.backward()
+    return total.item(), {name: parameter.grad for name, parameter in model.named_parameters()}
+
+torch.distributed.init_process_group("gloo")
+plain, gradients = outcome()
+if sys.argv[2] == "recomputed":
+    recompute_blocks(model)
+shard(model, torch.device("cpu"))
+sharded, parts = outcome()
+blocks = sum(type(module).__name__.startswith("FSDP") for module in model.modules())
+assert blocks > 3, blocks
+assert all(isinstance(parameter, DTensor) for parameter in model.parameters())
+assert abs(plain - sharded) <= 1e-10 * abs(plain), (plain, sharded)
+for name, part in parts.items():
+    gap, size = (part.full_tensor() - gradients[name]).norm().item(), gradients[name].norm().item()
+    assert gap <= 1e-9 * size + 1e-15, (name, gap, size)
+print("RESULT", blocks, file=sys.stderr)
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("recipe", "how"),
+    [
+        ("attanet_r18_cityscapes", "plain"),
+        ("attanet_r18_cityscapes", "recomputed"),
+        ("danet_r50_cityscapes", "plain"),
+        ("acfnet_r101_cityscapes", "plain"),
+        ("light_ham_d256_van_tiny_camvid", "plain"),
+        ("ham_van_tiny_ade20k", "plain"),
+        ("upernet_agent_swin_t_ade20k", "plain"),
+        ("fpn_agent_pvt_t_camvid", "recomputed"),
+    ],
+)
+def test_each_family_computes_the_same_from_sharded_weights(recipe, how):
+    """Nothing in a network reads the weights of a block past its forward pass. Float64, or rounding would hide much."""
+    outputs = finish(start(2, SHARD, recipe, how))
+    assert all("RESULT" in output for output in outputs), "\n".join(outputs)
+
+
+@pytest.mark.slow
+def test_a_run_continues_with_sharded_weights_and_back(tmp_path):
+    part = """
+recipe = make_recipe(6, sync_norm=True, ema_decay=0.5, parallel=sys.argv[2])
+dataset = StopAfter(int(sys.argv[3])) if sys.argv[3] != "0" else Pictures()
+run(Path(sys.argv[1]), recipe, Tiny(dropout=0.0), train_set=dataset, val_set=None)
+if torch.distributed.is_initialized():
+    torch.distributed.destroy_process_group()
+"""
+    for processes, parallel, reads in ((1, "ddp", 9), (2, "fsdp", 0)):
+        finish(start(processes, part, str(tmp_path / "parts"), parallel, str(reads)))
+    finish(start(2, part, str(tmp_path / "whole"), "ddp", "0"))
+    states = [torch.load(tmp_path / name / "state.pt", weights_only=True) for name in ("parts", "whole")]
+    assert states[0]["progress"]["step"] == states[1]["progress"]["step"] == 6
+    for key, value in states[1]["model"].items():
+        torch.testing.assert_close(states[0]["model"][key], value, rtol=1e-5, atol=1e-6, msg=key)
+    for key, value in states[1]["ema"]["model"].items():
+        torch.testing.assert_close(states[0]["ema"]["model"][key], value, rtol=1e-5, atol=1e-6, msg=key)
+
+
+FAIL = """
+class Failing(Pictures):
+    def __getitem__(self, index):
+        if torch.distributed.get_rank() == 1 and len(self.read) > 6:
+            if sys.argv[2] == "error":
+                raise ValueError("picture.png: is broken")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(index)
+
+try:
+    run(Path(sys.argv[1]), make_recipe(50), train_set=Failing(), val_set=None)
+except (ValueError, OSError) as error:
+    print(f"RESULT {type(error).__name__}: {error}", file=sys.stderr)
+    os._exit(2)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["error", "killed"])
+def test_a_process_that_fails_ends_the_others(end, tmp_path):
+    children = start(2, FAIL, str(tmp_path), end)
+    outputs = finish(children)
+    assert children[0].returncode == 2, outputs
+    if end == "error":
+        assert "RESULT ValueError: picture.png: is broken" in outputs[1]
+        assert "another process failed: process 1 of 2: picture.png: is broken" in outputs[0]
+    else:
+        assert "another process failed or was killed" in outputs[0]
 
 
 STOP = """

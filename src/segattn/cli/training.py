@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from segattn.cli.weights import add_loading_options
 
 if TYPE_CHECKING:
+    from segattn.contracts import SegmentationDataset
     from segattn.models.segmenter import Segmenter
     from segattn.recipes.schema import Recipe
 
@@ -24,7 +25,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         "Any field of the recipe can be set: --data.root DIR, --schedule.lr 0.005, --training.batch_size 8,\n"
         "--losses.0.weight 2, ... `segattn show RECIPE` prints them all.\n\n"
         "The output folder gets best.safetensors and last.safetensors (weights, recipe, classes and score in one),\n"
-        "log.jsonl, and what a resumed run needs. Ctrl-C and SIGTERM save and leave with exit code 3.\n"
+        "log.jsonl, sample predictions, and what a resumed run needs. Ctrl-C and SIGTERM save and leave with code 3.\n"
         "Several processes: torchrun --nproc-per-node 4 -m segattn train ...",
         epilog="examples:\n"
         "  segattn train attanet_light_camvid --data.root /data/camvid\n"
@@ -44,13 +45,34 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--fresh", action="store_true", help="begin anew: remove what an earlier run left in the folder"
     )
+    parser.add_argument(
+        "--auto-batch",
+        action="store_true",
+        help="first find how many images at a time fit into memory, and split training.batch_size accordingly "
+        "(training.accumulation)",
+    )
     parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard's event files")
+    parser.add_argument(
+        "--wandb",
+        nargs="?",
+        const="segattn",
+        metavar="PROJECT",
+        help="also write to Weights & Biases (project segattn unless one is named; give it after RECIPE)",
+    )
+    parser.add_argument(
+        "--samples",
+        type=_count,
+        default=4,
+        metavar="N",
+        help="validation pictures to draw with truth and prediction at each validation (default: 4; 0 for none)",
+    )
     parser.set_defaults(run=_train, takes_overrides=True)
 
     parser = commands.add_parser(
         "report",
-        help="draw the curves of a training run",
-        description="Draw loss, learning rate, score and speed of a training run as curves.png and curves.svg.",
+        help="draw the curves of a training run, and a page of its sample predictions",
+        description="Draw loss, learning rate, score and speed of a training run as curves.png and curves.svg, and\n"
+        "write training.html: the curves, and the sample predictions of every validation.",
         epilog="example:\n  segattn report runs/attanet_light_camvid",
     )
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="the folder that `segattn train` wrote")
@@ -74,6 +96,8 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     model = create_model(recipe)
     _start(model, recipe, arguments)
     model.classes = train_set.classes
+    if arguments.auto_batch:
+        recipe = _fit_batch(model, recipe, train_set, output, resume=not arguments.fresh)
     result = train(
         model,
         recipe,
@@ -82,6 +106,8 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         output_dir=output,
         resume=not arguments.fresh,
         tensorboard=arguments.tensorboard,
+        wandb=arguments.wandb,
+        samples=arguments.samples,
     )
     if dist.is_initialized():
         dist.destroy_process_group()
@@ -112,7 +138,26 @@ def _start(model: Segmenter, recipe: Recipe, arguments: argparse.Namespace) -> N
         print(report)
 
 
+def _fit_batch(
+    model: Segmenter, recipe: Recipe, train_set: SegmentationDataset, output: Path, *, resume: bool
+) -> Recipe:
+    from segattn.training.auto_batch import fit_batch
+
+    recipe, summary = fit_batch(model, recipe, train_set, output_dir=output, resume=resume)
+    if os.environ.get("RANK", "0") == "0":
+        print(summary, flush=True)
+    return recipe
+
+
 def _report(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.training.curves import draw_curves
+    from segattn.training.page import write_page
 
     print(draw_curves(arguments.run_folder))
+    print(write_page(arguments.run_folder))
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 0 or more")
+    return int(text)

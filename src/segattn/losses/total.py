@@ -39,15 +39,6 @@ KIND_NAMES: dict[type, str] = {
 }
 
 
-def resize_output(output: SegOutput, size: tuple[int, int] | torch.Size, *, align_corners: bool) -> SegOutput:
-    """All logits at `size` (H, W) in float32, as losses take them: bilinear, once for all terms."""
-
-    def grow(logits: Tensor) -> Tensor:
-        return resize(logits.float(), size, align_corners=align_corners)
-
-    return SegOutput(grow(output.logits), {name: grow(logits) for name, logits in output.auxiliary.items()})
-
-
 class SegmentationLoss(nn.Module):
     """The sum of loss terms over the outputs of a network.
 
@@ -64,6 +55,7 @@ class SegmentationLoss(nn.Module):
             raise ValueError("a loss needs one term or more, got none")
         self.terms = tuple(terms)
         self.names = _names(self.terms)
+        self._last_readers = {name: index for index, term in enumerate(self.terms) for name in outputs_of(term)}
         for index, term in enumerate(self.terms):
             weights = term.class_weights if isinstance(term, CrossEntropy) else None
             values = None if weights is None else torch.tensor(weights, dtype=torch.float32)
@@ -78,13 +70,22 @@ class SegmentationLoss(nn.Module):
         """
         return torch.stack([self._divisor(index, labels) for index in range(len(self.terms))])
 
-    def forward(self, output: SegOutput, labels: Tensor, divisors: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(
+        self,
+        output: SegOutput,
+        labels: Tensor,
+        divisors: Tensor | None = None,
+        *,
+        align_corners: bool | None = None,
+    ) -> dict[str, Tensor]:
         """The weighted terms by name, and their sum as "total"; float32 scalars.
 
         Args:
-            output: logits (B, K, H, W) at the labels' resolution: see `resize_output`.
+            output: logits (B, K, h, w).
             labels: (B, H, W) int64, 0..K-1 or `IGNORE`.
             divisors: see the method of that name; of these labels alone by default, as in the papers' code.
+            align_corners: how logits are brought to the labels' resolution, bilinearly and in float32, each map once:
+                when the first term reads it, and it is dropped after the last. None where they have it already.
 
         Raises:
             ValueError: on an output that a term names and the network lacks, on another resolution, and on class
@@ -92,11 +93,18 @@ class SegmentationLoss(nn.Module):
         """
         if divisors is None:
             divisors = self.divisors(labels)
+        known = {"main": output.logits, **output.auxiliary}
+        ready: dict[str, Tensor] = {}
+        losses: dict[str, Tensor] = {}
         with torch.autocast(labels.device.type, enabled=False):
-            losses = {
-                name: term.weight * self._term(index, term, output, labels, divisors[index])
-                for index, (name, term) in enumerate(zip(self.names, self.terms, strict=True))
-            }
+            for index, term in enumerate(self.terms):
+                for name in outputs_of(term):
+                    if name not in ready:
+                        ready[name] = _grown(_of(known, name), labels, align_corners)
+                losses[self.names[index]] = term.weight * self._term(index, term, ready, labels, divisors[index])
+                for name in outputs_of(term):
+                    if self._last_readers[name] == index:
+                        ready.pop(name, None)
             losses["total"] = torch.stack(list(losses.values())).sum()
         return losses
 
@@ -114,12 +122,13 @@ class SegmentationLoss(nn.Module):
             case _:
                 return torch.ones((), device=labels.device)
 
-    def _term(self, index: int, term: LossTerm, output: SegOutput, labels: Tensor, divisor: Tensor) -> Tensor:
-        logits = sum_of_outputs(output, term.outputs if isinstance(term, Lovasz) else (term.output,))
+    def _term(self, index: int, term: LossTerm, maps: dict[str, Tensor], labels: Tensor, divisor: Tensor) -> Tensor:
+        names = outputs_of(term)
+        logits = torch.stack([maps[name] for name in names]).sum(0) if len(names) > 1 else maps[names[0]]
         if logits.shape[-2:] != labels.shape[-2:]:
             raise ValueError(
                 f"{self.names[index]}: logits of {tuple(logits.shape[-2:])} and labels of {tuple(labels.shape[-2:])};"
-                " bring the outputs to the labels' size with resize_output first"
+                " say how to bring the outputs to the labels' size with align_corners"
             )
         match term:
             case CrossEntropy():
@@ -141,14 +150,21 @@ class SegmentationLoss(nn.Module):
                 return soft_dice(logits, labels)
 
 
-def sum_of_outputs(output: SegOutput, names: tuple[str, ...]) -> Tensor:
-    """The float32 sum of the named logits, "main" being `output.logits`."""
-    known = {"main": output.logits, **output.auxiliary}
-    for name in names:
-        if name not in known:
-            have = ", ".join(known)
-            raise ValueError(f"a loss term reads the output {name!r}; this network has {have}.{nearest(name, known)}")
-    return torch.stack([known[name].float() for name in names]).sum(0) if len(names) > 1 else known[names[0]].float()
+def outputs_of(term: LossTerm) -> tuple[str, ...]:
+    """The names of the outputs that a term reads."""
+    return term.outputs if isinstance(term, Lovasz) else (term.output,)
+
+
+def _of(known: dict[str, Tensor], name: str) -> Tensor:
+    if name not in known:
+        have = ", ".join(known)
+        raise ValueError(f"a loss term reads the output {name!r}; this network has {have}.{nearest(name, known)}")
+    return known[name]
+
+
+def _grown(logits: Tensor, labels: Tensor, align_corners: bool | None) -> Tensor:
+    logits = logits.float()
+    return logits if align_corners is None else resize(logits, labels.shape[-2:], align_corners=align_corners)
 
 
 def _names(terms: tuple[LossTerm, ...]) -> tuple[str, ...]:
@@ -156,7 +172,7 @@ def _names(terms: tuple[LossTerm, ...]) -> tuple[str, ...]:
     seen: Counter[str] = Counter()
     names = []
     for term in terms:
-        output = "+".join(term.outputs) if isinstance(term, Lovasz) else term.output
+        output = "+".join(outputs_of(term))
         name = f"{output}.{KIND_NAMES[type(term)]}"
         seen[name] += 1
         names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")

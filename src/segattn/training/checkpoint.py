@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,29 @@ import torch
 from torch import nn
 
 from segattn.recipes.schema import Recipe
-from segattn.recipes.serialize import to_dict, to_yaml
+from segattn.recipes.serialize import from_dict, to_dict, to_yaml
 from segattn.training.ema import EMA
+from segattn.training.sharding import optimizer_parts, parts, whole
 from segattn.weights.checkpoint import atomic_path
 
 LOG = "log.jsonl"
 TENSORBOARD = "tensorboard"
+SAMPLES = "samples"
+WANDB = "wandb_id.txt"
 _STATE = "state.pt"
 _RECIPE = "recipe.yaml"
-_FILES = (_STATE, _RECIPE, LOG, "last.safetensors", "last.json", "best.safetensors", "best.json")
+_FILES = (_STATE, _RECIPE, LOG, "last.safetensors", "last.json", "best.safetensors", "best.json", WANDB)
 
 MAY_CHANGE = frozenset(
-    {"data.root", "training.workers", "training.log_every", "training.checkpoint_every"}
+    {
+        "data.root",
+        "training.workers",
+        "training.parallel",
+        "training.log_every",
+        "training.checkpoint_every",
+        "training.max_loss_growth",
+    }
+    | {"training.checkpoint_activations"}
     | {"paper", "claims", "results", "protocol", "deviations"}
 )
 """Keys of a recipe that a resumed run may change, as neither the weights nor the choice of the best depends on them."""
@@ -44,12 +55,16 @@ class Progress:
         validated: the step of the last validation.
         scores: what that gave, in percent; None where there is no such score.
         best: the best validation's mIoU in percent; None before the first.
+        calm_losses: of the last steps whose loss was not suspiciously high, see `explosion.py`.
+        high_steps: how many steps in a row it has been since.
     """
 
     step: int = 0
     validated: int = 0
     scores: dict[str, float | None] | None = None
     best: float | None = None
+    calm_losses: list[float] = field(default_factory=list)
+    high_steps: int = 0
 
 
 @dataclass
@@ -63,26 +78,26 @@ class TrainingState:
     progress: Progress
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain tensors, numbers, strings and containers of them."""
+        """Plain tensors, numbers, strings and containers of them. All processes call this if weights are sharded."""
         averages = None
         if self.ema is not None:
-            averages = {"updates": self.ema.updates, "model": self.ema.model.state_dict()}
+            averages = {"updates": self.ema.updates, "model": whole(self.ema.model.state_dict())}
         return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "model": whole(self.model.state_dict()),
+            "optimizer": whole(self.optimizer.state_dict()),
             "scaler": self.scaler.state_dict(),
             "ema": averages,
             "progress": asdict(self.progress),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.model.load_state_dict(parts(state["model"], self.model))
+        self.optimizer.load_state_dict(optimizer_parts(state["optimizer"], self.optimizer))
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.updates = state["ema"]["updates"]
-            self.ema.model.load_state_dict(state["ema"]["model"])
+            self.ema.model.load_state_dict(parts(state["ema"]["model"], self.ema.model))
         self.progress = Progress(**state["progress"])
 
 
@@ -104,10 +119,11 @@ class RunFolder:
         if not resume:
             for name in _FILES:
                 (self.path / name).unlink(missing_ok=True)
-            shutil.rmtree(self.path / TENSORBOARD, ignore_errors=True)
+            for name in (TENSORBOARD, SAMPLES):
+                shutil.rmtree(self.path / name, ignore_errors=True)
         saved = self._read()
         if saved is not None:
-            changes = differences(saved["recipe"], to_dict(self.recipe))
+            changes = differences(_completed(saved["recipe"]), to_dict(self.recipe))
             if changes:
                 raise ValueError(
                     f"{self.path} holds a run of a different recipe ({'; '.join(changes)});"
@@ -116,9 +132,9 @@ class RunFolder:
         with atomic_path(self.path / _RECIPE) as temporary:
             temporary.write_text(to_yaml(self.recipe), encoding="utf-8")
 
-    def save(self, state: TrainingState) -> None:
-        """Replace the training state."""
-        content = {"recipe": to_dict(self.recipe), **state.state_dict()}
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the training state by this `TrainingState.state_dict()`."""
+        content = {"recipe": to_dict(self.recipe), **state}
         with atomic_path(self.path / _STATE) as temporary:
             torch.save(content, temporary)
 
@@ -127,6 +143,11 @@ class RunFolder:
         saved = self._read()
         if saved is not None:
             state.load_state_dict(saved)
+
+    def accumulation(self) -> int | None:
+        """The `training.accumulation` of the run that the folder holds; None if it holds none."""
+        saved = self._read()
+        return None if saved is None else int(saved["recipe"]["training"]["accumulation"])
 
     def _read(self) -> dict[str, Any] | None:
         path = self.path / _STATE
@@ -138,6 +159,14 @@ class RunFolder:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ValueError(f"{path}: not a training state of ours ({reason}); remove it to start afresh") from None
         return saved
+
+
+def _completed(recipe: Any) -> Any:
+    """A recipe as plain data with all fields that there are now, as an older version knew fewer."""
+    try:
+        return to_dict(from_dict(Recipe, recipe))
+    except ValueError:  # it also had some that are no more
+        return recipe
 
 
 def differences(saved: Any, wanted: Any, key: str = "") -> list[str]:

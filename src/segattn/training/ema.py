@@ -6,6 +6,7 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 
 class EMA:
@@ -43,5 +44,6 @@ class EMA:
 
 
 def _tensors(model: nn.Module) -> list[Tensor]:
-    """Parameters and buffers, each once even if two modules share it."""
-    return [*model.parameters(), *model.buffers()]
+    """Parameters (this process's parts where they are sharded) and buffers, each once even if two modules share it."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]

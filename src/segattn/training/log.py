@@ -1,50 +1,67 @@
-"""What a run tells while it runs: a JSONL file, a progress bar or lines, and TensorBoard if asked."""
+"""What a run tells while it runs: a progress bar or lines on the screen, and the same to every sink."""
 
 from __future__ import annotations
 
-import json
-import math
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import cv2
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from segattn.training.checkpoint import LOG, TENSORBOARD
+from segattn.data.loader import usable_cores
+from segattn.recipes.schema import Recipe
+from segattn.recipes.serialize import to_dict
 from segattn.training.checkpoint import Progress as RunProgress
-from segattn.weights.checkpoint import atomic_path
+from segattn.training.sinks import JsonLines, Sink, TensorBoard, WeightsAndBiases
+from segattn.training.speed import loader_hint
 
-LOADER_IS_THE_LIMIT = 0.3
-"""The share of time spent waiting for data from which a hint is given."""
+_WORTHWHILE = 60.0
+"""Seconds from the end up to which a hint can still save time."""
+_SLOW_RECORDS = 2
 
 
 class RunLog:
     """Writes and shows the records of one run; silent where `enabled` is false (all processes but the first).
 
-    A record is a flat mapping with "kind" ("train" or "validation") and "step". After a resume the file holds no record
-    from beyond the point where the run continues.
+    A record is a flat mapping with "kind" ("train" or "validation") and "step".
+
+    Args:
+        tensorboard: write event files.
+        wandb: the Weights & Biases project to write to; None for none.
     """
 
     def __init__(
-        self, folder: Path, progress: RunProgress, *, iterations: int, tensorboard: bool, enabled: bool
+        self,
+        folder: Path,
+        recipe: Recipe,
+        progress: RunProgress,
+        *,
+        tensorboard: bool,
+        wandb: str | None,
+        enabled: bool,
     ) -> None:
         self.enabled = enabled
         self.console = Console(stderr=True)
-        self._hinted = False
-        self._writer: Any = None
+        self._workers = recipe.training.workers
+        self._slow_records = 0
+        self._sinks: list[Sink] = []
         if not enabled:
             return
+        self._iterations = recipe.schedule.iterations
         if tensorboard:
-            self._writer = _tensorboard_writer(folder / TENSORBOARD, progress.step)
-        _cut(folder / LOG, progress)
-        self._file = (folder / LOG).open("a", encoding="utf-8")
+            self._sinks.append(TensorBoard(folder, progress))
+        if wandb is not None:
+            self._sinks.append(WeightsAndBiases(folder, wandb, to_dict(recipe), self.say))
+        self._sinks.append(JsonLines(folder, progress))
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
-        self._task = self._bar.add_task("starting", total=iterations, completed=progress.step)
-        self._iterations = iterations
+        self._task = self._bar.add_task("starting", total=self._iterations, completed=progress.step)
 
     def __enter__(self) -> RunLog:
         if self.enabled:
@@ -56,9 +73,8 @@ class RunLog:
     ) -> None:
         if self.enabled:
             self._bar.stop()
-            self._file.close()
-            if self._writer is not None:
-                self._writer.close()
+        for sink in self._sinks:
+            sink.close(failed=error is not None)
 
     def advance(self, step: int) -> None:
         """Move the progress bar to `step` steps done."""
@@ -66,20 +82,29 @@ class RunLog:
             self._bar.update(self._task, completed=step)
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Append a record to the file, show it, and hand its numbers to TensorBoard."""
+        """Show a record, and hand it to every sink."""
         if not self.enabled:
             return
-        self._file.write(json.dumps({key: _plain(value) for key, value in record.items()}) + "\n")
-        self._file.flush()
-        if self._writer is not None:
-            for key, value in record.items():
-                if isinstance(value, float):
-                    self._writer.add_scalar(f"{record['kind']}/{key}", value, record["step"])
+        for sink in self._sinks:
+            sink.write(record)
         if record["kind"] == "train":
             self._show(record)
         else:
             scores = f"mIoU {record['miou']:.2f}, mAcc {record['macc']:.2f}, aAcc {record['aacc']:.2f}"
             self.say(f"validation after step {record['step']}: {scores}")
+
+    def show(self, step: int, files: Sequence[Path]) -> None:
+        """Hand pictures to every sink, by the names of their files; one that can't be read is left out."""
+        if not self.enabled or not files:
+            return
+        found = [(file.stem, cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), 1)) for file in files]
+        pictures = [
+            (name, np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8))
+            for name, picture in found
+            if picture is not None
+        ]
+        for sink in self._sinks:
+            sink.show(step, pictures)
 
     def say(self, message: str) -> None:
         """A line above the progress bar."""
@@ -96,58 +121,15 @@ class RunLog:
         else:
             left = time.strftime("%H:%M:%S", time.gmtime(record["seconds_left"]))
             self.say(f"step {record['step']}/{self._iterations}  {text}  {left} left")
-        if record["data_wait"] > LOADER_IS_THE_LIMIT and not self._hinted:
-            self._hinted = True
-            self.say("reading the data is what limits the speed: more training.workers may help")
+        if record["seconds_left"] > _WORTHWHILE:
+            self._hint(record["data_wait"])
 
-
-class Meter:
-    """Speed between two records."""
-
-    def __init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        """Begin a new stretch; time until now belongs to nothing."""
-        self.start = time.perf_counter()
-        self.waited = 0.0
-        self.steps = 0
-
-    def read(self, *, batch_size: int, steps_left: int) -> dict[str, float]:
-        """Images per second over all processes, the share of time spent waiting for data, and the seconds left."""
-        seconds = time.perf_counter() - self.start
-        return {
-            "images_per_second": self.steps * batch_size / seconds,
-            "data_wait": self.waited / seconds,
-            "seconds_left": seconds / self.steps * steps_left,
-        }
-
-
-def _cut(path: Path, progress: RunProgress) -> None:
-    """Take from the file what a resumed run will write again, a half-written last line too."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        limit = progress.validated if record["kind"] == "validation" else progress.step
-        if record["step"] <= limit:
-            kept.append(line + "\n")
-    with atomic_path(path) as temporary:
-        temporary.write_text("".join(kept), encoding="utf-8")
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN: null stands for it."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _tensorboard_writer(folder: Path, step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise ValueError("TensorBoard is not installed: pip install 'segattn[log]'") from None
-    return SummaryWriter(str(folder), purge_step=step + 1)  # type: ignore[no-untyped-call]
+    def _hint(self, data_wait: float) -> None:
+        """Once, at the second slow record in a row: in the first one the loading processes may have been starting."""
+        cores = max(usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
+        hint = loader_hint(data_wait, workers=self._workers, cores=cores)
+        if self._slow_records >= _SLOW_RECORDS:
+            return
+        self._slow_records = 0 if hint is None else self._slow_records + 1
+        if hint is not None and self._slow_records == _SLOW_RECORDS:
+            self.say(hint)

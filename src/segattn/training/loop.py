@@ -6,7 +6,6 @@ index), so a run that was stopped continues from its step alone, bit for bit on 
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from segattn.contracts import SegmentationDataset
+from segattn.processes import ending_together
 from segattn.recipes.schema import Recipe
-from segattn.training.log import Meter, RunLog
+from segattn.training.explosion import LossGrowth
+from segattn.training.log import RunLog
 from segattn.training.run import Run
+from segattn.training.sinks import require_installed
+from segattn.training.speed import Meter
 from segattn.training.stop import Interrupted, StepWatch, StopRequest
 
 
@@ -35,6 +38,7 @@ class TrainingResult:
     interrupted: str | None
 
 
+@ending_together()
 def train(
     model: nn.Module,
     recipe: Recipe,
@@ -44,6 +48,8 @@ def train(
     output_dir: str | Path,
     resume: bool = True,
     tensorboard: bool = False,
+    wandb: str | None = None,
+    samples: int = 4,
     cpu: bool = False,
 ) -> TrainingResult:
     """Train `model` in place as the recipe says, and leave checkpoints and a log in `output_dir`.
@@ -57,26 +63,32 @@ def train(
             the state of the run.
         resume: continue the run that the folder holds; otherwise what it left is removed.
         tensorboard: write event files too.
+        wandb: the Weights & Biases project to write to as well; the same run there after a resume.
+        samples: validation pictures that are written to `samples/` with truth and prediction at each validation.
         cpu: stay on the CPU even where there is an accelerator.
 
     Raises:
         ValueError: the folder holds a run of another recipe, the batch does not divide, a loss term or parameter rule
-            does not fit the model, or a loss is not finite (`NonFiniteLossError`, naming the pictures).
+            does not fit the model, something asked for is not installed, or the loss diverges (`DivergedError`, naming
+            the pictures).
+        OSError: another process failed; it says what that one said.
     """
-    run = Run(model, recipe, train_set, val_set, Path(output_dir), resume=resume, cpu=cpu)
+    require_installed(tensorboard=tensorboard, wandb=wandb)
+    run = Run(model, recipe, train_set, val_set, Path(output_dir), resume=resume, cpu=cpu, samples=samples)
     progress, settings = run.state.progress, recipe.training
     log = RunLog(
         run.folder.path,
+        recipe,
         progress,
-        iterations=recipe.schedule.iterations,
         tensorboard=tensorboard,
+        wandb=wandb,
         enabled=run.accelerator.is_main_process,
     )
     with StopRequest() as request, log:
         if progress.step:
             log.say(f"continuing {run.folder.path} after step {progress.step}")
-        watch = StepWatch(run.accelerator, request)
-        batches, meter, sums = run.batches(), Meter(), dict[str, Tensor]()
+        watch = StepWatch(run.accelerator, request, LossGrowth(progress, settings.max_loss_growth))
+        batches, meter, sums = run.batches(), Meter(run.device), dict[str, Tensor]()
         try:
             while True:
                 if run.validation_is_due():
@@ -85,9 +97,8 @@ def train(
                     meter.restart()
                 if progress.step == recipe.schedule.iterations:
                     break
-                waiting = time.perf_counter()
-                micro_batches = [next(batches) for _ in range(settings.accumulation)]
-                meter.waited += time.perf_counter() - waiting
+                with meter.waiting():
+                    micro_batches = [next(batches) for _ in range(settings.accumulation)]
                 losses = run.step(micro_batches)
                 watch.add(
                     progress.step, [part["total"] for part in losses], [batch["names"] for batch in micro_batches]

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from segattn.recipes.schema import SGD, AdamW, ParameterRule
+from segattn.training.depth import parameter_depths
 
 
 def parameter_groups(
@@ -17,24 +18,29 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """The trainable parameters by learning rate factor and weight decay.
 
+    The factor is the product of all rules that match, and with `optimizer.layer_decay` of its power to the number of
+    layers between the parameter and the top: see `depth.py`. Frozen parameters count as layers and for rules.
+
     Returns:
         Groups for a `torch.optim` optimiser in the order of their first parameter, each with `params`, their `names` in
         the model, `lr_factor` (times the schedule's rate) and `weight_decay`.
 
     Raises:
-        ValueError: if a rule matches no parameter, or nothing is left to train.
+        ValueError: if a rule matches no parameter, nothing is left to train, or a depth can't be told.
     """
+    named = list(model.named_parameters())
+    factors = _layer_factors([name for name, _ in named], optimizer.layer_decay)
     groups: dict[tuple[float, float], dict[str, Any]] = {}
     unused = list(rules)
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        lr_factor, weight_decay = 1.0, optimizer.weight_decay
+    for name, parameter in named:
+        lr_factor, weight_decay = factors[name], optimizer.weight_decay
         for rule in rules:
             if matches(rule, name, parameter):
                 lr_factor *= rule.lr
                 weight_decay *= rule.weight_decay
                 unused = [other for other in unused if other is not rule]
+        if not parameter.requires_grad:
+            continue
         group = groups.setdefault(
             (lr_factor, weight_decay),
             {"params": [], "names": [], "lr_factor": lr_factor, "weight_decay": weight_decay},
@@ -42,14 +48,21 @@ def parameter_groups(
         group["params"].append(parameter)
         group["names"].append(name)
     if unused:
-        first = next(name for name, _ in model.named_parameters())
         raise ValueError(
-            f"parameter_rules: {unused[0]} matches no trainable parameter of this model, whose first one is {first!r};"
+            f"parameter_rules: {unused[0]} matches no parameter of this model, whose first one is {named[0][0]!r};"
             " correct the pattern or remove the rule"
         )
     if not groups:
         raise ValueError("the model has no trainable parameter")
     return list(groups.values())
+
+
+def _layer_factors(names: Sequence[str], decay: float | None) -> dict[str, float]:
+    if decay is None:
+        return dict.fromkeys(names, 1.0)
+    depths = parameter_depths(names)
+    top = max(depths.values())
+    return {name: decay ** (top - depth) for name, depth in depths.items()}
 
 
 def matches(rule: ParameterRule, name: str, parameter: nn.Parameter) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -20,15 +21,17 @@ from segattn import __version__
 from segattn.contracts import SegmentationDataset, SegmentationModel
 from segattn.data.loader import Batch, TrainingSet, training_loader
 from segattn.evaluation.evaluate import evaluate, sum_over_processes
-from segattn.layers import channels_last
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import to_dict
 from segattn.training.checkpoint import Progress, RunFolder, TrainingState
 from segattn.training.ema import EMA
-from segattn.training.log import Meter, RunLog
+from segattn.training.log import RunLog
 from segattn.training.optim import build_optimizer, set_rate
+from segattn.training.samples import SamplePictures
 from segattn.training.schedule import rate
-from segattn.training.step import TrainingStep
+from segattn.training.sharding import shard, whole
+from segattn.training.speed import Meter
+from segattn.training.step import training_step
 from segattn.training.stop import StopRequest
 from segattn.training.sync_norm import synchronize_norms
 from segattn.weights.checkpoint import save_model
@@ -47,6 +50,7 @@ class Run:
         *,
         resume: bool,
         cpu: bool,
+        samples: int,
     ) -> None:
         settings = recipe.training
         self.recipe, self.train_set, self.val_set = recipe, train_set, val_set
@@ -54,6 +58,8 @@ class Run:
         ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
         self.accelerator = Accelerator(mixed_precision="no", cpu=cpu, kwargs_handlers=[ddp])
         self.device: torch.device = self.accelerator.device
+        if settings.parallel == "fsdp" and settings.precision == "fp16":
+            raise ValueError("training.parallel fsdp with training.precision fp16: not supported; take bf16")
         self.micro_batch = _micro_batch(recipe, self.accelerator.num_processes)
         self.folder = RunFolder(output_dir, recipe)
         if self.accelerator.is_main_process:
@@ -62,21 +68,31 @@ class Run:
 
         if settings.sync_norm and self.accelerator.num_processes > 1:
             model = synchronize_norms(model, self.device)
-        if settings.channels_last:
-            model = channels_last(model)
-        self.model = model.train()
-        step = TrainingStep(model, recipe.losses, precision=settings.precision, channels_last=settings.channels_last)
+        self.model = model
+        step = training_step(model, recipe)
         self.loss = step.loss
-        self.forward = self.accelerator.prepare_model(step)
+        self.sharded = settings.parallel == "fsdp" and self.accelerator.num_processes > 1
+        self.forward = step.to(self.device) if self.sharded else self.accelerator.prepare_model(step)
+        ema = None if settings.ema_decay is None else EMA(model, settings.ema_decay)
+        if self.sharded:
+            self._skeleton = copy.deepcopy(model).cpu()
+            shard(model, self.device)
+            if ema is not None:
+                shard(ema.model, self.device)
         self.state = TrainingState(
             model=model,
             optimizer=build_optimizer(model, recipe.optimizer, recipe.parameter_rules),
             scaler=torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16"),
-            ema=None if settings.ema_decay is None else EMA(model, settings.ema_decay),
+            ema=ema,
             progress=Progress(),
         )
+        self._saved = (0, 0)
         self.folder.restore(self.state)
         self._check_shared_folder()
+        self.samples: SamplePictures | None = None
+        if val_set is not None and samples:
+            place = (self.accelerator.process_index, self.accelerator.num_processes)
+            self.samples = SamplePictures(output_dir, val_set.classes, len(val_set), count=samples, shard=place)
 
     def _check_shared_folder(self) -> None:
         steps = self.accelerator.gather(torch.tensor([self.state.progress.step], device=self.device)).tolist()
@@ -175,24 +191,36 @@ class Run:
                 self.recipe.validation,
                 device=self.device,
                 shard=(self.accelerator.process_index, self.accelerator.num_processes),
+                on_prediction=None if self.samples is None else self.samples.writer(progress.step),
             )
             scores = sum_over_processes(part)
         values = {"miou": scores.miou, "macc": scores.macc, "aacc": scores.aacc}
         progress.scores = {name: None if isnan(value) else value for name, value in values.items()}
         classes = {f"iou/{name}": score.iou for name, score in scores.per_class.items()}
         log.write({"kind": "validation", "step": progress.step, **values, **classes})
+        if self.samples is not None:
+            log.show(progress.step, self.samples.files(progress.step))
         progress.validated = progress.step
         if progress.best is None or isnan(progress.best) or scores.miou > progress.best:
             progress.best = scores.miou
             self._save_model("best.safetensors")
 
     def save(self) -> None:
-        """Write the state of the run and the model as it is."""
+        """Write the state of the run and the model as it is, unless that is what the folder holds already."""
+        progress = self.state.progress
+        if self._saved == (progress.step, progress.validated):
+            return  # also where a signal came to one process while all were scoring: nobody else would take part
+        self._saved = (progress.step, progress.validated)
+        if self.accelerator.is_main_process or self.sharded:
+            content = self.state.state_dict()
         if self.accelerator.is_main_process:
-            self.folder.save(self.state)
+            self.folder.save(content)
         self._save_model("last.safetensors")
 
     def _save_model(self, name: str) -> None:
+        if not (self.accelerator.is_main_process or self.sharded):
+            return
+        model = self._model_to_use()
         if not self.accelerator.is_main_process:
             return
         classes, progress = self.train_set.classes, self.state.progress
@@ -204,10 +232,15 @@ class Run:
             "step": progress.step,
             "scores": progress.scores,
         }
-        save_model(self.folder.path / name, self._model_to_use(), description)
+        save_model(self.folder.path / name, model, description)
 
     def _model_to_use(self) -> nn.Module:
-        return self.state.model if self.state.ema is None else self.state.ema.model
+        """The averaged model if there is one. Sharded weights are put together, which all processes take part in."""
+        model = self.state.model if self.state.ema is None else self.state.ema.model
+        if not self.sharded:
+            return model
+        self._skeleton.to(self.device).load_state_dict(whole(model.state_dict()))
+        return self._skeleton
 
 
 def _micro_batch(recipe: Recipe, processes: int) -> int:

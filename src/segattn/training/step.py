@@ -8,9 +8,16 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from segattn.contracts import SegmentationModel
+from segattn.contracts import SegmentationModel, SegOutput
+from segattn.layers import channels_last
 from segattn.losses.terms import LossTerm
-from segattn.losses.total import SegmentationLoss, resize_output
+from segattn.losses.total import SegmentationLoss
+from segattn.recipes.schema import Recipe
+from segattn.training.freeze import freeze
+from segattn.training.recompute import recompute_blocks
+
+COMPILER = "inductor"
+"""The backend of torch.compile."""
 
 Precision = Literal["float32", "bf16", "fp16"]
 _DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -34,6 +41,14 @@ class TrainingStep(nn.Module):
         self.loss = SegmentationLoss(terms)
         self.dtype = _DTYPES[precision]
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.outputs = self._outputs
+
+    def compile_network(self, backend: str) -> None:
+        """All but the loss by torch.compile: most losses choose pixels by value, which no compiler sees through.
+
+        The model keeps its modules and their names.
+        """
+        self.outputs = torch.compile(self._outputs, backend=backend)
 
     def forward(self, images: Tensor, labels: Tensor, divisors: Tensor | None = None) -> dict[str, Tensor]:
         """RGB (B, 3, H, W) uint8 and labels (B, H, W) int64 -> float32 scalars by name, "total" among them.
@@ -41,9 +56,34 @@ class TrainingStep(nn.Module):
         `divisors` are those of `SegmentationLoss.divisors`, averaged over the optimiser step.
         """
         model: SegmentationModel = self.model  # type: ignore[assignment]
+        output = self.outputs(images)
+        losses: dict[str, Tensor] = self.loss(output, labels, divisors, align_corners=model.align_corners)
+        return losses
+
+    def _outputs(self, images: Tensor) -> SegOutput:
+        model: SegmentationModel = self.model  # type: ignore[assignment]
         x = model.normalize(images).contiguous(memory_format=self.memory_format)
         with torch.autocast(images.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            output = model.segment(x)
-        output = resize_output(output, labels.shape[-2:], align_corners=model.align_corners)
-        losses: dict[str, Tensor] = self.loss(output, labels, divisors)
-        return losses
+            return model.segment(x)
+
+
+def training_step(model: nn.Module, recipe: Recipe) -> TrainingStep:
+    """The forward pass that a recipe asks for, of `model`, which is made ready for it in place.
+
+    The model goes into training mode and gets its memory order, frozen parts and blocks that are computed twice.
+
+    Raises:
+        ValueError: a pattern of frozen parameters that matches none, or no blocks that could be computed twice.
+    """
+    settings = recipe.training
+    if settings.channels_last:
+        channels_last(model)
+    freeze(model.train(), settings.frozen)
+    if settings.checkpoint_activations:
+        recompute_blocks(model)
+    step = TrainingStep(model, recipe.losses, precision=settings.precision, channels_last=settings.channels_last)
+    if settings.compile:
+        if settings.checkpoint_activations:
+            torch._dynamo.config.optimize_ddp = False  # it can't cut a graph in which blocks are computed twice
+        step.compile_network(COMPILER)
+    return step

@@ -1,4 +1,4 @@
-"""Leaving in good order: on a signal between two steps, and on a loss that is no number."""
+"""Leaving in good order: on a signal between two steps, and on a loss that is no number or explodes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from segattn.training.explosion import DivergedError, LossGrowth
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -19,7 +21,7 @@ class Interrupted(Exception):  # noqa: N818 - a request, not an error
     """A signal asked the run to stop while a block under `StopRequest.at_once` was running."""
 
 
-class NonFiniteLossError(ValueError):
+class NonFiniteLossError(DivergedError):
     """A loss became NaN or infinite."""
 
 
@@ -67,14 +69,15 @@ class StopRequest:
 
 
 class StepWatch:
-    """Learns, one step late so that nobody waits for the device, whether a loss was finite and whether to stop.
+    """Learns, one step late so that nobody waits for the device, how large a loss was and whether to stop.
 
     All processes learn the same.
     """
 
-    def __init__(self, accelerator: Accelerator, request: StopRequest) -> None:
+    def __init__(self, accelerator: Accelerator, request: StopRequest, growth: LossGrowth) -> None:
         self.accelerator = accelerator
         self.request = request
+        self.growth = growth
         self._pending: tuple[int, Tensor, Tensor, list[Sequence[str]]] | None = None
         self.stop = False
 
@@ -83,10 +86,12 @@ class StepWatch:
 
         Raises:
             NonFiniteLossError: the step before had a loss that is not finite.
+            ExplodingLossError: its loss was one too many that is far above the usual.
         """
-        broken = ~torch.stack([total.detach() for total in totals]).isfinite()
-        asked = torch.full_like(totals[0].detach(), float(self.request.received is not None))
-        shared = self.accelerator.reduce(torch.stack([broken.sum().float(), asked]), "sum")
+        losses = torch.stack([total.detach() for total in totals])
+        broken = ~losses.isfinite()
+        asked = torch.full_like(losses[0], float(self.request.received is not None))
+        shared = self.accelerator.reduce(torch.stack([broken.sum().float(), asked, losses.mean()]), "sum")
         self.flush()
         self._pending = (step, broken, shared, names)
         if self.accelerator.num_processes == 1:
@@ -97,9 +102,10 @@ class StepWatch:
         if self._pending is None:
             return
         (step, broken, shared, names), self._pending = self._pending, None
-        count, asked = shared.tolist()
+        count, asked, total = shared.tolist()
         self.stop = self.stop or asked > 0
         if not count:
+            self.growth.look(step, total / self.accelerator.num_processes, [name for group in names for name in group])
             return
         mine = [name for group, bad in zip(names, broken.tolist(), strict=True) if bad for name in group]
         where = f"with the pictures {', '.join(mine)}" if mine else "in another process"

@@ -1,0 +1,67 @@
+"""Fully sharded data parallelism: each process keeps a part of every weight, gradient and optimiser state.
+
+PyTorch's `fully_shard` does the work: the weights of a block of the backbone (`depth.py` says what these are) are
+gathered for the time of its forward or backward pass, all others for the time of the network's. This file also turns
+parts into whole tensors for checkpoints and scoring, and back.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from segattn.training.depth import block_paths
+
+
+def shard(model: nn.Module, device: torch.device) -> None:
+    """Leave in each process its part of every parameter; the first process's values count.
+
+    `model.segment` is what may be called from then on. Buffers stay whole, and weights lose a channels-last order.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.contiguous()
+    for tensor in [*model.parameters(), *model.buffers()]:
+        dist.broadcast(tensor.data, 0)
+    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+    for path in block_paths(name for name, _ in model.named_parameters()):
+        fully_shard(model.get_submodule(path), mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    register_fsdp_forward_method(model, "segment")
+
+
+def whole(value: Any) -> Any:
+    """The same nest of dictionaries and lists with whole tensors for sharded ones; all processes call this together."""
+    if isinstance(value, DTensor):
+        full: Tensor = value.full_tensor()  # type: ignore[no-untyped-call]
+        return full.detach()
+    if isinstance(value, dict):
+        return {key: whole(item) for key, item in value.items()}
+    return [whole(item) for item in value] if isinstance(value, list) else value
+
+
+def parts(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """A state dict of whole tensors, sharded where the model's own tensors are."""
+    own = model.state_dict()
+    return {key: _part(tensor, own[key]) if key in own else tensor for key, tensor in state.items()}
+
+
+def optimizer_parts(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The same for an optimiser's: its averages are sharded as its parameters are."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    states = {
+        index: {name: _part(value, parameters[index]) for name, value in values.items()}
+        for index, values in state["state"].items()
+    }
+    return {**state, "state": states}
+
+
+def _part(value: Any, like: Tensor) -> Any:
+    if not isinstance(like, DTensor) or not isinstance(value, Tensor) or value.shape != like.shape:
+        return value
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)

@@ -1,0 +1,54 @@
+"""docs/training-options.md: its commands and its YAML are taken by the recipes that they name."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from segattn.cli.main import build_parser, split_overrides
+from segattn.models.build import build_network
+from segattn.recipes.catalog import recipe
+from segattn.recipes.schema import Recipe
+from segattn.recipes.serialize import from_dict, override, to_dict
+from segattn.training.freeze import freeze
+from segattn.training.optim import parameter_groups
+from segattn.training.recompute import recompute_blocks
+
+TEXT = (Path(__file__).parents[2] / "docs" / "training-options.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, re.DOTALL)
+COMMANDS = [text.replace("\\\n", " ") for kind, text in BLOCKS if kind == "bash"]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda text: text[:40])
+def test_commands_are_understood(command: str) -> None:
+    program, *words = shlex.split(command)
+    assert program == "segattn"
+    words, overrides = split_overrides(words)
+    arguments = build_parser().parse_args(words)
+    if arguments.command != "train":
+        return
+    row = override(recipe(arguments.recipe), overrides)
+    with torch.device("meta"):
+        model = build_network(row.network, row.data.num_classes)
+    freeze(model.train(), row.training.frozen)
+    if row.training.checkpoint_activations:
+        recompute_blocks(model)
+    assert parameter_groups(model, row.optimizer, row.parameter_rules)
+    assert arguments.pretrained != "auto" or row.pretrained is not None
+
+
+def test_yaml_fits_the_camvid_recipe() -> None:
+    data = to_dict(recipe("attanet_light_camvid"))
+    for kind, text in BLOCKS:
+        if kind == "yaml":
+            data |= yaml.safe_load(text)
+    row = from_dict(Recipe, data)
+    assert row == replace(recipe("attanet_light_camvid"), losses=row.losses, augmentation=row.augmentation)
+    assert len(row.losses[0].class_weights) == len(row.augmentation[1].class_weights) == row.data.num_classes
+    assert (row.augmentation[1].height, row.augmentation[1].width) == (256, 336)
