@@ -66,6 +66,7 @@ ALLOWED: dict[str, set[str]] = {
         "evaluation",
         "data",
         "weights.checkpoint",
+        "weights.description",
     },
     "api": EVERYTHING_BELOW,
     "deploy": {*EVERYTHING_BELOW, "api", "deploy"},

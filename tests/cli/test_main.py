@@ -129,6 +129,7 @@ def raising(error: BaseException) -> Callable[..., None]:
         (ValueError(), "ValueError"),
         (MemoryError(), "out of memory; smaller pictures"),
         (RuntimeError("CUDA out of memory. Tried to allocate 20 GiB"), "out of memory; smaller pictures"),
+        (ConnectionError("process 1 of 2: CUDA out of memory"), "process 1 of 2: CUDA out of memory"),
         (
             ValueError(
                 "Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (...):\n  x\nValueError: it"

@@ -38,7 +38,8 @@ def print_error(error: Exception) -> None:
 def is_out_of_memory(error: Exception) -> bool:
     """Whether there was too little memory, of the machine or of an accelerator."""
     # torch has a type for accelerators only, and here it may not even be imported
-    return isinstance(error, MemoryError) or bool(re.search("out of memory|can't allocate memory", str(error)))
+    words = re.search("out of memory|can't allocate memory", str(error))  # others may say them of another process
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and words is not None)
 
 
 def _text(error: Exception) -> str:

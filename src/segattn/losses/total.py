@@ -163,7 +163,8 @@ def _of(known: dict[str, Tensor], name: str) -> Tensor:
 
 
 def _grown(logits: Tensor, labels: Tensor, align_corners: bool | None) -> Tensor:
-    logits = logits.float()
+    # Plain memory order while they are small: the softmax over classes would copy them into it when they are large.
+    logits = logits.float().contiguous()
     return logits if align_corners is None else resize(logits, labels.shape[-2:], align_corners=align_corners)
 
 

@@ -6,7 +6,6 @@ import copy
 import hashlib
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict
 from math import isnan
 from pathlib import Path
 from typing import Any, cast
@@ -17,12 +16,10 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
-from segattn import __version__
 from segattn.contracts import SegmentationDataset, SegmentationModel
 from segattn.data.loader import Batch, TrainingSet, training_loader
 from segattn.evaluation.evaluate import evaluate, sum_over_processes
 from segattn.recipes.schema import Recipe
-from segattn.recipes.serialize import to_dict
 from segattn.training.checkpoint import Progress, RunFolder, TrainingState
 from segattn.training.ema import EMA
 from segattn.training.log import RunLog
@@ -35,6 +32,7 @@ from segattn.training.step import training_step
 from segattn.training.stop import StopRequest
 from segattn.training.sync_norm import synchronize_norms
 from segattn.weights.checkpoint import save_model
+from segattn.weights.description import describe_model
 
 
 class Run:
@@ -223,16 +221,9 @@ class Run:
         model = self._model_to_use()
         if not self.accelerator.is_main_process:
             return
-        classes, progress = self.train_set.classes, self.state.progress
-        description = {
-            "version": __version__,
-            "recipe": to_dict(self.recipe),
-            "classes": {"names": classes.names, "palette": classes.palette, "file_ids": classes.file_ids},
-            "normalization": asdict(self.recipe.network.normalization),
-            "step": progress.step,
-            "scores": progress.scores,
-        }
-        save_model(self.folder.path / name, model, description)
+        progress = self.state.progress
+        description = describe_model(self.recipe, self.train_set.classes, scores=progress.scores)
+        save_model(self.folder.path / name, model, description | {"step": progress.step})
 
     def _model_to_use(self) -> nn.Module:
         """The averaged model if there is one. Sharded weights are put together, which all processes take part in."""
