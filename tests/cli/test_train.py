@@ -90,6 +90,7 @@ def test_a_signal_saves_and_leaves_with_exit_code_3(
         (["attanet_light_camvid", "--data.root", "camvid", "--pretrained", "auto"], "names no pretrained weights"),
         (["attanet_light_camvid", "--data.root", "camvid", "--output", "file"], "file: nothing can be written there"),
         (["attanet_light_camvid", "--data.root", "camvid", "--weights", "a", "--pretrained", "b"], "not allowed with"),
+        (["attanet_light_camvid_long", "--data.root", "camvid"], "the weights of attanet_light_camvid: give them"),
     ],
 )
 def test_bad_input_leaves_no_run(

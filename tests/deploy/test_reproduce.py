@@ -17,6 +17,7 @@ from segattn.recipes.catalog import RECIPES, recipe
 from segattn.recipes.schema import Claim, Recipe
 from segattn.recipes.serialize import override
 
+ROOT = Path(__file__).parents[2]
 every_recipe = pytest.mark.parametrize("name", RECIPES)
 
 
@@ -46,7 +47,10 @@ def test_every_score_is_a_command_that_parses(name: str) -> None:
         assert arguments.command == "evaluate"
         assert changes == {"data.root": "DIR"}
         assert override(row, changes).data.root == "DIR"
-        if row.checkpoint.availability == "none":
+        if it.claim.weights is not None:
+            assert (arguments.model, arguments.weights) == (it.claim.weights, None)
+            assert (ROOT / it.claim.weights).exists()
+        elif row.checkpoint.availability == "none":
             assert (arguments.model, arguments.weights) == (own_weights(row), None)
         else:
             assert arguments.model == name
@@ -76,7 +80,7 @@ def test_each_claim_has_a_command_for_each_of_its_protocols() -> None:
 
 
 def test_the_readme_quotes_what_is_printed() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     lines = how_to(recipe("danet_r101_cityscapes"))
     quoted = "\n".join(lines[lines.index("to check the scores, with the weights in this folder:") :])
     assert f"```\n{quoted}\n```" in readme
@@ -97,6 +101,10 @@ def test_training_parses_and_starts_from_what_can_be_had(name: str) -> None:
     *before, command = training(row)
     arguments, changes = parsed(command)
     assert (arguments.command, arguments.recipe, changes) == ("train", name, {"data.root": "DIR"})
+    if row.starts_from is not None:
+        assert before == training(recipe(row.starts_from))
+        assert arguments.weights == own_weights(recipe(row.starts_from))
+        return
     if row.pretrained is not None:
         assert arguments.pretrained == "auto"
     else:

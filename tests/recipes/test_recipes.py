@@ -15,7 +15,6 @@ from torch import nn
 from segattn.contracts import IGNORE
 from segattn.data.catalog import CLASSES
 from segattn.data.transforms import Compose
-from segattn.layers import channels_last
 from segattn.losses.terms import CrossEntropy, Lovasz
 from segattn.models import networks
 from segattn.models.build import build_network
@@ -24,7 +23,7 @@ from segattn.recipes.catalog import RECIPES, list_recipes, recipe
 from segattn.recipes.schema import Checkpoint, Claim, Recipe
 from segattn.recipes.serialize import from_dict, from_yaml, to_dict, to_yaml
 from segattn.training.optim import build_optimizer, parameter_groups, set_rate
-from segattn.training.step import TrainingStep
+from segattn.training.step import training_step
 from segattn.weights.defaults import SHIPPED
 from segattn.weights.pretrained import PRETRAINED
 
@@ -188,6 +187,7 @@ def test_the_list_has_every_name_once() -> None:
 @every_recipe
 def test_it_is_named_after_method_backbone_and_data_set(name: str) -> None:
     variants = {
+        "attanet_light_camvid_long": "attanet_light_camvid",  # goes on from its weights
         "attanet_light_synthetic": "attanet_light_cityscapes",  # drawn streets in the layout of Cityscapes
         "acfnet_ecanet101_cityscapes_released": "acfnet_ecanet101_cityscapes",
     }
@@ -248,6 +248,7 @@ def test_its_figures_make_sense(name: str) -> None:
     assert row.training.validate_every <= row.schedule.iterations
     assert row.training.batch_size % row.training.accumulation == 0
     assert not row.claims or row.paper is not None
+    assert row.starts_from is None or recipe(row.starts_from).network == row.network
 
 
 def test_every_published_row_is_there() -> None:
@@ -328,7 +329,7 @@ def test_its_augmentation_gives_crops_of_one_size(name: str) -> None:
 
 def test_camvid_recipes_differ_in_nothing_but_the_network() -> None:
     base = recipe("attanet_light_camvid")
-    rows = [row for row in RECIPES.values() if row.data.dataset == "camvid"]
+    rows = [row for row in RECIPES.values() if row.data.dataset == "camvid" and row.starts_from is None]
     assert len(rows) >= 4
     for row in rows:
         own = {"name": row.name, "paper": row.paper, "network": row.network, "deviations": row.deviations}
@@ -341,12 +342,10 @@ def test_camvid_recipes_differ_in_nothing_but_the_network() -> None:
     "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in list_recipes()]
 )
 def test_it_takes_a_training_step(name: str) -> None:
-    """A crop of 64 pixels, two pictures: every parameter has its part in the loss, and the step changes them."""
+    """A crop of 64 pixels, two pictures: what isn't frozen has its part in the loss, and the step changes it."""
     row = recipe(name)
-    model = build_network(row.network, row.data.num_classes).train()
-    if row.training.channels_last:
-        channels_last(model)
-    step = TrainingStep(model, row.losses, precision=row.training.precision, channels_last=row.training.channels_last)
+    model = build_network(row.network, row.data.num_classes)
+    step = training_step(model, row)
     optimizer = build_optimizer(model, row.optimizer, row.parameter_rules)
     set_rate(optimizer, row.schedule.lr)
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
@@ -360,7 +359,8 @@ def test_it_takes_a_training_step(name: str) -> None:
 
     assert len(losses) == len(row.losses) + 1
     assert all(bool(value.isfinite()) for value in losses.values())
-    assert [key for key, parameter in model.named_parameters() if parameter.grad is None] == []
+    trained = [(key, parameter) for key, parameter in model.named_parameters() if parameter.requires_grad]
+    assert [key for key, parameter in trained if parameter.grad is None] == []
     assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())
     for part, kernel in before.items():
         assert not torch.equal(_first_kernel(model, part), kernel)

@@ -132,6 +132,11 @@ def _start(model: Segmenter, recipe: Recipe, arguments: argparse.Namespace) -> N
         if source is None:
             raise ValueError(f"{recipe.name} names no pretrained weights to download; give a file: --pretrained FILE")
         report = load_backbone(model, source, sizes_may_differ=arguments.sizes_may_differ, partial=arguments.partial)
+    elif recipe.starts_from is not None:
+        raise ValueError(
+            f"{recipe.name} goes on from the weights of {recipe.starts_from}: give them with --weights FILE, as in"
+            f" `segattn show {recipe.name}`"
+        )
     else:
         return
     if os.environ.get("RANK", "0") == "0":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from segattn.recipes.catalog import RECIPES
 from segattn.recipes.schema import Checkpoint, Claim, Recipe
 from segattn.recipes.sources import SOURCES
 
@@ -36,7 +37,7 @@ class Reproduction(NamedTuple):
 def reproductions(recipe: Recipe) -> list[Reproduction]:
     """A command for each claim and each result of ours; two where a claim leaves open which protocol it is of.
 
-    The weights are the recipe's checkpoint, or where there is none those that `training` leaves.
+    The weights are the claim's own, or the recipe's checkpoint, or where there is none those that `training` leaves.
     """
     return [
         Reproduction(claim, _command(recipe, claim, name), _is_hidden(recipe, claim))
@@ -46,8 +47,10 @@ def reproductions(recipe: Recipe) -> list[Reproduction]:
 
 
 def training(recipe: Recipe) -> list[str]:
-    """The commands that train it, from ImageNet weights where the recipe knows where to get them."""
+    """The commands that train it, from another recipe's weights or ImageNet's where the recipe names them."""
     command = f"segattn train {recipe.name} --data.root DIR"
+    if recipe.starts_from is not None:
+        return [*training(RECIPES[recipe.starts_from]), f"{command} --weights {_left_by(recipe.starts_from)}"]
     backbone = recipe.backbone_checkpoint
     if recipe.pretrained is not None:
         return [f"{command} --pretrained auto"]
@@ -62,7 +65,11 @@ def training(recipe: Recipe) -> list[str]:
 
 def own_weights(recipe: Recipe) -> str:
     """The file that `training` leaves."""
-    return f"runs/{recipe.name}/best.safetensors"
+    return _left_by(recipe.name)
+
+
+def _left_by(name: str) -> str:
+    return f"runs/{name}/best.safetensors"
 
 
 def how_to(recipe: Recipe) -> list[str]:
@@ -79,7 +86,10 @@ def how_to(recipe: Recipe) -> list[str]:
     lines += [] if score in (one.command for one in found) else [f"  {score}"]
     if found:
         weights = {"shipped": "", "released": ", with the weights in this folder", "none": " after training"}
-        lines += ["", f"to check the scores{weights[recipe.checkpoint.availability]}:"]
+        where = weights[recipe.checkpoint.availability]
+        if all(one.claim.weights is not None for one in found):
+            where = ", in a clone of the repository"
+        lines += ["", f"to check the scores{where}:"]
         for one in found:
             lines += [f"  {one.command}", f"    expect {one.expected}"]
     return lines
@@ -115,6 +125,8 @@ def _download(checkpoint: Checkpoint, unnamed: str) -> str:
 def _command(recipe: Recipe, claim: Claim, protocol: str | None) -> str:
     words = ["segattn", "evaluate"]
     match recipe.checkpoint.availability:
+        case _ if claim.weights is not None:
+            words.append(claim.weights)
         case "shipped":
             words += [recipe.name, "--weights", "default"]
         case "released":

@@ -180,6 +180,23 @@ LIGHT_CAMVID = replace(
     ),
 )
 
+LIGHT_CAMVID_LONG = replace(
+    LIGHT_CAMVID,
+    name="attanet_light_camvid_long",
+    checkpoint=Checkpoint(),
+    starts_from="attanet_light_camvid",
+    results=(),
+    augmentation=(
+        ColorJitter(brightness=(0.6, 1.4), contrast=(0.6, 1.4), saturation=(0.6, 1.4)),
+        HorizontalFlip(),
+        RandomScale(low=0.75, high=2.0),
+        RandomCrop(height=256, width=336),
+    ),
+    losses=(CrossEntropy(output="main", class_weights=tuple(round(w**0.5, 2) for w in _CAMVID_WEIGHTS)),),
+    schedule=replace(LIGHT_CAMVID.schedule, iterations=10000),
+    training=replace(LIGHT_CAMVID.training, frozen=(r"^head\.aux",), validate_every=2500, checkpoint_every=500, seed=1),
+)
+
 R18_CAMVID = replace(
     LIGHT_CAMVID,
     name="attanet_r18_camvid",
@@ -209,4 +226,12 @@ LIGHT_SYNTHETIC = replace(
     deviations=("a demonstration: drawn streets in the layout of Cityscapes, minutes on two cores",),
 )
 
-RECIPES = (LIGHT_CITYSCAPES, R18_CITYSCAPES, DF2_CITYSCAPES, LIGHT_CAMVID, R18_CAMVID, LIGHT_SYNTHETIC)
+RECIPES = (
+    LIGHT_CITYSCAPES,
+    R18_CITYSCAPES,
+    DF2_CITYSCAPES,
+    LIGHT_CAMVID,
+    LIGHT_CAMVID_LONG,
+    R18_CAMVID,
+    LIGHT_SYNTHETIC,
+)

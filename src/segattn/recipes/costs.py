@@ -28,6 +28,7 @@ COSTS: dict[str, Cost] = {
     "attanet_r18_cityscapes": Cost(12_789_568, 22_853_730_304, (512, 1024)),
     "attanet_df2_cityscapes": Cost(19_087_264, 22_438_494_208, (512, 1024)),
     "attanet_light_camvid": Cost(1_003_232, 1_784_094_976, (360, 480)),
+    "attanet_light_camvid_long": Cost(1_003_232, 1_784_094_976, (360, 480)),
     "attanet_r18_camvid": Cost(12_787_520, 7_666_104_064, (360, 480)),
     "attanet_light_synthetic": Cost(1_004_768, 5_466_755_072, (512, 1024)),
     "danet_r101_cityscapes": Cost(66_454_779, 2_837_782_200_320, (1024, 2048)),

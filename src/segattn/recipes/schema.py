@@ -38,7 +38,8 @@ class Claim:
     """A published or measured score: `value` in percent mIoU on `split`, from `source`, with `protocol` (in words).
 
     `protocol_names` are the keys of `segattn.evaluation.protocol.PROTOCOLS` under which the score is to be compared:
-    none where that is the recipe's own protocol, several where its source leaves open which one it was.
+    none where that is the recipe's own protocol, several where its source leaves open which one it was. `weights` is
+    the file in this repository that has the score, where it is not the recipe's checkpoint.
     """
 
     value: float
@@ -46,6 +47,7 @@ class Claim:
     source: str
     protocol: str
     protocol_names: tuple[str, ...] = ()
+    weights: str | None = None
 
     def __post_init__(self) -> None:
         for name in self.protocol_names:
@@ -245,6 +247,7 @@ class Recipe:
         parameter_rules: learning rate and weight decay multipliers.
         pretrained: the backbone's ImageNet weights that training starts from with `--pretrained auto`, a name of
             `segattn.weights.pretrained.PRETRAINED`; None where there are none, or none that can be downloaded.
+        starts_from: the recipe whose trained weights this one's training goes on from, given with `--weights`.
         checkpoint: the weights behind the claims, or behind our results.
         backbone_checkpoint: the backbone's ImageNet weights where `pretrained` is None, to be downloaded by hand and
             given to `--pretrained`.
@@ -257,6 +260,7 @@ class Recipe:
     results: tuple[Claim, ...] = ()
     network: Network
     pretrained: str | None = None
+    starts_from: str | None = None
     checkpoint: Checkpoint = Checkpoint()
     backbone_checkpoint: Checkpoint = Checkpoint()
     data: Data
