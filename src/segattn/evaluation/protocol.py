@@ -17,6 +17,7 @@ from segattn.evaluation.geometry import (
     FixedSize,
     LongSide,
     NativeSize,
+    OnGrid,
     OverhangingWindows,
     Pad,
     ShiftedWindows,
@@ -68,7 +69,7 @@ class Protocol:
             A class that is predicted but not in the labels has IoU 0 in every case.
     """
 
-    resize: NativeSize | FixedSize | LongSide | FitInside = NativeSize()
+    resize: NativeSize | OnGrid | FixedSize | LongSide | FitInside = NativeSize()
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
     windows: ShiftedWindows | OverhangingWindows | None = None
@@ -108,6 +109,7 @@ class Protocol:
 
 _RESIZE_WORDS = {
     NativeSize: "own size",
+    OnGrid: "own size, sides multiples of {0.stride} plus 1",
     FixedSize: "{0.height}x{0.width}",
     LongSide: "long side {0.pixels}",
     FitInside: "fit inside {0.long}x{0.short}",
@@ -122,6 +124,12 @@ _COMBINE_WORDS = {
 
 WHOLE = Protocol()
 """The whole picture at its own size, once: the default."""
+
+ON_GRID_8 = Protocol(resize=OnGrid(stride=8))
+"""The whole picture, for networks of stride 8 that were trained on crops of such sizes: ours on CamVid."""
+
+ON_GRID_8_MULTI_FLIP = Protocol(resize=OnGrid(stride=8), scales=(1.0, 1.5, 2.0), flip=True, combine=MeanProbabilities())
+"""The same with three scales and mirror images, probabilities averaged."""
 
 WHOLE_512X1024 = Protocol(resize=FixedSize(height=512, width=1024))
 """AttaNet's real-time setting (arXiv 2103.05930): seen at 512x1024, scored at full size; its script is unpublished."""
@@ -216,6 +224,8 @@ MULTI_FLIP = Protocol(scales=_ADE_SCALES, flip=True, combine=MeanProbabilities()
 
 PROTOCOLS: dict[str, Protocol] = {
     "whole": WHOLE,
+    "on_grid_8": ON_GRID_8,
+    "on_grid_8_multi_flip": ON_GRID_8_MULTI_FLIP,
     "whole_512x1024": WHOLE_512X1024,
     "slide_512": SLIDE_512,
     "slide_768": SLIDE_768,
