@@ -143,11 +143,17 @@ LIGHT_CAMVID = replace(
         file="attanet_light_camvid.safetensors",
         shipped=True,
         licence="Apache-2.0 (as the package; CamVid has its own terms)",
-        note="trained by us on train, see results/attanet_light_camvid",
+        note="trained by us on train and val, by this recipe and then attanet_light_camvid_long: see results/",
     ),
     claims=(),
     results=(
-        Claim(value=64.17, split="val", source="results/attanet_light_camvid, 2026-11-21", protocol="whole, 480x360"),
+        Claim(
+            value=64.17,
+            split="val",
+            source="results/attanet_light_camvid, 2026-11-21",
+            protocol="whole, 480x360",
+            weights="results/attanet_light_camvid/train.safetensors",
+        ),
     ),
     data=Data(dataset="camvid", num_classes=11, count_at=(360, 480)),
     augmentation=(
@@ -185,7 +191,20 @@ LIGHT_CAMVID_LONG = replace(
     name="attanet_light_camvid_long",
     checkpoint=Checkpoint(),
     starts_from="attanet_light_camvid",
-    results=(),
+    results=tuple(
+        Claim(
+            value=value,
+            split="val",
+            source="results/attanet_light_camvid_long, 2026-11-21",
+            protocol=words,
+            protocol_names=names,
+            weights="results/attanet_light_camvid_long/train.safetensors",
+        )
+        for value, words, names in (
+            (67.38, "whole, 480x360", ()),
+            (68.56, "six scales, flip", ("multi_flip",)),
+        )
+    ),
     augmentation=(
         ColorJitter(brightness=(0.6, 1.4), contrast=(0.6, 1.4), saturation=(0.6, 1.4)),
         HorizontalFlip(),
