@@ -43,7 +43,7 @@ EVERYTHING_BELOW = {
 
 ALLOWED: dict[str, set[str]] = {
     "contracts": set(),
-    "layers": set(),
+    "layers": {"contracts"},
     "pictures": {"contracts"},
     "processes": set(),
     "progress": set(),

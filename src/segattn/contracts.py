@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 
 IGNORE = 255
 """The training id of pixels that neither train nor score, in every mask inside the package."""
+
+
+AlignCorners = Literal[True, False, "grid"]
+"""Where the cells of a coarse map lie on the picture that it is resized to.
+
+False: each cell covers its share of the picture, as in most libraries. True: the first and the last cell's centres are
+those of the corner pixels. "grid": cell i lies on pixel i * stride, where strided convolutions with centred padding
+compute it, and beyond the last cell's pixel that cell is repeated. True is the same as "grid" on sides that are
+multiples of the stride plus 1; on others it puts scores up to stride - 1 pixels beside what they come from.
+"""
 
 
 class SegOutput(NamedTuple):
@@ -79,8 +89,8 @@ class Normalization:
 class SegmentationModel(Protocol):
     """What scoring, prediction and export need of a model. `segattn.models.segmenter.Segmenter` is the one we have."""
 
-    align_corners: bool
-    """How this model's logits are resized: with the corner pixels' centres aligned or not."""
+    align_corners: AlignCorners
+    """How this model's logits are resized to the input's size."""
 
     def normalize(self, images: Tensor) -> Tensor:
         """RGB (B, 3, H, W), uint8 0..255 or float 0..1 -> the network's input, float."""

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segattn.contracts import AlignCorners
+
 Made = TypeVar("Made", bound=tuple[Tensor, ...])
 
 
@@ -76,11 +78,18 @@ def resize(
     size: tuple[int, int] | torch.Size,
     mode: Literal["bilinear", "nearest"] = "bilinear",
     *,
-    align_corners: bool = False,
+    align_corners: AlignCorners = False,
+    stride: int | None = None,
 ) -> Tensor:
     """(B, C, h, w) -> (B, C, *size); the identity, without a copy, where the size is already right.
 
     `align_corners` concerns bilinear resizing only. There is no antialiasing, as in all five papers' code.
+
+    Args:
+        stride: of "grid"; by default found from the sizes, which is impossible in an export for every size.
+
+    Raises:
+        ValueError: "grid", and no stride that is a power of two turns `size` into h x w.
     """
     height, width = size  # may be symbolic in export: never int()
     # An export would keep the outcome of this comparison as a condition on every later size.
@@ -88,7 +97,32 @@ def resize(
         return x
     if mode == "nearest":
         return F.interpolate(x, (height, width), mode="nearest")
+    if align_corners == "grid":
+        return _resize_on_grid(x, height, width, stride)
     return F.interpolate(x, (height, width), mode="bilinear", align_corners=align_corners)
+
+
+def _resize_on_grid(x: Tensor, height: int, width: int, stride: int | None) -> Tensor:
+    rows = (x.shape[-2] - 1) * (stride or grid_stride(x.shape[-2], height)) + 1
+    columns = (x.shape[-1] - 1) * (stride or grid_stride(x.shape[-1], width)) + 1
+    x = F.interpolate(x, (rows, columns), mode="bilinear", align_corners=True)
+    if not torch.compiler.is_exporting() and rows == height and columns == width:
+        return x
+    return F.pad(x, (0, width - columns, 0, height - rows), mode="replicate")
+
+
+def grid_stride(cells: int, side: int) -> int:
+    """The power of two s with ``cells == ceil(side / s)``: that of the strided convolutions between the two.
+
+    Raises:
+        ValueError: there is none.
+    """
+    stride = 1
+    while -(-side // stride) > cells:
+        stride *= 2
+    if -(-side // stride) != cells:
+        raise ValueError(f"{cells} cells on {side} pixels: no stride that is a power of two gives as many")
+    return stride
 
 
 def adaptive_average_pool(x: Tensor, output_size: int | tuple[int, int]) -> Tensor:

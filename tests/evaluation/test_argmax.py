@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from segattn.evaluation.argmax import _products_are_float32, resized_argmax
+from segattn.layers import resize
 
 SIZES = [((8, 16), (64, 128)), ((5, 7), (37, 50)), ((1, 1), (9, 5)), ((9, 3), (9, 3)), ((9, 3), (1, 1))]
 SIZES += [((30, 40), (17, 9)), ((128, 256), (1024, 2048))]
@@ -22,6 +23,15 @@ def test_resized_argmax_is_the_argmax_of_the_resized(cells, size, align_corners)
     chosen = full.gather(0, labels[None].long())[0]
     torch.testing.assert_close(chosen, full.amax(0), atol=1e-5, rtol=0)
     assert (labels != full.argmax(0)).float().mean() < 1e-3  # ties
+
+
+@pytest.mark.parametrize(
+    ("cells", "size"), [((8, 16), (64, 128)), ((46, 61), (361, 481)), ((45, 60), (353, 474)), ((1, 2), (5, 9))]
+)
+def test_resized_argmax_on_the_grid(cells, size):
+    maps = torch.randn(1, 6, *cells)
+    labels = resized_argmax(maps, size, align_corners="grid")
+    assert torch.equal(labels, resize(maps, size, align_corners="grid").argmax(1)[0].to(torch.uint8))
 
 
 def test_resized_argmax_takes_the_first_of_equals_and_any_memory_format():

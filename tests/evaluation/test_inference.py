@@ -396,3 +396,38 @@ def test_native_size_and_black_padding(fill):
         )
         predict_scores(Recorder(fill), picture([8], 12, 12), protocol)
         torch.testing.assert_close(seen[-1][0, :, -1, -1], corner)
+
+
+class PlaceModel(Model):
+    """Answers at every eighth pixel with what it sees there: of a picture of its own columns and rows, the place."""
+
+    def __init__(self) -> None:
+        super().__init__(align_corners="grid")
+
+    def normalize(self, images: Tensor) -> Tensor:
+        return images
+
+    def main(self, x: Tensor) -> Tensor:
+        return x[..., ::8, ::8].contiguous()
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        WHOLE,
+        replace(WHOLE, scales=(1.5,)),
+        replace(WHOLE, scales=(1.0, 1.5, 2.0), flip=True),
+        replace(WHOLE, windows=ShiftedWindows(crop=96, stride=40)),
+        replace(WHOLE, resize=FixedSize(height=256, width=300)),
+    ],
+)
+def test_on_the_grid_scores_lie_on_the_pixels_that_they_come_from(protocol):
+    rows, columns = np.mgrid[:180, :240].astype(np.float32) / 256
+    image = np.stack((rows, columns, 0 * rows), -1)
+    scores = predict_scores(PlaceModel(), image, protocol)
+    inner = slice(10, -10)
+    if protocol.windows is None:
+        places = torch.from_numpy(image).permute(2, 0, 1)[:, inner, inner]
+        torch.testing.assert_close(scores[:, inner, inner], places, atol=1e-4, rtol=0)
+    labels = predict_labels(PlaceModel(), image, protocol)
+    assert (labels != scores.argmax(0)).float().mean() < 0.01

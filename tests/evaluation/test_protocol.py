@@ -7,7 +7,6 @@ from itertools import pairwise
 from math import ceil
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,13 +15,11 @@ from segattn.evaluation.geometry import (
     FixedSize,
     LongSide,
     NativeSize,
-    OnGrid,
     OverhangingWindows,
     Pad,
     ShiftedWindows,
 )
 from segattn.evaluation.protocol import PROTOCOLS, WHOLE, MeanProbabilities, Protocol, protocol
-from segattn.layers import resize
 from segattn.recipes.serialize import from_dict, override, to_dict
 
 PAD = Pad(value="zero", place="end")
@@ -39,22 +36,6 @@ def test_sizes():
     assert FitInside(long=2048, short=512).size(683, 512, 1.0) == (683, 512)
     assert FitInside(long=2048, short=512, divisor=32).steps(683, 512, 1.0) == ((683, 512), (704, 512))
     assert FitInside(long=2048, short=512).size(100, 1000, 1.0) == (205, 2048)
-
-
-def test_sides_on_the_grid():
-    assert OnGrid(stride=8).size(360, 480, 1.0) == (361, 481)
-    assert OnGrid(stride=8).size(360, 480, 1.5) == (537, 721)
-    assert OnGrid(stride=16).size(3, 769, 1.0) == (17, 769)
-    with pytest.raises(ValueError, match="stride 0: expected 1 or more"):
-        OnGrid(stride=0)
-
-
-@pytest.mark.parametrize(("side", "shift"), [(481, 0.0), (480, 7.0)])
-def test_scores_lie_on_the_pixels_that_they_come_from(side, shift):
-    """A network that answers with the column of every eighth pixel, and the columns that its answers land on."""
-    columns = torch.arange(side, dtype=torch.float32).view(1, 1, 1, side)
-    answers = resize(columns[..., ::8], (1, side), align_corners=True)
-    assert (columns - answers).abs().max().item() == pytest.approx(shift, abs=1e-3)
 
 
 def test_windows_of_the_papers_on_a_cityscapes_picture():

@@ -45,12 +45,25 @@ def test_an_unknown_resnet_is_named_with_its_neighbours() -> None:
         build_network(AttaNet(backbone="resnet51"), 19)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("align_corners", [True, "grid"])
 @pytest.mark.parametrize("backbone", ["light", "resnet18"])
-def test_attanet_exports_for_every_size(backbone: Any) -> None:
-    model = build_network(AttaNet(backbone=backbone), 5).eval()
+def test_attanet_exports_for_every_size(backbone: Any, align_corners: Any) -> None:
+    model = build_network(AttaNet(backbone=backbone, align_corners=align_corners), 5).eval()
     size = {2: torch.export.Dim("height", min=64, max=2048), 3: torch.export.Dim("width", min=64, max=2048)}
     program = torch.export.export(model, (torch.rand(1, 3, 96, 128),), dynamic_shapes=(size,)).module()
     for shape in ((97, 129), (64, 160), (96, 128)):
         images = torch.rand(1, 3, *shape)
         with torch.no_grad():
             assert torch.allclose(program(images), model(images), atol=1e-5)
+
+
+def test_attanet_on_the_grid_is_the_published_one_where_sides_fit() -> None:
+    torch.manual_seed(0)
+    published = build_network(AttaNet(backbone="light"), 5).eval()
+    on_grid = build_network(AttaNet(backbone="light", align_corners="grid"), 5).eval()
+    on_grid.load_state_dict(published.state_dict())
+    with torch.no_grad():
+        fits, does_not = torch.rand(1, 3, 65, 97), torch.rand(1, 3, 64, 96)
+        assert torch.equal(on_grid(fits), published(fits))
+        assert not torch.allclose(on_grid(does_not), published(does_not), rtol=1e-2, atol=0)
+        assert torch.equal(on_grid(does_not)[..., ::8, ::8], on_grid.logits(on_grid.normalize(does_not)))

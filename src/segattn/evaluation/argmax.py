@@ -6,13 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segattn.layers import resize
+from segattn.contracts import AlignCorners
+from segattn.layers import grid_stride, resize
 
 _ROWS = 8
 """Of a band, for each thread: with 19 classes of 2048 columns that is 1.2 MB, which stays in a core's cache."""
 
 
-def resized_argmax(maps: Tensor, size: tuple[int, int], *, align_corners: bool) -> Tensor:
+def resized_argmax(maps: Tensor, size: tuple[int, int], *, align_corners: AlignCorners) -> Tensor:
     """``resize(maps, size, align_corners=...).argmax(1)`` of one picture.
 
     Equal to it except where two classes tie to within float rounding. On the CPU, an arg-max over 19 full-size maps
@@ -32,7 +33,7 @@ def resized_argmax(maps: Tensor, size: tuple[int, int], *, align_corners: bool) 
     (_, classes, cells, _), (height, width) = maps.shape, size
     labels = torch.empty(size, dtype=torch.uint8)
     rows = maps[0].permute(1, 0, 2)  # (h, K, w): a band's source is one block of memory
-    wide = F.interpolate(rows[None], (classes, width), mode="bilinear", align_corners=align_corners)[0]
+    wide = resize(rows[None], (classes, width), align_corners=align_corners)[0]
     wide = wide.reshape(cells, classes * width)
     upper, lower, weights = _bilinear_rows(cells, height, align_corners)
     rows_at_once = _ROWS * torch.get_num_threads()
@@ -45,10 +46,12 @@ def resized_argmax(maps: Tensor, size: tuple[int, int], *, align_corners: bool) 
     return labels
 
 
-def _bilinear_rows(cells: int, height: int, align_corners: bool) -> tuple[list[int], list[int], Tensor]:
+def _bilinear_rows(cells: int, height: int, align_corners: AlignCorners) -> tuple[list[int], list[int], Tensor]:
     """For each of `height` output rows the two source rows, and (height, cells) weights that are zero elsewhere."""
     row = torch.arange(height, dtype=torch.float32)
-    if align_corners:
+    if align_corners == "grid":
+        source = (row / grid_stride(cells, height)).clamp_(max=cells - 1)
+    elif align_corners:
         source = row * ((cells - 1) / (height - 1) if height > 1 else 0.0)
     else:
         source = ((row + 0.5) * (cells / height) - 0.5).clamp_(min=0)

@@ -21,28 +21,6 @@ class NativeSize:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnGrid:
-    """The picture's own size times the scale, each side taken to the nearest multiple of `stride` plus 1.
-
-    Convolutions of stride s with centred padding put their outputs on the pixels 0, s, 2 s, ... Resizing with corners
-    aligned puts the last one on the last pixel, which fits if the side is a multiple of s plus 1. Else scores lie
-    beside what they come from, by up to s - 1 pixels at the right and bottom. Resizes the normalised input.
-    """
-
-    stride: int
-
-    def __post_init__(self) -> None:
-        if self.stride < 1:
-            raise ValueError(f"stride {self.stride}: expected 1 or more")
-
-    def size(self, height: int, width: int, scale: float) -> Size:
-        return self._side(height * scale), self._side(width * scale)
-
-    def _side(self, side: float) -> int:
-        return max(round((side - 1) / self.stride), 1) * self.stride + 1
-
-
-@dataclass(frozen=True, kw_only=True)
 class FixedSize:
     """Every picture at one size times the scale, whatever its aspect. Resizes the normalised input."""
 

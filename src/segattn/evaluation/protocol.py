@@ -17,7 +17,6 @@ from segattn.evaluation.geometry import (
     FixedSize,
     LongSide,
     NativeSize,
-    OnGrid,
     OverhangingWindows,
     Pad,
     ShiftedWindows,
@@ -69,7 +68,7 @@ class Protocol:
             A class that is predicted but not in the labels has IoU 0 in every case.
     """
 
-    resize: NativeSize | OnGrid | FixedSize | LongSide | FitInside = NativeSize()
+    resize: NativeSize | FixedSize | LongSide | FitInside = NativeSize()
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
     windows: ShiftedWindows | OverhangingWindows | None = None
@@ -109,7 +108,6 @@ class Protocol:
 
 _RESIZE_WORDS = {
     NativeSize: "own size",
-    OnGrid: "own size, sides multiples of {0.stride} plus 1",
     FixedSize: "{0.height}x{0.width}",
     LongSide: "long side {0.pixels}",
     FitInside: "fit inside {0.long}x{0.short}",
@@ -124,12 +122,6 @@ _COMBINE_WORDS = {
 
 WHOLE = Protocol()
 """The whole picture at its own size, once: the default."""
-
-ON_GRID_8 = Protocol(resize=OnGrid(stride=8))
-"""The whole picture, for networks of stride 8 that were trained on crops of such sizes: ours on CamVid."""
-
-ON_GRID_8_MULTI_FLIP = Protocol(resize=OnGrid(stride=8), scales=(1.0, 1.5, 2.0), flip=True, combine=MeanProbabilities())
-"""The same with three scales and mirror images, probabilities averaged."""
 
 WHOLE_512X1024 = Protocol(resize=FixedSize(height=512, width=1024))
 """AttaNet's real-time setting (arXiv 2103.05930): seen at 512x1024, scored at full size; its script is unpublished."""
@@ -222,15 +214,17 @@ MMSEG_MULTI_FLIP_32 = Protocol(
 MULTI_FLIP = Protocol(scales=_ADE_SCALES, flip=True, combine=MeanProbabilities())
 """Any data set: six scales of the picture's own size and mirror images, probabilities averaged."""
 
+ENLARGED_FLIP = Protocol(scales=(1.0, 1.5, 2.0), flip=True, combine=MeanProbabilities())
+"""Small pictures, such as CamVid's: own size and two larger ones, and mirror images, probabilities averaged."""
+
 PROTOCOLS: dict[str, Protocol] = {
     "whole": WHOLE,
-    "on_grid_8": ON_GRID_8,
-    "on_grid_8_multi_flip": ON_GRID_8_MULTI_FLIP,
     "whole_512x1024": WHOLE_512X1024,
     "slide_512": SLIDE_512,
     "slide_768": SLIDE_768,
     "slide_1024": SLIDE_1024,
     "multi_flip": MULTI_FLIP,
+    "enlarged_flip": ENLARGED_FLIP,
     "attanet_slide": ATTANET_SLIDE,
     "danet_single": DANET_SINGLE,
     "danet_multi_2018": DANET_MULTI_2018,

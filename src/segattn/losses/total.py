@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from segattn.contracts import SegOutput, nearest
+from segattn.contracts import AlignCorners, SegOutput, nearest
 from segattn.layers import resize
 from segattn.losses.cross_entropy import (
     focal_pixels,
@@ -76,7 +76,7 @@ class SegmentationLoss(nn.Module):
         labels: Tensor,
         divisors: Tensor | None = None,
         *,
-        align_corners: bool | None = None,
+        align_corners: AlignCorners | None = None,
     ) -> dict[str, Tensor]:
         """The weighted terms by name, and their sum as "total"; float32 scalars.
 
@@ -162,7 +162,7 @@ def _of(known: dict[str, Tensor], name: str) -> Tensor:
     return known[name]
 
 
-def _grown(logits: Tensor, labels: Tensor, align_corners: bool | None) -> Tensor:
+def _grown(logits: Tensor, labels: Tensor, align_corners: AlignCorners | None) -> Tensor:
     # Plain memory order while they are small: the softmax over classes would copy them into it when they are large.
     logits = logits.float().contiguous()
     return logits if align_corners is None else resize(logits, labels.shape[-2:], align_corners=align_corners)

@@ -50,7 +50,8 @@ def attanet(network: networks.AttaNet, num_classes: int) -> Segmenter:
             backbone=light,
             head=AttaNetLightHead(light.channels, num_classes),
             num_classes=num_classes,
-            align_corners=True,
+            align_corners=network.align_corners,
+            stride=8,
             normalization=network.normalization,
         )
     backbone = DF2() if network.backbone == "df2" else ResNet(resnet_depth(network.backbone))
@@ -58,7 +59,8 @@ def attanet(network: networks.AttaNet, num_classes: int) -> Segmenter:
         backbone=backbone,
         head=AttaNetHead(backbone.channels[-3:], num_classes),
         num_classes=num_classes,
-        align_corners=True,
+        align_corners=network.align_corners,
+        stride=8,
         normalization=network.normalization,
     )
 

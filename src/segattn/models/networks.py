@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from segattn.contracts import Normalization
+from segattn.contracts import AlignCorners, Normalization
 
 ResNetDepth = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 
@@ -18,10 +18,11 @@ class AttaNet:
     """Strip attention and attention fusion (arXiv 2103.05930) on the paper's light stack, a ResNet, or DF2.
 
     The paper's code has `light` and `resnet18`. The deeper ResNets and the head on `df2` are extensions, derived from
-    the ResNet-18 head.
+    the ResNet-18 head. The paper's code aligns corners; see `contracts.AlignCorners` for what that costs.
     """
 
     backbone: Literal["light", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "df2"]
+    align_corners: AlignCorners = True
     normalization: Normalization = Normalization()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from segattn.contracts import Backbone, Classes, Head, Normalization, SegOutput
+from segattn.contracts import AlignCorners, Backbone, Classes, Head, Normalization, SegOutput
 from segattn.layers import resize
 
 
@@ -18,6 +18,7 @@ class Segmenter(nn.Module):
         auxiliary_head: a second head that only training runs; its logits are `auxiliary["aux"]`.
         num_classes: K of all logits.
         align_corners: how logits are resized, in the loss, in scoring and in `forward` alike.
+        stride: of the main logits. An export for every size needs it where `align_corners` is "grid".
         normalization: what `normalize` does. Kept in buffers that are no part of the state dict: a checkpoint
             states it in its description instead.
 
@@ -35,7 +36,8 @@ class Segmenter(nn.Module):
         auxiliary_head: Head | None = None,
         *,
         num_classes: int,
-        align_corners: bool,
+        align_corners: AlignCorners,
+        stride: int | None = None,
         normalization: Normalization = Normalization(),
     ) -> None:
         super().__init__()
@@ -45,6 +47,7 @@ class Segmenter(nn.Module):
         self.num_classes = num_classes
         self.classes = Classes.numbered(num_classes)
         self.align_corners = align_corners
+        self.stride = stride
         self.normalization = normalization
         self.register_buffer("mean", torch.tensor(normalization.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(normalization.std).view(3, 1, 1), persistent=False)
@@ -75,4 +78,5 @@ class Segmenter(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """RGB (B, 3, H, W), uint8 or float 0..1 -> logits (B, K, H, W)."""
-        return resize(self.logits(self.normalize(images)), images.shape[-2:], align_corners=self.align_corners)
+        logits = self.logits(self.normalize(images))
+        return resize(logits, images.shape[-2:], align_corners=self.align_corners, stride=self.stride)
