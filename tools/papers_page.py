@@ -184,8 +184,13 @@ def _parity(recipe: Recipe) -> str:
 
 
 def _plain(network: networks.Network) -> networks.Network:
-    changes = {"normalization": Normalization()} | ({"drop_path": 0.0} if hasattr(network, "drop_path") else {})
-    return replace(network, **changes)
+    """What a fixture compares: outputs at the head's own resolution, in evaluation, of normalised input."""
+    changes: dict[str, object] = {"normalization": Normalization()}
+    if hasattr(network, "drop_path"):
+        changes["drop_path"] = 0.0
+    if isinstance(network, networks.AttaNet):
+        changes["align_corners"] = True
+    return replace(network, **changes)  # type: ignore[arg-type]
 
 
 def _first_sentence(file: Path) -> str:

@@ -61,7 +61,7 @@ class Checkpoint:
     Attributes:
         file: its name, None where its publisher states none.
         url: of the file, or of the page or folder that holds it, as its publisher links to it.
-        shipped: it comes inside this package, under the recipe's name.
+        shipped: it comes inside this package.
         holds_objects: it is a pickle with more than tensors, out of which `segattn weights extract` takes these.
         licence: a short name, then what there is to say about it in brackets.
         note: what its user should know, in words.

@@ -5,8 +5,11 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-SHIPPED = ("attanet_light_camvid",)
-"""Recipes whose trained weights are in this folder, as `NAME.safetensors`."""
+SHIPPED = {
+    "attanet_light_camvid": "attanet_light_camvid.safetensors",
+    "attanet_light_camvid_long": "attanet_light_camvid.safetensors",
+}
+"""The file in this folder with a recipe's trained weights."""
 
 
 def default_weights(recipe_name: str) -> Path:
@@ -20,4 +23,4 @@ def default_weights(recipe_name: str) -> Path:
             f"no weights ship with the package for {recipe_name!r}, only for {', '.join(SHIPPED)}; "
             "give a file of weights instead"
         )
-    return Path(str(files("segattn.weights") / f"{recipe_name}.safetensors"))
+    return Path(str(files("segattn.weights") / SHIPPED[recipe_name]))
