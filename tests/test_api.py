@@ -14,6 +14,8 @@ import torch
 import segattn
 from segattn.api import open_split
 from segattn.weights import defaults
+from segattn.weights.checkpoint import save_model
+from segattn.weights.description import describe_model
 
 
 def test_models_are_made_by_name_or_recipe_in_evaluation_mode() -> None:
@@ -53,6 +55,26 @@ def test_weights_are_loaded_whole_or_not_at_all(trained: Path) -> None:
         segattn.create_model("attanet_light_camvid", num_classes=3, weights=trained)
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
         segattn.create_model("attanet_light_camvid", weights="nowhere.pth")
+
+
+def test_a_file_of_another_network_or_other_classes_is_refused(trained: Path, tmp_path: Path) -> None:
+    """Tensors fit in names and shapes; labels would be wrong."""
+    recipe, model = segattn.load_model(trained)
+    network = replace(recipe.network, align_corners=True, normalization=replace(recipe.network.normalization, bgr=True))
+    with pytest.raises(
+        ValueError, match=r"network\.align_corners was 'grid' and is True here; network\.normalization was"
+    ):
+        segattn.create_model(replace(recipe, network=network), weights=trained)
+    classes = replace(model.classes, names=tuple(reversed(model.classes.names)))
+    save_model(tmp_path / "other.safetensors", model, describe_model(recipe, classes))
+    with pytest.raises(ValueError, match=r"class 0 was 'bicyclist' and is 'sky' here\. Name the file alone"):
+        segattn.create_model(recipe, weights=tmp_path / "other.safetensors")
+    counted = replace(recipe, data=replace(recipe.data, dataset="folder"))
+    segattn.create_model(counted, weights=tmp_path / "other.safetensors")
+    other_version = describe_model(recipe, classes)
+    other_version["recipe"]["network"]["kind"] = "AttaNet3"
+    save_model(tmp_path / "newer.safetensors", model, other_version)
+    segattn.create_model(recipe, weights=tmp_path / "newer.safetensors")
 
 
 def test_the_shipped_weights(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

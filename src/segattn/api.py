@@ -14,6 +14,7 @@ from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import from_dict, override
 from segattn.weights.checkpoint import read_model
 from segattn.weights.defaults import default_weights
+from segattn.weights.description import check_description
 from segattn.weights.load import load_weights
 
 
@@ -27,7 +28,8 @@ def create_model(name: str | Recipe, *, num_classes: int | None = None, weights:
             (see `load_weights`).
 
     Raises:
-        ValueError: an unknown name, no shipped weights for this recipe, or weights that don't fit.
+        ValueError: an unknown name, no shipped weights for this recipe, weights that don't fit, or a file of ours that
+            says that it was trained as another network, or with other classes.
         FileNotFoundError: the weights file does not exist.
     """
     recipe = find_recipe(name) if isinstance(name, str) else name
@@ -41,6 +43,7 @@ def create_model(name: str | Recipe, *, num_classes: int | None = None, weights:
         model.classes = known
     if weights is not None:
         load_weights(model, weights)
+        check_description(weights, recipe.network, known)
     return model.eval()
 
 

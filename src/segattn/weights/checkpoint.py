@@ -59,6 +59,24 @@ def read_model(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return state, description
 
 
+def read_description(path: str | Path) -> dict[str, Any] | None:
+    """The description in a file of ours; None where a file carries none. Tensors are not read.
+
+    Raises:
+        ValueError: it ends in `.safetensors` and is none.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors" or not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(HEADER_KEY)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: not a whole safetensors file ({error})") from None
+    description: dict[str, Any] | None = None if text is None else json.loads(text)
+    return description
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to, which replaces it once the block ends well and the bytes are on the disk.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from segattn import __version__
 from segattn.contracts import Classes
+from segattn.models.networks import Network
 from segattn.recipes.schema import Recipe
-from segattn.recipes.serialize import to_dict
+from segattn.recipes.serialize import from_dict, to_dict
+from segattn.weights.checkpoint import read_description
 
 
 def describe_model(
@@ -23,3 +26,43 @@ def describe_model(
         "normalization": asdict(recipe.network.normalization),
         "scores": None if scores is None else dict(scores),
     }
+
+
+_NO_MATTER = ("drop_path",)
+"""Fields of a network's description that play no part in what its weights mean."""
+
+
+def check_description(path: str | Path, network: Network, classes: Classes | None) -> None:
+    """That a file of ours, if it is one, was trained as `network` with these classes.
+
+    Tensors of the same shapes can belong to networks that differ in dilations, normalisation or resizing, and to other
+    classes in another order; they would load, and give wrong labels.
+
+    Args:
+        classes: None where they are only counted.
+
+    Raises:
+        ValueError: naming each field that differs.
+    """
+    description = read_description(path)
+    if description is None:
+        return
+    try:
+        theirs = to_dict(from_dict(Recipe, description["recipe"]).network)
+        names = from_dict(Classes, description["classes"]).names
+    except (KeyError, ValueError):
+        return  # of another version: its keys and shapes have to do
+    ours = to_dict(network)
+    differences = [
+        f"network.{key} was {theirs.get(key)!r} and is {ours.get(key)!r} here"
+        for key in {**theirs, **ours}
+        if key not in _NO_MATTER and theirs.get(key) != ours.get(key)
+    ]
+    if classes is not None and len(names) == len(classes) and names != classes.names:
+        index = next(i for i, (a, b) in enumerate(zip(names, classes.names, strict=True)) if a != b)
+        differences.append(f"class {index} was {names[index]!r} and is {classes.names[index]!r} here")
+    if differences:
+        raise ValueError(
+            f"{path}: trained as another network than this recipe's: {'; '.join(differences)}. Name the file alone, "
+            "without a recipe (`segattn.load_model(FILE)`), to use it as it was trained"
+        )

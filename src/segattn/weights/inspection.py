@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
-from segattn.weights.checkpoint import HEADER_KEY
+from segattn.weights.checkpoint import read_description
 from segattn.weights.extract import extract
 from segattn.weights.files import Checkpoint, open_checkpoint
 from segattn.weights.identify import identify
@@ -56,16 +52,9 @@ def _open(path: Path) -> tuple[Checkpoint, list[str]]:
 
 
 def _described(path: Path) -> list[str]:
-    if path.suffix != ".safetensors":
+    content = read_description(path)
+    if content is None:
         return []
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(HEADER_KEY)
-    except SafetensorError:
-        return []
-    if text is None:
-        return []
-    content: dict[str, Any] = json.loads(text)
     lines = [f"ours      recipe {content.get('recipe', {}).get('name')}, segattn {content.get('version')}"]
     classes = content.get("classes", {}).get("names", ())
     lines.append(f"classes   {len(classes)}: {', '.join(classes)}")
