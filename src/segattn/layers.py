@@ -103,12 +103,17 @@ def resize(
 
 
 def _resize_on_grid(x: Tensor, height: int, width: int, stride: int | None) -> Tensor:
-    rows = (x.shape[-2] - 1) * (stride or grid_stride(x.shape[-2], height)) + 1
-    columns = (x.shape[-1] - 1) * (stride or grid_stride(x.shape[-1], width)) + 1
-    x = F.interpolate(x, (rows, columns), mode="bilinear", align_corners=True)
-    if not torch.compiler.is_exporting() and rows == height and columns == width:
-        return x
-    return F.pad(x, (0, width - columns, 0, height - rows), mode="replicate")
+    down, right = (stride or grid_stride(x.shape[-2], height)), (stride or grid_stride(x.shape[-1], width))
+    rows, columns = (x.shape[-2] - 1) * down + 1, (x.shape[-1] - 1) * right + 1
+    if torch.compiler.is_exporting():  # cutting would be a condition on the sizes
+        x = F.interpolate(x, (rows, columns), mode="bilinear", align_corners=True)
+        return F.pad(x, (0, width - columns, 0, height - rows), mode="replicate")
+    if rows == height and columns == width:
+        return F.interpolate(x, (rows, columns), mode="bilinear", align_corners=True)
+    # Repeated while it is small, then cut: a view, where padding makes a second map of the picture's size.
+    x = F.pad(x, (0, 1, 0, 1), mode="replicate")
+    x = F.interpolate(x, (rows + down, columns + right), mode="bilinear", align_corners=True)
+    return x[..., :height, :width]
 
 
 def grid_stride(cells: int, side: int) -> int:
