@@ -105,14 +105,14 @@ def resize(
 def _resize_on_grid(x: Tensor, height: int, width: int, stride: int | None) -> Tensor:
     down, right = (stride or grid_stride(x.shape[-2], height)), (stride or grid_stride(x.shape[-1], width))
     rows, columns = (x.shape[-2] - 1) * down + 1, (x.shape[-1] - 1) * right + 1
-    if torch.compiler.is_exporting():  # cutting would be a condition on the sizes
-        x = F.interpolate(x, (rows, columns), mode="bilinear", align_corners=True)
+    exporting = torch.compiler.is_exporting()
+    if not exporting and (rows, columns) != (height, width):
+        # Repeated while it is small, then cut: a view, where padding makes a second map of the picture's size.
+        x = F.pad(x, (0, 1, 0, 1), mode="replicate")
+        rows, columns = rows + down, columns + right
+    x = F.interpolate(x, (rows, columns), mode="bilinear", align_corners=True)
+    if exporting:  # cutting would be a condition on the sizes
         return F.pad(x, (0, width - columns, 0, height - rows), mode="replicate")
-    if rows == height and columns == width:
-        return F.interpolate(x, (rows, columns), mode="bilinear", align_corners=True)
-    # Repeated while it is small, then cut: a view, where padding makes a second map of the picture's size.
-    x = F.pad(x, (0, 1, 0, 1), mode="replicate")
-    x = F.interpolate(x, (rows + down, columns + right), mode="bilinear", align_corners=True)
     return x[..., :height, :width]
 
 

@@ -24,7 +24,7 @@ from segattn.recipes.schema import Checkpoint, Claim, Recipe
 from segattn.recipes.serialize import from_dict, from_yaml, to_dict, to_yaml
 from segattn.training.optim import build_optimizer, parameter_groups, set_rate
 from segattn.training.step import training_step
-from segattn.weights.defaults import SHIPPED
+from segattn.weights.defaults import SHIPPED, default_weights
 from segattn.weights.pretrained import PRETRAINED
 
 QUICK = {
@@ -113,7 +113,7 @@ NO_WEIGHTS = {
     *(f"upernet_van_{size}_ade20k" for size in ("tiny", "small", "base", "large", "b0", "b1")),
 }
 AVAILABLE = {
-    "shipped": set(SHIPPED),
+    "shipped": {"attanet_light_camvid", "attanet_light_camvid_long"},
     "released": set(PUBLISHED) - NO_WEIGHTS,
     "none": set(list_recipes()) - set(SHIPPED) - (set(PUBLISHED) - NO_WEIGHTS),
 }
@@ -261,6 +261,7 @@ def test_every_published_row_is_there() -> None:
 def test_its_weights_have_an_address_a_licence_and_no_other_recipe(name: str) -> None:
     row = recipe(name)
     assert (row.checkpoint.availability == "shipped") == (name in SHIPPED)
+    assert name not in SHIPPED or default_weights(name).is_file()
     for checkpoint in (row.checkpoint, row.backbone_checkpoint):
         assert checkpoint.url is None or checkpoint.url.startswith("https://")
         assert checkpoint.licence

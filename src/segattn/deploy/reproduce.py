@@ -50,7 +50,8 @@ def training(recipe: Recipe) -> list[str]:
     """The commands that train it, from another recipe's weights or ImageNet's where the recipe names them."""
     command = f"segattn train {recipe.name} --data.root DIR"
     if recipe.starts_from is not None:
-        return [*training(RECIPES[recipe.starts_from]), f"{command} --weights {_left_by(recipe.starts_from)}"]
+        first = RECIPES[recipe.starts_from]
+        return [*training(first), f"{command} --weights {own_weights(first)}"]
     backbone = recipe.backbone_checkpoint
     if recipe.pretrained is not None:
         return [f"{command} --pretrained auto"]
@@ -65,11 +66,7 @@ def training(recipe: Recipe) -> list[str]:
 
 def own_weights(recipe: Recipe) -> str:
     """The file that `training` leaves."""
-    return _left_by(recipe.name)
-
-
-def _left_by(name: str) -> str:
-    return f"runs/{name}/best.safetensors"
+    return f"runs/{recipe.name}/best.safetensors"
 
 
 def how_to(recipe: Recipe) -> list[str]:

@@ -47,15 +47,10 @@ def read_model(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: not a whole safetensors file ({error})") from None
-    if HEADER_KEY not in metadata:
+    with _opened(path) as (file, description):
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    if description is None:
         raise ValueError(f"{path}: holds tensors but no description of ours; it was written by something else")
-    description: dict[str, Any] = json.loads(metadata[HEADER_KEY])
     return state, description
 
 
@@ -68,13 +63,19 @@ def read_description(path: str | Path) -> dict[str, Any] | None:
     path = Path(path)
     if path.suffix != ".safetensors" or not path.is_file():
         return None
+    with _opened(path) as (_, description):
+        return description
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any] | None]]:
+    """A safetensors file, and its description where it carries one."""
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(HEADER_KEY)
+            yield file, None if text is None else json.loads(text)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: not a whole safetensors file ({error})") from None
-    description: dict[str, Any] | None = None if text is None else json.loads(text)
-    return description
 
 
 @contextmanager

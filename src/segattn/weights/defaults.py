@@ -5,9 +5,12 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
+from segattn.recipes.catalog import RECIPES
+
 SHIPPED = {
-    "attanet_light_camvid": "attanet_light_camvid.safetensors",
-    "attanet_light_camvid_long": "attanet_light_camvid.safetensors",
+    name: row.checkpoint.file
+    for name, row in RECIPES.items()
+    if row.checkpoint.shipped and row.checkpoint.file is not None
 }
 """The file in this folder with a recipe's trained weights."""
 
