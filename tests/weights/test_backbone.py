@@ -16,10 +16,12 @@ from segattn.backbones.swin import Swin
 from segattn.backbones.van import VAN
 from segattn.contracts import Backbone
 from segattn.heads.fcn import FCN
+from segattn.models.build import build_network
+from segattn.models.networks import DANet
 from segattn.models.segmenter import Segmenter
 from segattn.recipes.catalog import RECIPES
 from segattn.weights import pretrained
-from segattn.weights.load import load_backbone
+from segattn.weights.load import load_backbone, load_weights
 from segattn.weights.pretrained import PRETRAINED
 
 
@@ -278,3 +280,37 @@ def test_released_classifiers_of_larger_images(kind: Any, size: str, image: int,
             assert torch.equal(value, index[key])
         elif key in changed:
             torch.testing.assert_close(value, torch.full_like(value, state[own].flatten()[0].item()))
+
+
+def encoding_file(parity: Any) -> dict[str, Tensor]:
+    """A segmentation network of PyTorch-Encoding: `pretrained`, a head, an auxiliary head, an unused classifier."""
+    state = parity.state(parity.description("danet_r50_deepstem")["keys"])
+    extra = {"auxlayer.conv5.0.weight": torch.ones(256, 1024, 3, 3), "auxlayer.conv5.4.bias": torch.ones(19)}
+    return {**state, **extra, "pretrained.fc.weight": torch.ones(1000, 2048), "pretrained.fc.bias": torch.ones(1000)}
+
+
+@pytest.mark.parametrize("heads", [True, False], ids=["whole file", "backbone alone"])
+def test_a_file_of_pytorch_encoding_gives_its_backbone(parity: Any, heads: bool) -> None:
+    state = encoding_file(parity)
+    if heads:
+        state["head.conv5.0.weight"] = torch.ones(512, 2048, 3, 3)  # another network's than DANet
+    else:
+        state = {key: value for key, value in state.items() if key.startswith("pretrained.")}
+    model = segmenter(ResNet(50, output_stride=8, deep_stem=True))
+    report = load_backbone(model, state)
+    ours = model.state_dict()
+    assert torch.equal(ours["backbone.conv2.weight"], state["pretrained.conv1.3.weight"])
+    assert torch.equal(ours["backbone.layer3.5.bn2.running_var"], state["pretrained.layer3.5.bn2.running_var"])
+    assert report.loaded == sum(key.startswith("backbone.") for key in ours)
+    assert len(report.dropped) == len(state) - report.loaded
+
+
+def test_a_danet_of_pytorch_encoding_loads_as_a_whole(parity: Any, tmp_path: Path) -> None:
+    state = encoding_file(parity)
+    content = {"epoch": 80, "state_dict": state, "best_pred": 0.6, "acclist_train": [1.0], "acclist_val": [2.0]}
+    torch.save(content, tmp_path / "model_best.pth.tar")
+    model = build_network(DANet(backbone="resnet50", stem="deep", stage4_dilations=(2, 4, 4)), 19)
+    report = load_weights(model, tmp_path / "model_best.pth.tar")
+    assert set(report.dropped) == {key for key in state if "auxlayer" in key or ".fc." in key}
+    assert report.loaded == len(model.state_dict())
+    assert report.beside == ("epoch", "best_pred", "acclist_train", "acclist_val")

@@ -157,7 +157,8 @@ class ResNet(nn.Module):
             for it keep their receptive field only with dilations, which are given beside it.
         stage3_dilations, stage4_dilations: of the 3x3 convolutions, block by block; the last value holds for the
             remaining blocks. DANet: (1, 2), then (4, 8, 16) with multi-grid or (2, 4) without. ACFNet: (2,) and (4,).
-        deep_stem: three 3x3 convolutions (`conv1`..`conv3`, to 64, 64, 128 channels) instead of one of 7x7 to 64.
+        deep_stem: three 3x3 convolutions (`conv1`..`conv3`) instead of one of 7x7; the last doubles the channels.
+        stem_channels: of the stem's first convolution: 64, or 32 in mmsegmentation's deep stem.
         ceil_pool: the stem's pool rounds sizes up (ACFNet: 56 becomes 29, not 28).
         eca: efficient channel attention before every shortcut addition (ACFNet's ECA-Net-101).
 
@@ -176,6 +177,7 @@ class ResNet(nn.Module):
         stage3_dilations: tuple[int, ...] = (1,),
         stage4_dilations: tuple[int, ...] = (1,),
         deep_stem: bool = False,
+        stem_channels: int = 64,
         ceil_pool: bool = False,
         eca: bool = False,
     ) -> None:
@@ -187,13 +189,13 @@ class ResNet(nn.Module):
                 f"ResNet output stride {output_stride}: expected one of {', '.join(map(str, STAGE_STRIDES))}"
             )
         self.deep_stem = deep_stem
-        width = 128 if deep_stem else 64
-        self.conv1 = conv(3, 64, 3 if deep_stem else 7, stride=2)
-        self.bn1 = nn.BatchNorm2d(64)
+        width = 2 * stem_channels if deep_stem else stem_channels
+        self.conv1 = conv(3, stem_channels, 3 if deep_stem else 7, stride=2)
+        self.bn1 = nn.BatchNorm2d(stem_channels)
         if deep_stem:
-            self.conv2 = conv(64, 64, 3)
-            self.bn2 = nn.BatchNorm2d(64)
-            self.conv3 = conv(64, width, 3)
+            self.conv2 = conv(stem_channels, stem_channels, 3)
+            self.bn2 = nn.BatchNorm2d(stem_channels)
+            self.conv3 = conv(stem_channels, width, 3)
             self.bn3 = nn.BatchNorm2d(width)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=ceil_pool)
 
@@ -210,7 +212,7 @@ class ResNet(nn.Module):
         init_residual(self)
 
     def stem(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, 64 or 128, ~H/4, ~W/4)."""
+        """(B, 3, H, W) -> (B, 64 or 128, ~H/4, ~W/4); a deep stem of 32, 32 and 64 channels gives 64."""
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         if self.deep_stem:
             x = F.relu(self.bn2(self.conv2(x)), inplace=True)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_OWN_TO_A_NETWORK = ("network", "pretrained", "paper", "claims", "results", "deviations")
+_OWN_TO_A_NETWORK = ("network", "pretrained", "paper", "claims", "results", "published_cost", "deviations")
 
 
 def add_commands(commands: argparse._SubParsersAction[Any]) -> None:

@@ -30,12 +30,13 @@ def acfnet_augmentation(*, crop: int) -> tuple[Transform, ...]:
     return RandomTenths(), RandomCrop(height=crop, width=crop, fill=ACFNET_MEAN), HorizontalFlip()
 
 
-def mm_augmentation(*, crop: int, long: int = 2048, short: int = 512) -> tuple[Transform, ...]:
-    """The steps of all ADE20K recipes of VAN and Agent Attention, with crop 512."""
+def mm_augmentation(*, crop: int | tuple[int, int], long: int = 2048, short: int = 512) -> tuple[Transform, ...]:
+    """mmsegmentation's steps, with crop 512 for all ADE20K recipes; `crop` is a side, or height and width."""
+    height, width = (crop, crop) if isinstance(crop, int) else crop
     return (
         RandomFit(long=long, short=short),
-        CategoryLimitedCrop(height=crop, width=crop),
+        CategoryLimitedCrop(height=height, width=width),
         HorizontalFlip(),
         PhotometricDistortion(),
-        Pad(height=crop, width=crop),
+        Pad(height=height, width=width),
     )

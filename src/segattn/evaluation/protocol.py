@@ -170,7 +170,17 @@ DANET_MULTI = Protocol(
     combine=ExpOfSummedLogits(),
     absent="zero",
 )
-"""DANet's current code on PASCAL Context and COCO-Stuff."""
+"""DANet's current code on PASCAL Context and COCO-Stuff, whose training sizes there are base 520 and crop 480."""
+
+DANET_MULTI_576 = Protocol(
+    resize=LongSide(pixels=608),
+    scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.2),
+    flip=True,
+    windows=OverhangingWindows(crop=576, stride=288, pad=_BLACK),
+    combine=ExpOfSummedLogits(),
+    absent="zero",
+)
+"""DANet's code of 2018 on PASCAL Context and COCO-Stuff: its default sizes, and its script's scales and steps."""
 
 ACFNET_SLIDE = Protocol(
     windows=ShiftedWindows(crop=769, stride=513, pad=Pad(value="zero", place="end")),
@@ -201,6 +211,31 @@ MMSEG_WHOLE_32 = Protocol(resize=FitInside(long=2048, short=512, divisor=32), co
 
 _ADE_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 
+MMSEG_MULTI = Protocol(resize=FitInside(long=2048, short=512), scales=_ADE_SCALES, combine=MeanProbabilities())
+"""`MMSEG_MULTI_FLIP` without mirror images: for scores that don't say whether they have them."""
+
+MMSEG_MULTI_32 = Protocol(
+    resize=FitInside(long=2048, short=512, divisor=32), scales=_ADE_SCALES, combine=MeanProbabilities()
+)
+"""`MMSEG_MULTI_FLIP_32` without mirror images."""
+
+MMSEG_CITYSCAPES = Protocol(resize=FitInside(long=2048, short=1024), combine=MeanProbabilities())
+"""mmsegmentation on Cityscapes, trained on crops of 512x1024: the whole picture at its own size."""
+
+_SLIDE_769 = ShiftedWindows(crop=769, stride=513)
+
+MMSEG_SLIDE_769 = Protocol(resize=FitInside(long=2049, short=1025), windows=_SLIDE_769, combine=MeanProbabilities())
+"""mmsegmentation on Cityscapes, trained on crops of 769x769 with corners aligned."""
+
+MMSEG_SLIDE_769_MULTI_FLIP = Protocol(
+    resize=FitInside(long=2049, short=1025),
+    scales=_ADE_SCALES,
+    flip=True,
+    windows=_SLIDE_769,
+    combine=MeanProbabilities(),
+)
+"""The same with six scales and mirror images."""
+
 MMSEG_MULTI_FLIP = Protocol(
     resize=FitInside(long=2048, short=512), scales=_ADE_SCALES, flip=True, combine=MeanProbabilities()
 )
@@ -229,12 +264,18 @@ PROTOCOLS: dict[str, Protocol] = {
     "danet_single": DANET_SINGLE,
     "danet_multi_2018": DANET_MULTI_2018,
     "danet_multi": DANET_MULTI,
+    "danet_multi_576": DANET_MULTI_576,
     "acfnet_slide": ACFNET_SLIDE,
     "acfnet_multi": ACFNET_MULTI,
     "mmseg_whole": MMSEG_WHOLE,
     "mmseg_whole_32": MMSEG_WHOLE_32,
     "mmseg_multi_flip": MMSEG_MULTI_FLIP,
     "mmseg_multi_flip_32": MMSEG_MULTI_FLIP_32,
+    "mmseg_multi": MMSEG_MULTI,
+    "mmseg_multi_32": MMSEG_MULTI_32,
+    "mmseg_cityscapes": MMSEG_CITYSCAPES,
+    "mmseg_slide_769": MMSEG_SLIDE_769,
+    "mmseg_slide_769_multi_flip": MMSEG_SLIDE_769_MULTI_FLIP,
 }
 
 

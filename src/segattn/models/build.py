@@ -13,6 +13,7 @@ from segattn.contracts import nearest
 from segattn.heads.acfnet import ACFNetHead
 from segattn.heads.attanet import AttaNetHead, AttaNetLightHead
 from segattn.heads.danet import DANetHead
+from segattn.heads.fcn import FCN
 from segattn.models import networks
 from segattn.models.build_agent import agent_pvt_semantic_fpn, agent_swin_upernet
 from segattn.models.build_van import VAN_BUILDERS
@@ -72,13 +73,15 @@ def danet(network: networks.DANet, num_classes: int) -> Segmenter:
         output_stride=8,
         stage3_dilations=(1, 2),
         stage4_dilations=network.stage4_dilations,
-        deep_stem=network.stem == "deep",
+        deep_stem=network.stem != "conv7x7",
+        stem_channels=32 if network.stem == "deep32" else 64,
     )
     return Segmenter(
         backbone=backbone,
         head=DANetHead(backbone.channels[-1], num_classes),
+        auxiliary_head=None if network.auxiliary_head is None else FCN(backbone.channels, num_classes),
         num_classes=num_classes,
-        align_corners=True,
+        align_corners=network.align_corners,
         normalization=network.normalization,
     )
 

@@ -30,12 +30,16 @@ class AttaNet:
 class DANet:
     """Position and channel attention (arXiv 1809.02983) on a ResNet of output stride 8.
 
-    `stage4_dilations` belong to the last stage's three blocks: (4, 8, 16) with multi-grid, (2, 4, 4) without.
+    `stage4_dilations` belong to the last stage's three blocks: (4, 8, 16) with multi-grid, (2, 4, 4) without. A "deep"
+    stem has 64, 64 and 128 channels (the authors' current code), "deep32" 32, 32 and 64 (mmsegmentation). The
+    auxiliary head, on the last stage but one, is mmsegmentation's alone, and runs in training only.
     """
 
     backbone: Literal["resnet50", "resnet101", "resnet152"]
-    stem: Literal["conv7x7", "deep"] = "conv7x7"
+    stem: Literal["conv7x7", "deep", "deep32"] = "conv7x7"
     stage4_dilations: tuple[int, ...] = (4, 8, 16)
+    align_corners: bool = True
+    auxiliary_head: Literal["fcn"] | None = None
     normalization: Normalization = Normalization()
 
 

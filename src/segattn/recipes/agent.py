@@ -18,6 +18,7 @@ from segattn.recipes.ade20k import (
 )
 from segattn.recipes.attanet import LIGHT_CAMVID
 from segattn.recipes.papers import AGENT
+from segattn.recipes.published import PublishedCost
 from segattn.recipes.schema import Checkpoint, Claim, ParameterRule, Recipe, Training
 
 _NO_DECAY = (
@@ -28,8 +29,21 @@ _NO_DECAY = (
 )
 
 
-def _claim(value: float) -> tuple[Claim, ...]:
-    return (Claim(value=value, split="val", source="released README", protocol="single scale"),)
+def _claim(value: float, macc: float) -> tuple[Claim, ...]:
+    return (Claim(value=value, split="val", source="released README", protocol="single scale", macc=macc),)
+
+
+def _cost(parameters: float, macs: float, differs: str = "") -> PublishedCost:
+    return PublishedCost(parameters=parameters, macs=macs, convention="agent_script", differs=differs)
+
+
+_IMAGENET_ONLY_ON_REQUEST = (
+    "starts from random weights unless --pretrained is given; the released code demands ImageNet weights"
+)
+_POSITIONS = (
+    "position embeddings are resized wherever a map's sides are not the trained ones; the released code leaves them as "
+    "they are where the map has 3136 tokens, which is wrong at 112x448 and fails at 448x448"
+)
 
 
 _EMPTY_LINK = Checkpoint(note="the link in the released README is empty")
@@ -48,7 +62,8 @@ SWIN_T = Recipe(
     paper=AGENT,
     checkpoint=_released("280481ee38024bce8364"),
     backbone_checkpoint=_imagenet("swin_t", "a2ddc1190c224f768a41"),
-    claims=_claim(46.68),
+    claims=_claim(46.68, macc=58.53),
+    published_cost=_cost(61, 954),
     network=AgentSwinUperNet(size="t", drop_path=0.3),
     data=replace(ADE20K, count_at=(512, 2048)),
     augmentation=AUGMENTATION,
@@ -59,6 +74,7 @@ SWIN_T = Recipe(
     training=Training(batch_size=16, sync_norm=True, validate_every=16_000, checkpoint_every=4000),
     protocol=MMSEG_WHOLE,
     validation=MMSEG_WHOLE,
+    deviations=(_IMAGENET_ONLY_ON_REQUEST,),
 )
 
 SWIN = (
@@ -68,7 +84,8 @@ SWIN = (
         name="upernet_agent_swin_s_ade20k",
         checkpoint=_EMPTY_LINK,
         backbone_checkpoint=_imagenet("swin_s", "f607172c9fea4d6e99bb"),
-        claims=_claim(48.08),
+        claims=_claim(48.08, macc=59.78),
+        published_cost=_cost(81, 1043),
         network=AgentSwinUperNet(size="s", drop_path=0.3),
     ),
     replace(
@@ -76,7 +93,8 @@ SWIN = (
         name="upernet_agent_swin_b_ade20k",
         checkpoint=_EMPTY_LINK,
         backbone_checkpoint=_imagenet("swin_b", "4fcd2d0114bb490483c3"),
-        claims=_claim(48.73),
+        claims=_claim(48.73, macc=60.01),
+        published_cost=_cost(121, 1196, "121.6 M was cut to 121"),
         network=AgentSwinUperNet(size="b", drop_path=0.5),
     ),
 )
@@ -86,13 +104,15 @@ PVT_T = replace(
     name="fpn_agent_pvt_t_ade20k",
     checkpoint=_released("5e7bf988b4b74efe8654"),
     backbone_checkpoint=_imagenet("pvt_t", "13fdf0e0a7c5498c934f"),
-    claims=_claim(40.18),
+    claims=_claim(40.18, macc=51.76),
+    published_cost=_cost(15, 147),
     network=AgentPVTSemanticFPN(size="t", drop_path=0.1),
     losses=(MAIN_LOSS,),
     optimizer=FPN_OPTIMIZER,
     parameter_rules=(),
     schedule=FPN_SCHEDULE,
     training=Training(batch_size=16, sync_norm=True, validate_every=4000, checkpoint_every=4000),
+    deviations=(_IMAGENET_ONLY_ON_REQUEST, _POSITIONS),
 )
 
 PVT = (
@@ -102,7 +122,8 @@ PVT = (
         name="fpn_agent_pvt_s_ade20k",
         checkpoint=_released("11332fa565e443678e4c"),
         backbone_checkpoint=_imagenet("pvt_s", "36b8be9a8863456685a3"),
-        claims=_claim(44.18),
+        claims=_claim(44.18, macc=56.17),
+        published_cost=_cost(24, 211),
         network=AgentPVTSemanticFPN(size="s", drop_path=0.1),
     ),
     replace(
@@ -110,7 +131,8 @@ PVT = (
         name="fpn_agent_pvt_m_ade20k",
         checkpoint=_EMPTY_LINK,
         backbone_checkpoint=_imagenet("pvt_m", "4d00ecacf18b45f9b88c"),
-        claims=_claim(44.30),
+        claims=_claim(44.30, macc=56.42),
+        published_cost=_cost(40, 321),
         network=AgentPVTSemanticFPN(size="m", drop_path=0.2),
     ),
     replace(
@@ -118,7 +140,8 @@ PVT = (
         name="fpn_agent_pvt_l_ade20k",
         checkpoint=_released("0da8b58581214f85974f"),
         backbone_checkpoint=_imagenet("pvt_l", "040cfe0cfbbe4762ad09"),
-        claims=_claim(46.52),
+        claims=_claim(46.52, macc=58.50),
+        published_cost=_cost(52, 434),
         network=AgentPVTSemanticFPN(size="l", drop_path=0.1),
     ),
 )
@@ -134,6 +157,7 @@ PVT_T_CAMVID = replace(
     deviations=(
         "the paper has no CamVid recipe: all but the network is attanet_light_camvid's, to be compared with it",
         "the two auxiliary terms of that loss are left out, as this network has no such outputs",
+        _POSITIONS,
     ),
 )
 

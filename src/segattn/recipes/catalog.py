@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from segattn.contracts import nearest
-from segattn.recipes import acfnet, agent, attanet, danet, van, van_newer
+from segattn.recipes import acfnet, agent, attanet, danet, danet_mmseg, van, van_newer
 from segattn.recipes.schema import Recipe
 
 RECIPES: dict[str, Recipe] = {
@@ -11,6 +11,7 @@ RECIPES: dict[str, Recipe] = {
     for recipe in (
         *attanet.RECIPES,
         *danet.RECIPES,
+        *danet_mmseg.RECIPES,
         *acfnet.RECIPES,
         *van.RECIPES,
         *van_newer.RECIPES,

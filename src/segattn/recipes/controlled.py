@@ -35,6 +35,7 @@ def controlled(own: Recipe, base: Recipe) -> tuple[Recipe, tuple[str, ...]]:
         paper=own.paper,
         claims=(),
         results=(),
+        published_cost=None,
         network=own.network,
         pretrained=None,
         checkpoint=Checkpoint(),

@@ -17,6 +17,16 @@ from segattn.recipes.schema import SGD, Checkpoint, Claim, Data, ParameterRule, 
 
 _NONE_RELEASED = Checkpoint(note="the authors released the weights of ResNet-101 on Cityscapes only")
 
+_COMMON = (
+    "channel attention has the sign of the released code, softmax of rowmax - energy, not of the paper's equation 3",
+    "queries, keys and values are plain 1x1 convolutions, as in the code and the paper's fourth version; its first "
+    "three have norm and ReLU after them",
+    "losses are averaged over the labelled pixels of the joint batch; the released code averages over devices",
+    "validates in training on whole pictures; the released code on centre crops, short side resized to the crop's",
+    "the last weights are scored; the released code keeps those that were best on val by (pixel accuracy + mIoU) / 2",
+    "starts from random weights unless --pretrained is given; the paper starts from ImageNet weights",
+)
+
 R101_CITYSCAPES = Recipe(
     name="danet_r101_cityscapes",
     paper=DANET,
@@ -26,13 +36,22 @@ R101_CITYSCAPES = Recipe(
         licence="MIT (the repository's; none is stated for the weights alone)",
     ),
     claims=(
-        Claim(value=79.93, split="val", source="released README", protocol="single scale, flip"),
+        Claim(
+            value=79.93,
+            split="val",
+            source="released README",
+            protocol="single scale, flip",
+            aacc=95.97,
+            chosen_on_split=True,
+        ),
         Claim(
             value=81.49,
             split="val",
             source="released README; 81.50 in the paper",
             protocol="eight scales, flip",
             protocol_names=("danet_multi_2018",),
+            aacc=96.41,
+            chosen_on_split=True,
         ),
         Claim(
             value=81.5,
@@ -55,7 +74,7 @@ R101_CITYSCAPES = Recipe(
     protocol=DANET_SINGLE,
     deviations=(
         "the paper's rate is 0.01; the released model's is 0.003 (README), for three losses instead of one",
-        "starts from random weights unless --pretrained is given; the paper starts from ImageNet weights",
+        *_COMMON,
     ),
 )
 
@@ -79,6 +98,13 @@ R50_CITYSCAPES = replace(
     ),
 )
 
+_TWO_STATES = (
+    "batch, rate and epochs are the paper's; training's base 608 and crop 576 are the defaults of the code of 2018, to "
+    "which danet_multi_576 belongs; danet_multi belongs to the current code, which trains with base 520 and crop 480 "
+    "(--augmentation.1.base 520 --augmentation.2.height 480 --augmentation.2.width 480): nobody confirmed either pair"
+)
+_EITHER = ("danet_multi_576", "danet_multi")
+
 _CONTEXT_ITERATIONS = 240 * (4998 // 16)
 
 R101_CONTEXT = replace(
@@ -94,15 +120,19 @@ R101_CONTEXT = replace(
     protocol=DANET_MULTI,
     deviations=(
         "59 classes without multi-grid, as the released code has it; the published score is for 60",
-        "batch, rate and epochs are the paper's, base and crop size the 2018 code's defaults: nobody confirmed them",
-        "starts from random weights unless --pretrained is given; the paper starts from ImageNet weights",
+        _TWO_STATES,
+        *_COMMON,
     ),
 )
 
 R101_CONTEXT_60 = replace(
     R101_CONTEXT,
     name="danet_r101_pascal_context60",
-    claims=(Claim(value=52.6, split="val", source="paper, table 6", protocol="several scales, flip"),),
+    claims=(
+        Claim(
+            value=52.6, split="val", source="paper, table 6", protocol="several scales, flip", protocol_names=_EITHER
+        ),
+    ),
     network=DANet(backbone="resnet101", stage4_dilations=(4, 8, 16)),
     data=Data(dataset="pascal_context60", num_classes=60, count_at=(480, 480)),
     deviations=(
@@ -114,7 +144,11 @@ R101_CONTEXT_60 = replace(
 R101_COCO_STUFF = replace(
     R101_CONTEXT_60,
     name="danet_r101_coco_stuff10k",
-    claims=(Claim(value=39.7, split="test", source="paper, table 7", protocol="several scales, flip"),),
+    claims=(
+        Claim(
+            value=39.7, split="test", source="paper, table 7", protocol="several scales, flip", protocol_names=_EITHER
+        ),
+    ),
     data=Data(dataset="coco_stuff10k", num_classes=171, val_split="test", count_at=(480, 480)),
     schedule=Schedule(lr=0.001, iterations=180 * (9000 // 16), power=0.9),
     training=Training(batch_size=16, sync_norm=True, validate_every=10 * 562, checkpoint_every=562, seed=1),

@@ -16,6 +16,7 @@ from segattn.evaluation.protocol import Protocol
 from segattn.evaluation.protocol import protocol as find_protocol
 from segattn.losses.terms import LossTerm
 from segattn.models.networks import Network
+from segattn.recipes.published import PublishedCost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,9 @@ class Claim:
 
     `protocol_names` are the keys of `segattn.evaluation.protocol.PROTOCOLS` under which the score is to be compared:
     none where that is the recipe's own protocol, several where its source leaves open which one it was. `weights` is
-    the file in this repository that has the score, where it is not the recipe's checkpoint.
+    the file in this repository that has the score, where it is not the recipe's checkpoint. `macc` and `aacc` are the
+    mean class accuracy and the pixel accuracy beside it, in percent. `chosen_on_split`: the split that it is reported
+    for chose something of it: the weights among several, the recipe or the protocol.
     """
 
     value: float
@@ -48,6 +51,9 @@ class Claim:
     protocol: str
     protocol_names: tuple[str, ...] = ()
     weights: str | None = None
+    macc: float | None = None
+    aacc: float | None = None
+    chosen_on_split: bool = False
 
     def __post_init__(self) -> None:
         for name in self.protocol_names:
@@ -240,6 +246,7 @@ class Recipe:
         name: `<head or method>_<backbone>_<dataset>`.
         paper: None for a composition of our own.
         claims: published scores; our own measured ones are in `results`.
+        published_cost: what the same source states of size, cost and speed.
         augmentation: in order, from the decoded image to the training crop.
         losses: terms that are summed.
         protocol: how the finished model is scored.
@@ -251,6 +258,8 @@ class Recipe:
         checkpoint: the weights behind the claims, or behind our results.
         backbone_checkpoint: the backbone's ImageNet weights where `pretrained` is None, to be downloaded by hand and
             given to `--pretrained`.
+        processes: of the reference's training, where its losses depend on their number, as OHEM and Lovasz do, which
+            look at the images of one process alone. What is started decides; `segattn show` prints how.
         deviations: in words, where this recipe knowingly differs from what was published or released.
     """
 
@@ -258,6 +267,7 @@ class Recipe:
     paper: Paper | None = None
     claims: tuple[Claim, ...] = ()
     results: tuple[Claim, ...] = ()
+    published_cost: PublishedCost | None = None
     network: Network
     pretrained: str | None = None
     starts_from: str | None = None
@@ -272,6 +282,7 @@ class Recipe:
     training: Training
     protocol: Protocol
     validation: Protocol = Protocol()
+    processes: int = 1
     deviations: tuple[str, ...] = ()
 
 

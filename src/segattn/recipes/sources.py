@@ -50,6 +50,14 @@ SOURCES: dict[str, Source] = {
     ),
     "pascal_context": _CONTEXT,
     "pascal_context60": _CONTEXT,
+    "voc2012": Source(
+        download="PASCAL VOC 2012 (VOCtrainval_11-May-2012.tar) and the Semantic Boundaries Dataset (benchmark.tgz)",
+        layout=(
+            "VOCdevkit/VOC2012/{JPEGImages,SegmentationClass,ImageSets/Segmentation}",
+            "VOCdevkit/VOC2012/SegmentationClassAug/NAME.png, which prepare makes from benchmark_RELEASE/dataset",
+        ),
+        prepare=True,
+    ),
     "coco_stuff10k": Source(
         download="COCO-Stuff 10k, version 1.1",
         layout=("images/NAME.jpg", "annotations/NAME.mat", "imageLists/{train,test}.txt"),

@@ -41,7 +41,7 @@ MAY_CHANGE = frozenset(
         "training.max_loss_growth",
     }
     | {"training.checkpoint_activations"}
-    | {"paper", "claims", "results", "protocol", "deviations"}
+    | {"paper", "claims", "results", "published_cost", "protocol", "processes", "deviations"}
 )
 """Keys of a recipe that a resumed run may change, as neither the weights nor the choice of the best depends on them."""
 

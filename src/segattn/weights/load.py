@@ -16,7 +16,14 @@ from segattn.weights.match import Match, class_counts, explain_names, explain_sh
 from segattn.weights.pretrained import PRETRAINED, pretrained_file
 from segattn.weights.released import BACKBONE_MAPS, KEY_MAPS
 from segattn.weights.report import LoadReport, Shape
-from segattn.weights.resnet import DEEP_STEM_IMAGENET, GATE_NAME, RESNET_IMAGENET, has_deep_stem, in_stem
+from segattn.weights.resnet import (
+    DEEP_STEM_IMAGENET,
+    GATE_NAME,
+    RESNET_IMAGENET,
+    V1C_IMAGENET,
+    has_deep_stem,
+    in_stem,
+)
 
 Source = str | Path | Mapping[str, Any]
 
@@ -111,9 +118,10 @@ def _match_backbone(found: Mapping[str, Tensor], target: Mapping[str, Tensor]) -
 
 
 def _leave_stem_and_gates(result: Match, found: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Match:
-    if result.naming not in (RESNET_IMAGENET, DEEP_STEM_IMAGENET):
+    if result.naming not in (RESNET_IMAGENET, DEEP_STEM_IMAGENET, V1C_IMAGENET):
         return result
-    if has_deep_stem({**result.pairs, **result.unknown}) != has_deep_stem(target):
+    other_kind = has_deep_stem({**result.pairs, **result.unknown}) != has_deep_stem(target)
+    if other_kind or any(in_stem(key) for key in result.misfits(found, target)):
         stem = [key for key in {**target, **result.unknown} if in_stem(key)]
         result = result.without(stem, "stem of another kind, and what reads it")
     gates = [key for key in result.misfits(found, target) if key.endswith(GATE_NAME)]
@@ -130,6 +138,7 @@ def _copy(
     notes: list[str],
 ) -> LoadReport:
     state = {ours: found[theirs] for ours, theirs in result.pairs.items()}
+    state = {ours: value.reshape(1) if value.ndim == 0 < target[ours].ndim else value for ours, value in state.items()}
     resized: dict[str, tuple[Shape, Shape]] = {}
     fitted, changed = fit_trained_size(state, target)
     misfits = result.misfits(found, target)

@@ -40,7 +40,7 @@ class Match:
 
     def misfits(self, found: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> list[str]:
         """Our names of pairs whose shapes differ."""
-        return [ours for ours, theirs in self.pairs.items() if found[theirs].shape != target[ours].shape]
+        return [ours for ours, theirs in self.pairs.items() if not _same_shape(found[theirs], target[ours])]
 
     def without(self, ours: Iterable[str], reason: str) -> Match:
         """The same, but with the tensors of these names (ours) left alone on either side, for one reason."""
@@ -55,6 +55,11 @@ class Match:
             unknown={own: theirs for own, theirs in self.unknown.items() if own not in names},
             missing=tuple(own for own in self.missing if own not in names),
         )
+
+
+def _same_shape(theirs: Tensor, ours: Tensor) -> bool:
+    """Whether one can be copied into the other; a number may have one dimension or none."""
+    return theirs.shape == ours.shape or (theirs.ndim, ours.shape) == (0, (1,))
 
 
 @dataclass(frozen=True)

@@ -22,17 +22,26 @@ RESNET_IMAGENET = KeyMap(
     absent=_ABSENT,
 )
 
+_IN_A_ROW = ("conv1", "bn1", None, "conv2", "bn2", None, "conv3", "bn3")
+"""Our names of a deep stem's layers, by their place in the sequence that other libraries make of them."""
+
+
+def deep_stem_renames(prefix: str) -> tuple[tuple[str, str], ...]:
+    """From names such as `conv1.0` and `conv1.4`, `prefix` being "conv1" and what stands before it, to ours."""
+    places = enumerate(_IN_A_ROW)
+    return tuple((rf"^{re.escape(prefix)}\.{place}\.", f"backbone.{name}.") for place, name in places if name)
+
+
 DEEP_STEM_IMAGENET = KeyMap(
     name="deep-stem ResNet, ImageNet (stem conv1.0 to conv1.6)",
-    renames=(
-        (r"^bn1\.", "backbone.bn3."),
-        (r"^conv1\.0\.", "backbone.conv1."),
-        (r"^conv1\.1\.", "backbone.bn1."),
-        (r"^conv1\.3\.", "backbone.conv2."),
-        (r"^conv1\.4\.", "backbone.bn2."),
-        (r"^conv1\.6\.", "backbone.conv3."),
-        (r"^(layer[1-4])\.", r"backbone.\1."),
-    ),
+    renames=((r"^bn1\.", "backbone.bn3."), *deep_stem_renames("conv1"), (r"^(layer[1-4])\.", r"backbone.\1.")),
+    dropped=_DROPPED,
+    absent=_ABSENT,
+)
+
+V1C_IMAGENET = KeyMap(
+    name="deep-stem ResNet, ImageNet (mmsegmentation's ResNetV1c)",
+    renames=(*deep_stem_renames("stem"), (r"^(layer[1-4])\.", r"backbone.\1.")),
     dropped=_DROPPED,
     absent=_ABSENT,
 )
