@@ -14,11 +14,13 @@ from pathlib import Path
 import torch
 
 from segattn.contracts import Normalization
+from segattn.deploy.reproduce import accuracies
 from segattn.models import networks
 from segattn.models.build import BUILDERS, build_network
 from segattn.recipes import papers
 from segattn.recipes.catalog import RECIPES
 from segattn.recipes.costs import COSTS
+from segattn.recipes.published import PublishedCost
 from segattn.recipes.schema import Claim, Paper, Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -69,7 +71,9 @@ with the reference. Made from the recipes by `python tools/papers_page.py`; a te
 from, and the commands that reproduce them. The column *protocol* is what `segattn evaluate --protocol` takes;
 [docs/protocols.md](docs/protocols.md) explains each. The column *weights* says whether trained weights ship with the
 package or where they were released, and under which licence; what is not known is said so. Parameters include those
-that only training uses; MACs are multiply-accumulates for one image of the given height and width. Where the column
+that only training uses; MACs are multiply-accumulates for one image of the given height and width; figures in brackets
+are the published ones, which VAN's and Agent Attention's tables count in their own ways (`segattn show` has both). A
+score that is *chosen on it* is of weights, a recipe or a protocol that its own split chose. Where the column
 *parity* names a fixture, the network with the reference's weights gives the reference's outputs to 1e-4; other sizes
 of a family are built from the same code, and tests/models/test_complexity.py compares their parameters and MACs with
 the published ones of VAN and Agent Attention.
@@ -107,6 +111,7 @@ def _section(paper: Paper, recipes: list[Recipe]) -> Iterable[str]:
     for recipe in recipes:
         yield from _recipe_rows(recipe)
     yield ""
+    yield from _costs_notes(recipes)
     yield from _weights_notes(recipes)
 
 
@@ -126,7 +131,11 @@ def _recipe_rows(recipe: Recipe) -> Iterable[str]:
     cost = COSTS[recipe.name]
     ours = "; ".join(_score(result) for result in recipe.results)
     size = f"{cost.size[0]}x{cost.size[1]}"
-    shared = f"{_weights(recipe)} | {cost.parameters / 1e6:.1f} M | {cost.macs / 1e9:.1f} G, {size} | {_parity(recipe)}"
+    published = recipe.published_cost or PublishedCost()
+    shared = (
+        f"{_weights(recipe)} | {cost.parameters / 1e6:.1f} M{_published(published.parameters)} | "
+        f"{cost.macs / 1e9:.1f} G{_published(published.macs)}, {size} | {_parity(recipe)}"
+    )
     for number, claim in enumerate(recipe.claims):
         first = number == 0
         protocol = " or ".join(f"`{name}`" for name in claim.protocol_names) or _protocol(recipe)
@@ -137,6 +146,21 @@ def _recipe_rows(recipe: Recipe) -> Iterable[str]:
         )
     if not recipe.claims:
         yield f"| `{recipe.name}` | | nothing published | {_protocol(recipe)} | {ours} | {shared} |"
+
+
+def _published(figure: float | None) -> str:
+    return "" if figure is None else f" ({figure:g})"
+
+
+def _costs_notes(recipes: list[Recipe]) -> Iterable[str]:
+    """Published figures that counting does not give, and published speeds."""
+    notes = [
+        f"* `{recipe.name}`: {recipe.published_cost}"
+        for recipe in recipes
+        if recipe.published_cost and (recipe.published_cost.differs or recipe.published_cost.frames_per_second)
+    ]
+    if notes:
+        yield from ["Published size, cost and speed that ours are not, or that we don't measure:", "", *notes, ""]
 
 
 def _weights(recipe: Recipe) -> str:
@@ -167,7 +191,9 @@ def _protocol(recipe: Recipe) -> str:
 
 
 def _score(claim: Claim) -> str:
-    return f"{claim.value:.2f}".removesuffix("0") + f" {claim.split}, {claim.protocol}"
+    score = f"{claim.value:.2f}".removesuffix("0") + f" {claim.split}, {claim.protocol}"
+    score += "".join(f"; {name} {value:.2f}" for name, value in accuracies(claim))
+    return f"{score}; chosen on it" if claim.chosen_on_split else score
 
 
 def _parity(recipe: Recipe) -> str:
@@ -176,6 +202,8 @@ def _parity(recipe: Recipe) -> str:
         if _plain(network) == plain:
             family = fixture.partition("_")[0]
             return f"{_link(f'tests/parity/test_{family}.py', f'`{fixture}`')}"
+    if isinstance(recipe.network, networks.DANet) and recipe.network.auxiliary_head is not None:
+        return f"structure: {_link('tests/parity/test_danet_mmseg.py')}"
     if isinstance(recipe.network, networks.AttaNet) and recipe.network.backbone == "df2":
         return f"backbone: {_link('tests/backbones/test_df.py', '`df2_backbone`')}"
     if isinstance(recipe.network, networks.ACFNet):

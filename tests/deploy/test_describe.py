@@ -9,7 +9,7 @@ from segattn.deploy.describe import describe
 from segattn.recipes.catalog import RECIPES, recipe
 from segattn.recipes.schema import Claim
 
-SIZES = {"ade20k": (512, 512), "camvid": (360, 480), "cityscapes": (1024, 2048)}
+SIZES = {"ade20k": (512, 512), "camvid": (360, 480), "cityscapes": (1024, 2048), "voc2012": (512, 512)}
 
 
 def test_a_published_row() -> None:
@@ -18,10 +18,11 @@ def test_a_published_row() -> None:
     assert "parameters: 4,208,630 (backbone 3,848,800, head 359,830)" in text
     assert "one image of 512x512: 6.3 G multiply-accumulates (macs)" in text
     assert "as the paper's table counts: 6.5 G (torchprofile)" in text
-    assert "claimed: 40.9 % mIoU on val, six scales, flip (released README)" in text
+    assert "published: 4.2 M parameters, 6.5 G multiply-accumulates" in text
+    assert "claimed: 40.9 % mIoU, mAcc 50.89, aAcc 80.52 on val, six scales, flip (released README;" in text
     assert "reference code: https://github.com/Visual-Attention-Network/VAN-Segmentation, licence: Apache-2.0" in text
     assert "segattn train light_ham_d256_van_tiny_ade20k --data.root DIR" in text
-    assert "segattn evaluate runs/light_ham_d256_van_tiny_ade20k/best.safetensors --data.root DIR" in text
+    assert "segattn evaluate runs/light_ham_d256_van_tiny_ade20k/last.safetensors --data.root DIR" in text
 
 
 def test_parts_that_only_training_runs() -> None:

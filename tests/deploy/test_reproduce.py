@@ -13,6 +13,7 @@ from segattn.cli.main import build_parser, split_overrides
 from segattn.data.catalog import DATASETS
 from segattn.deploy.reproduce import Reproduction, how_to, own_weights, reproductions, training
 from segattn.evaluation.protocol import PROTOCOLS
+from segattn.losses.terms import Lovasz, OhemCrossEntropy, OhemSearchCrossEntropy
 from segattn.recipes.catalog import RECIPES, recipe
 from segattn.recipes.schema import Claim, Recipe
 from segattn.recipes.serialize import override
@@ -87,9 +88,10 @@ def test_the_readme_quotes_what_is_printed() -> None:
 
 
 def test_public_test_splits_need_no_server() -> None:
-    (it,) = reproductions(recipe("danet_r101_coco_stuff10k"))
-    assert it.command == "segattn evaluate runs/danet_r101_coco_stuff10k/best.safetensors --data.root DIR"
-    assert it.expected == "39.7 % mIoU on test"
+    older, current = reproductions(recipe("danet_r101_coco_stuff10k"))
+    start = "segattn evaluate runs/danet_r101_coco_stuff10k/last.safetensors --data.root DIR --protocol"
+    assert (older.command, current.command) == (f"{start} danet_multi_576", f"{start} danet_multi")
+    assert older.expected == current.expected == "39.7 % mIoU on test"
     ours = Claim(value=70.0, split="test", source="", protocol="")
     (it,) = reproductions(replace(recipe("attanet_light_camvid"), results=(ours,)))
     assert it.command == "segattn evaluate attanet_light_camvid --weights default --data.root DIR --split test"
@@ -143,6 +145,46 @@ def test_rows_without_weights_say_so() -> None:
     assert downloaded in how_to(recipe("attanet_r18_cityscapes"))
     assert not any(line.startswith("backbone:") for line in how_to(recipe("attanet_r18_camvid")))
     assert "backbone: ImageNet weights df2_imagenet.pth, no address known" in how_to(recipe("attanet_df2_cityscapes"))
+
+
+@every_recipe
+def test_what_a_split_chose_is_not_what_is_scored_on_it(name: str) -> None:
+    lines = how_to(recipe(name))
+    assert not [line for line in lines if line.startswith("  segattn") and "best.safetensors" in line]
+    (why,) = [line for line in lines if "best.safetensors" in line]
+    assert "chosen on the split that is then reported" in why
+
+
+@every_recipe
+def test_losses_of_one_process_s_images_come_with_the_launch_of_the_reference(name: str) -> None:
+    row = recipe(name)
+    per_process = any(isinstance(term, OhemCrossEntropy | OhemSearchCrossEntropy | Lovasz) for term in row.losses)
+    assert (row.processes > 1) == per_process
+    launches = [line for line in how_to(row) if "torchrun" in line]
+    assert len(launches) == per_process
+    if per_process:
+        processes = 4 if name.startswith("acfnet") else 2
+        assert f"torchrun --nproc-per-node {processes} -m {training(row)[-1]}" in launches[0]
+        assert any(f"has {processes} processes of" in text for text in row.deviations)
+
+
+def test_scores_that_do_not_say_whether_they_have_flip_are_offered_both_ways() -> None:
+    for name, pair in (
+        ("ham_van_base_ade20k", ("mmseg_multi_flip", "mmseg_multi")),
+        ("upernet_van_large_ade20k", ("mmseg_multi_flip_32", "mmseg_multi_32")),
+        ("upernet_van_b6_22k_ade20k", ("mmseg_multi_flip_32", "mmseg_multi_32")),
+    ):
+        with_flip, without = (PROTOCOLS[parsed(it.command)[0].protocol] for it in reproductions(recipe(name)))
+        assert (with_flip, without) == (PROTOCOLS[pair[0]], PROTOCOLS[pair[1]])
+        assert without == replace(with_flip, flip=False)
+        assert "flip is not said" in recipe(name).claims[0].protocol
+
+
+def test_accuracies_beside_the_score_are_expected_too() -> None:
+    expected = [it.expected for it in reproductions(recipe("danet_r101_cityscapes"))]
+    assert expected[:2] == ["79.93 % mIoU on val, 95.97 % aAcc", "81.49 % mIoU on val, 96.41 % aAcc"]
+    (agent,) = reproductions(recipe("upernet_agent_swin_t_ade20k"))
+    assert agent.expected == "46.68 % mIoU on val, 58.53 % mAcc"
 
 
 def test_a_recipe_for_own_data_names_no_source() -> None:

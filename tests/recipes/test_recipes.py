@@ -60,6 +60,27 @@ PUBLISHED = {
     "danet_r50_cityscapes": {(76.34, "val")},
     "danet_r101_pascal_context60": {(52.6, "val")},
     "danet_r101_coco_stuff10k": {(39.7, "test")},
+    **{
+        f"danet_mmseg_{name}": {(value, "val") for value in values}
+        for name, values in {
+            "r50_cityscapes_40k": (78.74,),
+            "r101_cityscapes_40k": (80.52,),
+            "r50_cityscapes_769_40k": (78.88, 80.62),
+            "r101_cityscapes_769_40k": (79.88, 81.47),
+            "r50_cityscapes_80k": (79.34,),
+            "r101_cityscapes_80k": (80.41,),
+            "r50_cityscapes_769_80k": (79.27, 80.96),
+            "r101_cityscapes_769_80k": (80.47, 82.02),
+            "r50_ade20k_80k": (41.66, 42.90),
+            "r101_ade20k_80k": (43.64, 45.19),
+            "r50_ade20k_160k": (42.45, 43.25),
+            "r101_ade20k_160k": (44.17, 45.02),
+            "r50_voc2012_20k": (74.45, 75.69),
+            "r101_voc2012_20k": (76.02, 77.23),
+            "r50_voc2012_40k": (76.37, 77.29),
+            "r101_voc2012_40k": (76.51, 77.32),
+        }.items()
+    },
     "acfnet_r101_cityscapes": {(81.46, "val"), (81.85, "test")},
     **{
         f"{name}_ade20k": {(value, "val")}
@@ -149,6 +170,10 @@ def expected_name(row: Recipe) -> str:
     match network:
         case networks.AttaNet():
             method, backbone = "attanet", network.backbone.replace("resnet", "r")
+        case networks.DANet(auxiliary_head="fcn"):
+            side = "_769" if network.align_corners else ""
+            backbone = network.backbone.replace("resnet", "r")
+            return f"danet_mmseg_{backbone}_{dataset}{side}_{row.schedule.iterations // 1000}k"
         case networks.DANet():
             method, backbone = "danet", network.backbone.replace("resnet", "r")
         case networks.ACFNet():
@@ -190,6 +215,7 @@ def test_it_is_named_after_method_backbone_and_data_set(name: str) -> None:
         "attanet_light_camvid_long": "attanet_light_camvid",  # goes on from its weights
         "attanet_light_synthetic": "attanet_light_cityscapes",  # drawn streets in the layout of Cityscapes
         "acfnet_ecanet101_cityscapes_released": "acfnet_ecanet101_cityscapes",
+        "acfnet_ecanet101_cityscapes_ohem06": "acfnet_ecanet101_cityscapes",
     }
     assert variants.get(name, name) == expected_name(recipe(name))
 

@@ -21,7 +21,8 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         "list",
         help="the recipes with their size, cost and scores",
         description="The recipes: parameters (all, also those that only training uses), multiply-accumulates (MACs)\n"
-        "for one image of the given height x width, mIoU in percent, as published and as we measured it, and whether\n"
+        "for one image of the given height x width, in brackets as published (some papers count more than MACs),\n"
+        "mIoU in percent, as published and as we measured it, and whether\n"
         "trained weights ship with segattn or were released, with the licence of what released them.\n"
         "`segattn show RECIPE` has their address, the licence in full, and a command for each score.",
     )
@@ -51,11 +52,11 @@ def _list(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     table.add_column("ours", max_width=None if wide else 14)
     table.add_column(f"weights{comma}licence", no_wrap=True)
     for recipe in _chosen(arguments):
-        cost = COSTS[recipe.name]
+        cost, published = COSTS[recipe.name], recipe.published_cost
         table.add_row(
             recipe.name,
-            f"{cost.parameters / 1e6:.1f} M",
-            f"{cost.macs / 1e9:.1f} G{comma}{cost.size[0]}x{cost.size[1]}",
+            f"{cost.parameters / 1e6:.1f} M{_published(published and published.parameters)}",
+            f"{cost.macs / 1e9:.1f} G{_published(published and published.macs)}{comma}{cost.size[0]}x{cost.size[1]}",
             "\n".join(map(_score, recipe.claims)),
             "\n".join(map(_score, recipe.results)),
             _weights(recipe.checkpoint).replace(", ", comma),
@@ -104,6 +105,10 @@ def _weights(checkpoint: Checkpoint) -> str:
         return "none"
     licence = checkpoint.licence.partition(" (")[0]
     return f"{checkpoint.availability}, {licence}"
+
+
+def _published(figure: float | None) -> str:
+    return "" if figure is None else f" ({figure:g})"
 
 
 def _score(claim: Claim) -> str:

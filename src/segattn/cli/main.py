@@ -25,7 +25,7 @@ examples:
   segattn list                                         every recipe; segattn show NAME prints one as YAML
   segattn data synthetic streets                       a small street data set to try things on
   segattn train attanet_light_cityscapes --data.root /data/cityscapes
-  segattn evaluate runs/attanet_light_cityscapes/best.safetensors --data.root /data/cityscapes
+  segattn evaluate runs/attanet_light_cityscapes/last.safetensors --data.root /data/cityscapes
 
 `segattn COMMAND --help` says more. SEGATTN_DEBUG=1 shows the whole traceback of an error.
 """

@@ -54,7 +54,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         description="Score a model on a data set: a table here, and with --output JSON and an HTML report.\n\n"
         + _MODEL_HELP,
         epilog="examples:\n"
-        "  segattn evaluate runs/mine/best.safetensors --data.root /data/camvid --output report\n"
+        "  segattn evaluate runs/mine/last.safetensors --data.root /data/camvid --output report\n"
         "  segattn evaluate danet_r101_cityscapes --weights DANet101.pth.tar --data.root /data/cityscapes\n"
         "  segattn evaluate attanet_light_camvid --data.root /data/camvid --protocol multi_flip",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from segattn.deploy.reproduce import how_to
+from segattn.deploy.reproduce import accuracies, how_to
 from segattn.models.build import build_network
 from segattn.models.complexity import complexities
 from segattn.recipes.schema import Claim, Recipe
@@ -24,6 +24,8 @@ def describe(recipe: Recipe) -> list[str]:
     if paper is not None and paper.code is not None:
         lines.append(f"reference code: {paper.code}, licence: {paper.code_licence}")
     lines += ["", *_size_and_cost(recipe), ""]
+    if recipe.published_cost is not None:
+        lines.append(f"published: {recipe.published_cost}")
     lines += [f"claimed: {_score(claim)}" for claim in recipe.claims] or ["claimed: nothing published for this row"]
     lines += [f"ours: {_score(result)}" for result in recipe.results] or ["ours: not measured yet"]
     lines.append(f"scored by: {recipe.protocol.describe()}")
@@ -50,4 +52,6 @@ def _size_and_cost(recipe: Recipe) -> list[str]:
 
 
 def _score(claim: Claim) -> str:
-    return f"{claim.value:g} % mIoU on {claim.split}, {claim.protocol} ({claim.source})"
+    stated = "".join(f", {name} {value:.2f}" for name, value in accuracies(claim))
+    chosen = f"; something of it was chosen on {claim.split}" if claim.chosen_on_split else ""
+    return f"{claim.value:g} % mIoU{stated} on {claim.split}, {claim.protocol} ({claim.source}{chosen})"

@@ -12,6 +12,9 @@ _UNNAMED, _UNNAMED_BACKBONE = "FILE", "BACKBONE"
 """Stand for files whose names their publishers do not state."""
 
 
+_WHY_LAST = "  (last.safetensors: best.safetensors is chosen on the split that is then reported, so its score flatters)"
+
+
 class Reproduction(NamedTuple):
     """A command of this package, and the score that it is expected to give.
 
@@ -29,9 +32,16 @@ class Reproduction(NamedTuple):
     def expected(self) -> str:
         """What to expect, in words."""
         score = f"{self.claim.value:.2f}".removesuffix("0") + f" % mIoU on {self.claim.split}"
+        score += "".join(f", {value:.2f} % {name}" for name, value in accuracies(self.claim))
         if not self.hidden:
             return score
         return f"{score} from the data set's server, to which OUT goes: the labels are not public"
+
+
+def accuracies(claim: Claim) -> list[tuple[str, float]]:
+    """The accuracies that a claim states beside its mIoU, by their names."""
+    stated = (("mAcc", claim.macc), ("aAcc", claim.aacc))
+    return [(name, value) for name, value in stated if value is not None]
 
 
 def reproductions(recipe: Recipe) -> list[Reproduction]:
@@ -65,8 +75,8 @@ def training(recipe: Recipe) -> list[str]:
 
 
 def own_weights(recipe: Recipe) -> str:
-    """The file that `training` leaves."""
-    return f"runs/{recipe.name}/best.safetensors"
+    """The file that `training` leaves and that is scored: the last weights, which no split chose."""
+    return f"runs/{recipe.name}/last.safetensors"
 
 
 def how_to(recipe: Recipe) -> list[str]:
@@ -77,10 +87,15 @@ def how_to(recipe: Recipe) -> list[str]:
         lines += ["", f"data: {source.download}; in one folder DIR:", *(f"  DIR/{path}" for path in source.layout)]
         if source.prepare:
             lines.append(f"  then: segattn data prepare {recipe.data.dataset} --root DIR")
-    lines += ["", "to train it:", *(f"  {command}" for command in training(recipe))]
+    commands = training(recipe)
+    lines += ["", "to train it:", *(f"  {command}" for command in commands)]
+    if recipe.processes > 1:
+        launcher = f"torchrun --nproc-per-node {recipe.processes} -m"
+        lines += [f"  or in {recipe.processes} processes, as the reference: {launcher} {commands[-1]}"]
     found = reproductions(recipe)
     score = f"segattn evaluate {own_weights(recipe)} --data.root DIR"
     lines += [] if score in (one.command for one in found) else [f"  {score}"]
+    lines.append(_WHY_LAST)
     if found:
         weights = {"shipped": "", "released": ", with the weights in this folder", "none": " after training"}
         where = weights[recipe.checkpoint.availability]
