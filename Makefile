@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST := .venv-lowest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow clean
+.PHONY: help demo test test-slow test-lowest clean
 
 help:  ## what the targets do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -29,5 +30,13 @@ test: $(VENV)/.installed-dev  ## install, lint, type-check and run the tests
 test-slow: $(VENV)/.installed-dev  ## the checks that take minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
 
-clean:  ## remove the environment and what the demo wrote
-	rm -rf $(VENV) demo
+$(LOWEST)/.installed: pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install -q -c constraints-lowest.txt -e '.[dev]'
+	@touch $@
+
+test-lowest: $(LOWEST)/.installed  ## the tests with the lowest versions of the dependencies, in an environment of their own
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -p no:xdist -m 'not slow'
+
+clean:  ## remove the environments and what the demo wrote
+	rm -rf $(VENV) $(LOWEST) demo

@@ -70,7 +70,10 @@ def test_narrow_terminals_cut_nothing(
     ("words", "expected"),
     [
         (["camvid", "r18"], ["attanet_r18_camvid"]),
-        (["--method", "danet", "--dataset", "cityscapes"], ["danet_r101_cityscapes", "danet_r50_cityscapes"]),
+        (
+            ["--method", "danet", "cityscapes", "769", "80k"],
+            [f"danet_mmseg_r{n}_cityscapes_769_80k" for n in (50, 101)],
+        ),
         (["--method", "van", "--max-parameters", "4.5", "ade"], ["light_ham_d256_van_tiny_ade20k"]),
         (["--dataset", "pascal_context60"], ["danet_r101_pascal_context60"]),
     ],

@@ -55,8 +55,8 @@ def _list(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         cost, published = COSTS[recipe.name], recipe.published_cost
         table.add_row(
             recipe.name,
-            f"{cost.parameters / 1e6:.1f} M{_published(published and published.parameters)}",
-            f"{cost.macs / 1e9:.1f} G{_published(published and published.macs)}{comma}{cost.size[0]}x{cost.size[1]}",
+            f"{cost.parameters / 1e6:.1f} M{_published(published and published.parameters, wide)}",
+            f"{cost.macs / 1e9:.1f} G{comma}{cost.size[0]}x{cost.size[1]}{_published(published and published.macs, wide)}",
             "\n".join(map(_score, recipe.claims)),
             "\n".join(map(_score, recipe.results)),
             _weights(recipe.checkpoint).replace(", ", comma),
@@ -107,8 +107,10 @@ def _weights(checkpoint: Checkpoint) -> str:
     return f"{checkpoint.availability}, {licence}"
 
 
-def _published(figure: float | None) -> str:
-    return "" if figure is None else f" ({figure:g})"
+def _published(figure: float | None, wide: bool) -> str:
+    if figure is None:
+        return ""
+    return (" " if wide else "\n") + f"({figure:g})"
 
 
 def _score(claim: Claim) -> str:

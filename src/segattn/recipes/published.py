@@ -37,4 +37,4 @@ class PublishedCost:
 
 def agrees(published: float, counted: float) -> bool:
     """Whether a count, in the figure's unit, rounds to the figure: to its one decimal, or to a whole number."""
-    return round(counted, 1) == published or (published.is_integer() and round(counted) == published)
+    return round(counted, 1) == published or (float(published).is_integer() and round(counted) == published)
