@@ -41,6 +41,7 @@ def _list(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 
     from segattn.cli.screen import print_table, table_width
     from segattn.recipes.costs import COSTS
+    from segattn.recipes.published import PublishedCost
 
     wide = table_width() >= _WIDE
     comma = ", " if wide else ",\n"
@@ -52,11 +53,11 @@ def _list(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     table.add_column("ours", max_width=None if wide else 14)
     table.add_column(f"weights{comma}licence", no_wrap=True)
     for recipe in _chosen(arguments):
-        cost, published = COSTS[recipe.name], recipe.published_cost
+        cost, published = COSTS[recipe.name], recipe.published_cost or PublishedCost()
         table.add_row(
             recipe.name,
-            f"{cost.parameters / 1e6:.1f} M{_published(published and published.parameters, wide)}",
-            f"{cost.macs / 1e9:.1f} G{comma}{cost.size[0]}x{cost.size[1]}{_published(published and published.macs, wide)}",
+            f"{cost.parameters / 1e6:.1f} M{_published(published.parameters, wide)}",
+            f"{cost.macs / 1e9:.1f} G{comma}{cost.size[0]}x{cost.size[1]}{_published(published.macs, wide)}",
             "\n".join(map(_score, recipe.claims)),
             "\n".join(map(_score, recipe.results)),
             _weights(recipe.checkpoint).replace(", ", comma),
