@@ -30,12 +30,14 @@ _DEVIATIONS = (
 )
 _VOC = Data(dataset="voc2012", num_classes=21, train_split="train_aug", count_at=(512, 512))
 
+_NETWORK = DANet(
+    backbone="resnet50", stem="deep32", stage4_dilations=(2, 4, 4), align_corners=False, auxiliary_head="fcn"
+)
+
 BASE = Recipe(
     name="danet_mmseg_r50_cityscapes_80k",
     paper=DANET,
-    network=DANet(
-        backbone="resnet50", stem="deep32", stage4_dilations=(2, 4, 4), align_corners=False, auxiliary_head="fcn"
-    ),
+    network=_NETWORK,
     data=Data(dataset="cityscapes", num_classes=19, count_at=(1024, 2048)),
     augmentation=mm_augmentation(crop=(512, 1024), long=2048, short=1024),
     losses=(
@@ -54,7 +56,6 @@ BASE = Recipe(
 
 _BASE_769 = replace(
     BASE,
-    network=replace(BASE.network, align_corners=True),
     augmentation=mm_augmentation(crop=769, long=2049, short=1025),
     protocol=MMSEG_SLIDE_769,
     validation=MMSEG_SLIDE_769,
@@ -78,7 +79,7 @@ def _row(
     config = f"danet_r{depth}-d8_{crop}_{thousands}k_{'voc12aug' if dataset == 'voc2012' else dataset}"
     claim = Claim(value=single, split="val", source="mmsegmentation's README", protocol="single scale")
     several = "mmseg_slide_769_multi_flip" if crop == "769x769" else "mmseg_multi_flip"
-    both = (claim,)
+    both: tuple[Claim, ...] = (claim,)
     if multi is not None:
         both += (replace(claim, value=multi, protocol="six scales, flip", protocol_names=(several,)),)
     imagenet = _IMAGENET[depth]
@@ -90,7 +91,7 @@ def _row(
         ),
         backbone_checkpoint=Checkpoint(file=imagenet.rpartition("/")[2], url=imagenet, licence="not known"),
         claims=both,
-        network=replace(base.network, backbone="resnet50" if depth == 50 else "resnet101"),
+        network=replace(_NETWORK, backbone="resnet50" if depth == 50 else "resnet101", align_corners=crop == "769x769"),
         schedule=replace(base.schedule, iterations=thousands * 1000),
     )
 
