@@ -31,7 +31,7 @@ def demo(folder: Path) -> None:
     if not streets.is_dir():
         run("data", "synthetic", streets, "--train", "96", "--val", "16")
     run("train", "attanet_light_synthetic", "--data.root", streets, "--output", trained)
-    model = trained / "best.safetensors"
+    model = trained / "last.safetensors"
     run("evaluate", model, "--data.root", streets, "--output", report)
     run("predict", streets / "leftImg8bit/val/*/*.png", "--model", model, "--output", folder / "predictions")
     run("report", trained)
