@@ -151,10 +151,15 @@ def built(row: Recipe) -> Segmenter:
     return on_meta(row.network, row.data.num_classes)
 
 
+def composition(row: Recipe) -> tuple[type, bool]:
+    """What names a network's outputs: the type of its description, and whether it has an auxiliary head."""
+    return type(row.network), built(row).auxiliary_head is not None
+
+
 @cache
-def outputs_of(composition: type) -> dict[str, torch.Tensor]:
+def outputs_of(kind: type, auxiliary: bool) -> dict[str, torch.Tensor]:
     """The outputs of a composition's smallest network, by name; its sizes differ in nothing that names outputs."""
-    rows = [row for row in RECIPES.values() if type(row.network) is composition]
+    rows = [row for row in RECIPES.values() if composition(row) == (kind, auxiliary)]
     smallest = min(rows, key=lambda row: sum(p.numel() for p in built(row).parameters()))
     with torch.no_grad():
         output = build_network(smallest.network, 5).eval().segment(torch.randn(1, 3, 64, 96))
@@ -224,7 +229,7 @@ def test_it_is_named_after_method_backbone_and_data_set(name: str) -> None:
 def test_it_builds_and_its_loss_reads_outputs_that_exist(name: str) -> None:
     row = recipe(name)
     assert built(row).num_classes == row.data.num_classes
-    outputs = outputs_of(type(row.network))
+    outputs = outputs_of(*composition(row))
     assert {logits.shape[1] for logits in outputs.values()} == {5}
     assert outputs_read(row) <= set(outputs)
     assert "main" in outputs_read(row)
@@ -234,7 +239,7 @@ def test_it_builds_and_its_loss_reads_outputs_that_exist(name: str) -> None:
 def test_its_protocols_read_outputs_that_exist(name: str) -> None:
     row = recipe(name)
     for protocol in (row.protocol, row.validation):
-        assert set(protocol.outputs) <= set(outputs_of(type(row.network)))
+        assert set(protocol.outputs) <= set(outputs_of(*composition(row)))
         assert protocol.describe()
 
 
@@ -361,7 +366,7 @@ def test_camvid_recipes_differ_in_nothing_but_the_network() -> None:
     for row in rows:
         own = {"name": row.name, "paper": row.paper, "network": row.network, "deviations": row.deviations}
         assert row == replace(base, losses=row.losses, results=row.results, checkpoint=row.checkpoint, **own)
-        have = outputs_of(type(row.network))
+        have = outputs_of(*composition(row))
         assert row.losses == tuple(term for term in base.losses if term.output in have)
 
 
