@@ -53,8 +53,10 @@ SOURCES: dict[str, Source] = {
     "voc2012": Source(
         download="PASCAL VOC 2012 (VOCtrainval_11-May-2012.tar) and the Semantic Boundaries Dataset (benchmark.tgz)",
         layout=(
-            "VOCdevkit/VOC2012/{JPEGImages,SegmentationClass,ImageSets/Segmentation}",
-            "VOCdevkit/VOC2012/SegmentationClassAug/NAME.png, which prepare makes from benchmark_RELEASE/dataset",
+            "VOCdevkit/VOC2012/JPEGImages/NAME.jpg",
+            "VOCdevkit/VOC2012/SegmentationClass/NAME.png",
+            "VOCdevkit/VOC2012/ImageSets/Segmentation/{train,val,trainval}.txt",
+            "benchmark_RELEASE",
         ),
         prepare=True,
     ),
