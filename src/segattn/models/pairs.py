@@ -15,7 +15,7 @@ from segattn.backbones.resnet import ResNet
 from segattn.backbones.swin import Swin
 from segattn.backbones.timm_adapter import TimmBackbone
 from segattn.backbones.van import VAN
-from segattn.contracts import Backbone, Head, Normalization, nearest
+from segattn.contracts import AlignCorners, Backbone, Head, Normalization, nearest
 from segattn.heads.acfnet import ACFNetHead
 from segattn.heads.attanet import AttaNetHead, AttaNetLightHead
 from segattn.heads.danet import DANetHead
@@ -132,7 +132,7 @@ def build(
     *,
     num_classes: int,
     auxiliary_head: str | MakeHead | None = None,
-    align_corners: bool = False,
+    align_corners: AlignCorners = False,
     normalization: Normalization = Normalization(),
 ) -> Segmenter:
     """A backbone with a head, with random weights, in evaluation mode.
@@ -174,7 +174,7 @@ def _compose(
     head: str | MakeHead,
     auxiliary_head: str | MakeHead | None,
     num_classes: int,
-    align_corners: bool,
+    align_corners: AlignCorners,
     normalization: Normalization,
 ) -> Segmenter:
     trunk = make_backbone(backbone) if isinstance(backbone, str) else backbone

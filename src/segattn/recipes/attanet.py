@@ -6,17 +6,17 @@ from dataclasses import replace
 
 from segattn.contracts import Normalization
 from segattn.data.transforms import (
-    ClassBalancedCrop,
     ColorJitter,
     EnlargingCrop,
     GaussianBlur,
     HorizontalFlip,
-    PhotometricDistortion,
     RandomCrop,
     RandomScale,
     Rotate90,
     ScaleChoice,
 )
+from segattn.data.transforms_balanced import ClassBalancedCrop
+from segattn.data.transforms_papers import PhotometricDistortion
 from segattn.evaluation.protocol import ENLARGED_FLIP, WHOLE, WHOLE_512X1024
 from segattn.losses.terms import CrossEntropy, OhemCrossEntropy
 from segattn.models.networks import AttaNet, Pair
