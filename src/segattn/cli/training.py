@@ -130,7 +130,7 @@ def _start(model: Segmenter, recipe: Recipe, arguments: argparse.Namespace) -> N
     elif arguments.pretrained is not None:
         source = recipe.pretrained if arguments.pretrained == "auto" else arguments.pretrained
         if source is None:
-            raise ValueError(f"{recipe.name} names no pretrained weights to download; give a file: --pretrained FILE")
+            raise ValueError(f"{recipe.name} names no pretrained weights; give a file: --pretrained FILE")
         report = load_backbone(model, source, sizes_may_differ=arguments.sizes_may_differ, partial=arguments.partial)
     elif recipe.starts_from is not None:
         raise ValueError(

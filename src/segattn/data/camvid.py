@@ -7,11 +7,19 @@ Two layouts are read, told apart by their folders::
 
 The ids are the same in both: 0 sky ... 10 bicyclist. The split "trainval" is train and val together, as the final
 training of published networks uses them.
+
+A frame's name begins with the drive that it was filmed on: "0006R0_f00930" is of drive 0006R0. The published train and
+val share a drive, so that val says little about streets that a network has never seen. `SPLIT_only_DRIVES` is the
+frames of a split that are of some drives, `SPLIT_without_DRIVES` all the others; several drives are joined by "+".
+Training on "trainval_without_0006R0" and validation on "trainval_only_0006R0" hold that drive out.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 from segattn.contracts import IGNORE, Classes
 from segattn.data.base import LabelMap, Pair, PairedDataset, check_split, describe_folder, find_files, pair_files
@@ -45,6 +53,7 @@ CLASSES = Classes(
     ),
 )
 SPLITS = ("train", "val", "trainval", "test")
+_FORMS = ("SPLIT_only_DRIVES", "SPLIT_without_DRIVES")
 
 _LABELS = LabelMap(
     {i: i for i in range(len(CLASSES))} | {len(CLASSES): IGNORE, IGNORE: IGNORE},
@@ -57,18 +66,58 @@ class CamVid(PairedDataset):
 
     Raises:
         FileNotFoundError: folders or files are missing, saying what was looked for and what is there.
-        ValueError: an unknown split.
+        ValueError: an unknown split, or a drive that has no frame in it.
     """
 
     classes = CLASSES
 
     def __init__(self, root: str | Path, split: str) -> None:
-        check_split(split, SPLITS, "CamVid")
+        base, keep, drives = parse_split(split)
         root = Path(root)
         if not root.is_dir():
             raise FileNotFoundError(f"{root}: no such folder; CamVid was to be read from it")
-        parts = ("train", "val") if split == "trainval" else (split,)
-        super().__init__(CLASSES, [pair for part in parts for pair in _pairs(root, part)], _LABELS)
+        parts = ("train", "val") if base == "trainval" else (base,)
+        pairs = [pair for part in parts for pair in _pairs(root, part)]
+        super().__init__(CLASSES, pairs if keep is None else _of_drives(pairs, keep, drives, split), _LABELS)
+
+
+def parse_split(split: str) -> tuple[str, Literal["only", "without"] | None, tuple[str, ...]]:
+    """A split's name -> one of `SPLITS`, what is done with the drives (None: all are kept), and the drives.
+
+    Raises:
+        ValueError: not a split's name.
+    """
+    match = re.fullmatch(r"(?P<base>[^_]*)_(?P<keep>only|without)_(?P<drives>[^_]*)", split)
+    if match is None:
+        check_split(split, (*SPLITS, *_FORMS), "CamVid")
+        if split in _FORMS:
+            raise ValueError(f"CamVid's split {split!r} is a pattern: put the names of drives for DRIVES")
+        return split, None, ()
+    check_split(match["base"], SPLITS, "CamVid")
+    drives = tuple(match["drives"].split("+"))
+    if "" in drives or len(set(drives)) < len(drives):
+        raise ValueError(
+            f"CamVid's split {split!r}: expected different drives after {match['keep']}_, joined by +, "
+            "such as trainval_without_0006R0+0001TP"
+        )
+    return match["base"], "only" if match["keep"] == "only" else "without", drives
+
+
+def drive_of(name: str) -> str:
+    """The drive that a frame is of, from the frame's name."""
+    return name.partition("_")[0]
+
+
+def _of_drives(pairs: list[Pair], keep: str, drives: tuple[str, ...], split: str) -> list[Pair]:
+    there = Counter(drive_of(pair.name) for pair in pairs)
+    unknown = [drive for drive in drives if drive not in there]
+    if unknown:
+        shown = ", ".join(f"{drive} ({count} frames)" for drive, count in list(there.items())[:20])
+        raise ValueError(f"CamVid's split {split!r}: no frame is of drive {unknown[0]!r}; there are {shown}")
+    kept = [pair for pair in pairs if (drive_of(pair.name) in drives) == (keep == "only")]
+    if not kept:
+        raise ValueError(f"CamVid's split {split!r}: no frame is left without these drives; leave one of them in")
+    return kept
 
 
 def _pairs(root: Path, split: str) -> list[Pair]:

@@ -137,7 +137,7 @@ class Pair:
     backbone: str
     head: str
     auxiliary_head: str | None = None
-    align_corners: bool = False
+    align_corners: AlignCorners = False
     normalization: Normalization = Normalization()
 
 

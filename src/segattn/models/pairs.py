@@ -8,13 +8,14 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from segattn.backbones.df import DF1, DF2
+from segattn.backbones.efficientnet_lite import EfficientNetLite
 from segattn.backbones.light import AttaNetLight
 from segattn.backbones.pvt import PVT
 from segattn.backbones.resnet import ResNet
 from segattn.backbones.swin import Swin
 from segattn.backbones.timm_adapter import TimmBackbone
 from segattn.backbones.van import VAN
-from segattn.contracts import Backbone, Head, Normalization, nearest
+from segattn.contracts import AlignCorners, Backbone, Head, Normalization, nearest
 from segattn.heads.acfnet import ACFNetHead
 from segattn.heads.attanet import AttaNetHead, AttaNetLightHead
 from segattn.heads.danet import DANetHead
@@ -29,6 +30,7 @@ _os8 = partial(ResNet, output_stride=8, stage3_dilations=(1, 2), stage4_dilation
 _acfnet_trunk = partial(
     ResNet, output_stride=8, stage3_dilations=(2,), stage4_dilations=(4,), deep_stem=True, ceil_pool=True
 )
+_lite_os16 = partial(EfficientNetLite, output_stride=16, padding="centred")
 
 BACKBONES: dict[str, Callable[[], Backbone]] = {
     "resnet18": partial(ResNet, 18),
@@ -43,6 +45,16 @@ BACKBONES: dict[str, Callable[[], Backbone]] = {
     "attanet_light": AttaNetLight,
     "df1": DF1,
     "df2": DF2,
+    "efficientnet_lite0": partial(EfficientNetLite, 0),
+    "efficientnet_lite1": partial(EfficientNetLite, 1),
+    "efficientnet_lite2": partial(EfficientNetLite, 2),
+    "efficientnet_lite3": partial(EfficientNetLite, 3),
+    "efficientnet_lite4": partial(EfficientNetLite, 4),
+    "efficientnet_lite0_os16": partial(_lite_os16, 0),
+    "efficientnet_lite1_os16": partial(_lite_os16, 1),
+    "efficientnet_lite2_os16": partial(_lite_os16, 2),
+    "efficientnet_lite3_os16": partial(_lite_os16, 3),
+    "efficientnet_lite4_os16": partial(_lite_os16, 4),
     "van_tiny": partial(VAN, "tiny"),
     "van_small": partial(VAN, "small"),
     "van_base": partial(VAN, "base"),
@@ -72,7 +84,7 @@ BACKBONES: dict[str, Callable[[], Backbone]] = {
 """Every backbone by name, with random weights and the drop path of its recipes. `timm:NAME` is taken too.
 
 The `resnet*_os8` are dilated by 2 and 4 without multi-grid; `ecanet101_os8` is ACFNet's; the `van_*_os8` are HamNet's,
-without dilation."""
+without dilation; the `efficientnet_lite*_os16` have three maps, at 1/4, 1/8 and 1/16, and their cells on the grid."""
 
 
 class _HeadEntry(NamedTuple):
@@ -120,7 +132,7 @@ def build(
     *,
     num_classes: int,
     auxiliary_head: str | MakeHead | None = None,
-    align_corners: bool = False,
+    align_corners: AlignCorners = False,
     normalization: Normalization = Normalization(),
 ) -> Segmenter:
     """A backbone with a head, with random weights, in evaluation mode.
@@ -162,7 +174,7 @@ def _compose(
     head: str | MakeHead,
     auxiliary_head: str | MakeHead | None,
     num_classes: int,
-    align_corners: bool,
+    align_corners: AlignCorners,
     normalization: Normalization,
 ) -> Segmenter:
     trunk = make_backbone(backbone) if isinstance(backbone, str) else backbone

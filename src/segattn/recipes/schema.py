@@ -253,7 +253,8 @@ class Recipe:
         validation: how it is scored during training, which chooses the best checkpoint: quick and plain by default.
         parameter_rules: learning rate and weight decay multipliers.
         pretrained: the backbone's ImageNet weights that training starts from with `--pretrained auto`, a name of
-            `segattn.weights.pretrained.PRETRAINED`; None where there are none, or none that can be downloaded.
+            `segattn.weights.pretrained.PRETRAINED`; None where there are none, or none that can be downloaded or
+            installed.
         starts_from: the recipe whose trained weights this one's training goes on from, given with `--weights`.
         checkpoint: the weights behind the claims, or behind our results.
         backbone_checkpoint: the backbone's ImageNet weights where `pretrained` is None, to be downloaded by hand and

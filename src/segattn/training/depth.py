@@ -14,14 +14,15 @@ from typing import NamedTuple
 
 BACKBONE = "backbone."
 
-_STEM = re.compile(r"(conv|bn)[123]\.|patch_embed1?\.|pos_embed1$|stage1\.")
-"""ResNet; VAN, Swin and PVT; PVT; DF."""
+_STEM = re.compile(r"stem\.|(conv|bn)[123]\.|patch_embed1?\.|pos_embed1$|stage1\.")
+"""EfficientNet-Lite; ResNet; VAN, Swin and PVT; PVT; DF."""
 
 _BLOCKS = (
     re.compile(r"(?P<path>(?:layer|block)(?P<stage>\d)\.(?P<block>\d+))\."),  # ResNet; VAN and PVT
     re.compile(r"(?P<path>layers\.(?P<stage>\d)\.blocks\.(?P<block>\d+))\."),  # Swin
     re.compile(r"(?P<path>stage(?P<stage>[2-5](?:_\d)?)\.(?P<block>\d+))\."),  # DF
     re.compile(r"(?P<path>s(?P<stage>\d)_(?P<block>\d))\."),  # AttaNet-light
+    re.compile(r"(?P<path>block(?P<stage>s)\.(?P<block>\d+))\."),  # EfficientNet-Lite, whose blocks are in one row
 )
 _BEFORE_STAGE = re.compile(r"(?:patch_embed|pos_embed)(?P<stage>[2-4])(?:\.|$)")  # VAN and PVT
 _AFTER_STAGE = re.compile(r"norm(?P<stage>\d)\.")  # VAN and Swin
@@ -77,5 +78,5 @@ def _place(part: str, blocks: list[_Place]) -> _Place:
         return max(block for block in blocks if block[0] == match["stage"])
     raise ValueError(
         f"the depth of {BACKBONE}{part} can't be told from its name; known are the backbones ResNet, DF, AttaNet-light,"
-        " VAN, Swin and PVT: do without layer_decay, and set rates by parameter_rules"
+        " VAN, Swin, PVT and EfficientNet-Lite: do without layer_decay, and set rates by parameter_rules"
     )

@@ -32,7 +32,7 @@ def recompute_blocks(model: nn.Module) -> None:
     if not paths:
         raise ValueError(
             "training.checkpoint_activations: this model has no backbone whose blocks are known; known are those of"
-            " ResNet, DF, AttaNet-light, VAN, Swin and PVT. Set it to false"
+            " ResNet, DF, AttaNet-light, VAN, Swin, PVT and EfficientNet-Lite. Set it to false"
         )
     for path in paths:
         block = model.get_submodule(path)

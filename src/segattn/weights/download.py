@@ -45,11 +45,11 @@ def download(url: str, *, sha256: str | None = None, folder: Path | None = None)
     target = (folder or cache_folder()) / name
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
-        if target.is_file() and _checksum(target).startswith(sha256 or ""):
+        if target.is_file() and checksum(target).startswith(sha256 or ""):
             return target
         partial = target.with_name(f"{target.name}.partial")
         _fetch_all(url, partial, target)
-        found = _checksum(partial)
+        found = checksum(partial)
         if not found.startswith(sha256 or ""):
             partial.unlink()
             raise ValueError(
@@ -113,7 +113,8 @@ def _fetch(url: str, partial: Path, start: int, name: str) -> None:
         raise http.client.IncompleteRead(b"", total - arrived)
 
 
-def _checksum(path: Path) -> str:
+def checksum(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal digits."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):

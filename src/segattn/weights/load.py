@@ -81,11 +81,13 @@ def load_backbone(
 ) -> LoadReport:
     """Copy weights into the backbone of a `Segmenter`, all or nothing; its heads stay as they are.
 
-    Accepts ImageNet classifiers of ResNet (7x7 or deep stem), ECA-Net, DF, VAN, Swin, Agent-Swin, PVT and Agent-PVT in
-    their released key names and wrappings, and whole segmentation networks, of which the heads are left out.
+    Accepts ImageNet classifiers of ResNet (7x7 or deep stem), ECA-Net, DF, EfficientNet-Lite, VAN, Swin, Agent-Swin,
+    PVT and Agent-PVT in their released key names and wrappings, and whole segmentation networks, of which the heads are
+    left out.
 
     Args:
-        source: a file, a state dict, or a name of `segattn.weights.pretrained.PRETRAINED`, which is downloaded.
+        source: a file, a state dict, or a name of `segattn.weights.pretrained.PRETRAINED`, which is downloaded or
+            found in an installed package.
         sizes_may_differ: as in `load_weights`; for classifiers that were not trained at 224 x 224.
         partial: where a ResNet's stem is of the other kind or its ECA gates have other kernels, leave these and the
             layers that read the stem as they are, and load all else.

@@ -6,6 +6,7 @@ from segattn.weights.acfnet import ACFNET
 from segattn.weights.agent import AGENT_PVT_IMAGENET, AGENT_SWIN_IMAGENET
 from segattn.weights.attanet import ATTANET_LIGHT, ATTANET_RESNET, DF_IMAGENET
 from segattn.weights.danet import DANET, DANET_DEEP_STEM, DANET_MMSEG
+from segattn.weights.efficientnet_lite import EFFICIENTNET_LITE_IMAGENET
 from segattn.weights.keymap import KeyMap
 from segattn.weights.mmseg import MMSEG, VAN_IMAGENET
 from segattn.weights.resnet import DEEP_STEM_IMAGENET, RESNET_IMAGENET, V1C_IMAGENET
@@ -30,6 +31,7 @@ BACKBONE_MAPS: tuple[KeyMap, ...] = (
     V1C_IMAGENET,
     DF_IMAGENET,
     VAN_IMAGENET,
+    EFFICIENTNET_LITE_IMAGENET,
     AGENT_SWIN_IMAGENET,
     AGENT_PVT_IMAGENET,
     KeyMap(name="our own, backbone alone", renames=((r"^", "backbone."),)),
