@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from segattn.contracts import AlignCorners, Normalization
+from segattn.contracts import ABOVE_ZERO_TO_ONE, BELOW_ONE, CHANNELS, AlignCorners, Normalization, Range, check
 
 ResNetDepth = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 
@@ -37,6 +37,11 @@ class DANet:
     stem: Literal["conv7x7", "deep"] = "conv7x7"
     stage4_dilations: tuple[int, ...] = (4, 8, 16)
     normalization: Normalization = Normalization()
+
+    def __post_init__(self) -> None:
+        check(self, stage4_dilations=Range(1, 1024, "1 to 1024"))
+        if not 1 <= len(self.stage4_dilations) <= 3:
+            raise ValueError(f"stage4_dilations: {len(self.stage4_dilations)} numbers, expected 1 to 3, one a block")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +78,10 @@ class VANLightHam:
     norm_eps: float = 1e-6
     normalization: Normalization = Normalization()
 
+    def __post_init__(self) -> None:
+        check(self, ham_channels=CHANNELS, channels=CHANNELS, bases=CHANNELS)
+        check(self, drop_path=BELOW_ONE, norm_eps=ABOVE_ZERO_TO_ONE)
+
 
 @dataclass(frozen=True, kw_only=True)
 class VANHamNet:
@@ -84,6 +93,9 @@ class VANHamNet:
     norm_eps: float = 1e-6
     normalization: Normalization = Normalization()
 
+    def __post_init__(self) -> None:
+        check(self, drop_path=BELOW_ONE, norm_eps=ABOVE_ZERO_TO_ONE)
+
 
 @dataclass(frozen=True, kw_only=True)
 class VANUperNet:
@@ -93,6 +105,9 @@ class VANUperNet:
     drop_path: float = 0.1
     norm_eps: float = 1e-6
     normalization: Normalization = Normalization()
+
+    def __post_init__(self) -> None:
+        check(self, drop_path=BELOW_ONE, norm_eps=ABOVE_ZERO_TO_ONE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +119,9 @@ class VANSemanticFPN:
     norm_eps: float = 1e-6
     normalization: Normalization = Normalization()
 
+    def __post_init__(self) -> None:
+        check(self, drop_path=BELOW_ONE, norm_eps=ABOVE_ZERO_TO_ONE)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AgentSwinUperNet:
@@ -113,6 +131,9 @@ class AgentSwinUperNet:
     drop_path: float = 0.3
     normalization: Normalization = Normalization()
 
+    def __post_init__(self) -> None:
+        check(self, drop_path=BELOW_ONE)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AgentPVTSemanticFPN:
@@ -121,6 +142,9 @@ class AgentPVTSemanticFPN:
     size: AgentPVTSize
     drop_path: float = 0.1
     normalization: Normalization = Normalization()
+
+    def __post_init__(self) -> None:
+        check(self, drop_path=BELOW_ONE)
 
 
 @dataclass(frozen=True, kw_only=True)
