@@ -14,7 +14,7 @@ from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import from_dict, override
 from segattn.weights.checkpoint import read_model
 from segattn.weights.defaults import default_weights
-from segattn.weights.description import check_description
+from segattn.weights.description import check_description, described_recipe
 from segattn.weights.load import load_weights
 
 
@@ -59,7 +59,7 @@ def load_model(path: str | Path, overrides: Mapping[str, str] | None = None) -> 
     """
     state, description = read_model(path)
     try:
-        recipe = from_dict(Recipe, description["recipe"])
+        recipe = described_recipe(description)
         classes = from_dict(Classes, description["classes"])
     except (KeyError, ValueError) as error:
         raise ValueError(f"{path}: its description does not fit this version of segattn ({error})") from None

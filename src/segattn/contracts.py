@@ -6,11 +6,13 @@ This module imports no torch at run time, so that recipes, protocols and data se
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +22,66 @@ if TYPE_CHECKING:
 
 IGNORE = 255
 """The training id of pixels that neither train nor score, in every mask inside the package."""
+
+_SHORT = reprlib.Repr()  # what a message prints of a value is bounded
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, the ends included unless they are open; never NaN or infinite."""
+
+    low: float
+    high: float
+    words: str
+    low_open: bool = False
+    high_open: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        above = self.low < value if self.low_open else self.low <= value
+        below = value < self.high if self.high_open else value <= self.high
+        return above and below
+
+
+POSITIVE = Range(0, inf, "a finite number above 0", low_open=True, high_open=True)
+NOT_NEGATIVE = Range(0, inf, "a finite number, 0 or more", high_open=True)
+FINITE = Range(-inf, inf, "a finite number", low_open=True, high_open=True)
+FRACTION = Range(0, 1, "0 to 1")
+BELOW_ONE = Range(0, 1, "0 or more and below 1", high_open=True)
+ABOVE_ZERO_TO_ONE = Range(0, 1, "above 0, at most 1", low_open=True)
+FACTOR = Range(0, 100, "above 0, at most 100", low_open=True)
+COUNT = Range(1, 2**63 - 1, "1 or more, below 2^63")
+COUNT_OR_NONE = Range(0, 2**63 - 1, "0 or more, below 2^63")
+PIXELS = Range(1, 32768, "1 to 32768 pixels")
+CHANNELS = Range(1, 16384, "1 to 16384")
+BYTE = Range(0, 255, "0 to 255")
+
+
+def check(owner: Any, **ranges: Range) -> None:
+    """That fields of a description lie in their ranges; None, and each number of a tuple for itself.
+
+    Raises:
+        ValueError: naming the field, what it holds and what was expected.
+    """
+    for name, expected in ranges.items():
+        value = getattr(owner, name)
+        if value is None:
+            continue
+        for number in value if isinstance(value, tuple) else (value,):
+            if number not in expected:
+                each = " each" if isinstance(value, tuple) else ""
+                raise ValueError(f"{name} {_SHORT.repr(value)}: expected {expected.words}{each}")
+
+
+def check_size(owner: Any) -> None:
+    """That `height` and `width` of a description are in `PIXELS`.
+
+    Raises:
+        ValueError: naming both, and what was expected.
+    """
+    sides = (owner.height, owner.width)
+    if any(side not in PIXELS for side in sides):
+        height, width = map(_SHORT.repr, sides)
+        raise ValueError(f"size {height}x{width} (height x width): expected {PIXELS.words} a side")
 
 
 AlignCorners = Literal[True, False, "grid"]
@@ -84,6 +146,9 @@ class Normalization:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     bgr: bool = False
+
+    def __post_init__(self) -> None:
+        check(self, mean=FINITE, std=POSITIVE)
 
 
 class SegmentationModel(Protocol):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import Generic, Literal, TypeVar
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +58,7 @@ class DropPath(nn.Module):
             return x
         keep = 1.0 - self.rate
         shape = (x.shape[0],) + (1,) * (x.ndim - 1)
-        return x * (torch.rand(shape, device=x.device) < keep).to(x.dtype) / keep
+        return x * (torch.rand(shape, device=x.device, dtype=torch.float32) < keep).to(x.dtype) / keep
 
     def extra_repr(self) -> str:
         return f"rate={self.rate:g}"
@@ -65,7 +66,7 @@ class DropPath(nn.Module):
 
 def drop_path_rates(rate: float, depths: tuple[int, ...]) -> list[list[float]]:
     """Rates growing linearly from 0 at the first block to `rate` at the last, as one list per stage."""
-    flat = torch.linspace(0, rate, sum(depths), device="cpu").tolist()  # also where the default device is meta
+    flat = torch.linspace(0, rate, sum(depths), device="cpu", dtype=torch.float32).tolist()  # whatever the defaults
     stages, start = [], 0
     for depth in depths:
         stages.append(flat[start : start + depth])
@@ -151,6 +152,17 @@ def averaging_matrix(cells: int, outputs: int, like: Tensor) -> Tensor:
     return inside.to(like.dtype) / (end - start)[:, None].to(like.dtype)
 
 
+@contextmanager
+def float32_by_default() -> Iterator[None]:
+    """A block in which new tensors are float32, whatever `torch.set_default_dtype` says outside."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)
+
+
 def channels_last(model: nn.Module) -> nn.Module:
     """`model` with its four-dimensional parameters and buffers laid out channels last, in place.
 
@@ -207,6 +219,17 @@ class SizeCache(Generic[Made]):
             # The storages are held so that no other tensor can come to lie at their address.
             self._entries[size] = (state, [weight.untyped_storage() for weight in weights], made)
         return made
+
+
+def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
+    """A block whose products keep their operands' precision: for sums that half precision would round or overflow."""
+    device = x.device.type
+    return nullcontext() if _autocast(device) is None else torch.autocast(device, enabled=False)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """`x` in float32, or as it is where its precision is that or higher."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _autocast(device: str) -> torch.dtype | None:

@@ -91,3 +91,18 @@ def test_any_base_network_will_do(base: Callable[[], Any], form: Form) -> None:
         out = module(last, torch.randn(1, 7, *last.shape[-2:]))
     assert out.shape == (1, 16, *last.shape[-2:])
     assert out.isfinite().all()
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [(torch.bfloat16, 1.0), (torch.float16, 30.0)], ids=["bf16", "fp16"])
+@both_forms
+def test_sums_over_all_positions_are_float32_under_autocast(form: Form, dtype: torch.dtype, scale: float) -> None:
+    torch.manual_seed(0)
+    features = (torch.randn(1, 64, 97, 97).relu() * scale).to(dtype)
+    coarse = torch.randn(1, 19, 97, 97) * 3
+    coarse[:, 0] += 8
+    coarse = coarse.to(dtype)
+    with torch.autocast("cpu", dtype=dtype):
+        out = form(features, coarse)
+    assert out.dtype == dtype
+    wanted = form(features.double(), coarse.double())
+    assert (out.double() - wanted).norm() < 0.01 * wanted.norm()

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from segattn.api import load_model
+from segattn.api import create_model, load_model
 from segattn.cli.main import main
+from segattn.recipes.catalog import recipe as find_recipe
 from segattn.training import loop
+from segattn.weights.checkpoint import save_model
+from segattn.weights.description import describe_model
 
 Command = Callable[..., str]
 SHORT = (
-    *("--schedule.iterations", "2", "--training.validate_every", "2"),
+    *("--schedule.iterations", "2", "--schedule.warmup", "null", "--training.validate_every", "2"),
     *("--training.batch_size", "2", "--training.workers", "0"),
     *("--augmentation.3.height", "48", "--augmentation.3.width", "64"),
 )
@@ -21,6 +24,25 @@ SHORT = (
 
 def train(camvid: Path, output: Path, *words: str) -> int:
     return main(["train", "attanet_light_camvid", "--data.root", str(camvid), "--output", str(output), *SHORT, *words])
+
+
+def test_a_run_that_ends_within_its_warm_up_is_refused(
+    camvid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "attanet_light_camvid", "--data.root", str(camvid), "--output", str(tmp_path / "run")]
+    assert main([*words, "--schedule.iterations", "20"]) == 2
+    assert "schedule: warmup.iterations 200: the warm-up is longer than the run of 20" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_of_an_earlier_version_with_such_a_warm_up_still_loads(tmp_path: Path) -> None:
+    recipe = find_recipe("attanet_light_camvid")
+    model = create_model(recipe)
+    description = describe_model(recipe, model.classes)
+    description["recipe"]["schedule"]["iterations"] = 20
+    save_model(tmp_path / "old.safetensors", model, description)
+    schedule = load_model(tmp_path / "old.safetensors")[0].schedule
+    assert schedule.iterations == schedule.warmup.iterations == 20
 
 
 def test_a_run_leaves_a_model_that_loads_and_a_log_to_draw(

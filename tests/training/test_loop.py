@@ -194,6 +194,32 @@ def test_a_stopped_run_continues_bit_for_bit(tmp_path, extra):
     assert steps[0] == steps[1]
 
 
+def test_the_logged_loss_is_the_mean_of_the_steps_since_the_last_record(tmp_path):
+    wanted = [record["loss"] for record in _log_of(tmp_path / "each", log_every=1)]
+    logged = _log_of(tmp_path / "validated", log_every=2, validate_every=3)
+    assert [record["step"] for record in logged] == [2, 4, 6, 8, 10, 12]
+    means = [(wanted[i] + wanted[i + 1]) / 2 for i in range(0, 12, 2)]
+    assert [record["loss"] for record in logged] == pytest.approx(means, rel=1e-5)
+    terms = [record["loss/main.cross_entropy"] + record["loss/aux.cross_entropy"] for record in logged]
+    assert terms == pytest.approx(means, rel=1e-5)
+
+
+def test_after_a_resume_the_logged_loss_is_that_of_the_steps_since(tmp_path):
+    wanted = [record["loss"] for record in _log_of(tmp_path / "each", log_every=1)]
+    recipe = make_recipe(log_every=5, validate_every=3)
+    _, result = run(tmp_path / "parts", recipe, train_set=StopAfter(13))
+    assert 0 < result.step < 10
+    run(tmp_path / "parts", recipe)
+    logged = {record["step"]: record["loss"] for record in records(tmp_path / "parts", "train")}
+    first = 5 if result.step < 5 else 10
+    assert logged[first] == pytest.approx(np.mean(wanted[result.step : first]), rel=1e-5)
+
+
+def _log_of(folder: Path, **training: Any) -> list[dict[str, Any]]:
+    run(folder, make_recipe(**{"validate_every": 100, **training}))
+    return records(folder, "train")
+
+
 def test_resuming_reads_no_picture_twice_and_finished_runs_read_none(tmp_path):
     recipe = make_recipe()
     run(tmp_path, recipe, train_set=StopAfter(8), val_set=None)

@@ -9,6 +9,8 @@ something else under the same names and with the same layers. Both are here.
 | features | F' | (B, C', h, w), N = h * w positions |
 | coarse | logits of the coarse map; P after the softmax over classes | (B, K, h, w) |
 | centers | F_class | (B, K, C') |
+
+Sums over all positions are computed in float32 at least, also under autocast: half precision rounds or overflows them.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from segattn.layers import ConvNormAct
+from segattn.layers import ConvNormAct, at_least_float32, without_autocast
 
 _EPS = 1e-6  # keeps a class of no probability anywhere from dividing by zero
 
@@ -37,9 +39,11 @@ def class_centers(features: Tensor, coarse: Tensor) -> Tensor:
     Returns:
         F_a, (B, C', h, w).
     """
-    P = torch.softmax(coarse.flatten(2), dim=1)
-    centers = P @ features.flatten(2).transpose(1, 2) / (P.sum(2, keepdim=True) + _EPS)
-    return (centers.transpose(1, 2) @ P).view_as(features)
+    with without_autocast(features):
+        F, p = at_least_float32(features.flatten(2)), at_least_float32(coarse.flatten(2))
+        P = torch.softmax(p, dim=1)
+        centers = P @ F.transpose(1, 2) / (P.sum(2, keepdim=True) + _EPS)
+        return (centers.transpose(1, 2) @ P).to(features.dtype).view_as(features)
 
 
 def released_class_feature(features: Tensor, coarse: Tensor) -> Tensor:
@@ -49,9 +53,10 @@ def released_class_feature(features: Tensor, coarse: Tensor) -> Tensor:
     (maximum - value), as in DANet's channel attention. So there is no class centre in it. The maximum is a shift that
     the softmax itself takes out again.
     """
-    p = coarse.flatten(2)
-    energy = p @ features.flatten(2).transpose(1, 2)
-    return (torch.softmax(-energy, dim=2).transpose(1, 2) @ p).view_as(features)
+    with without_autocast(features):
+        F, p = at_least_float32(features.flatten(2)), at_least_float32(coarse.flatten(2))
+        energy = p @ F.transpose(1, 2)
+        return (torch.softmax(-energy, dim=2).transpose(1, 2) @ p).to(features.dtype).view_as(features)
 
 
 class ClassFeature(nn.Module):

@@ -15,12 +15,13 @@ attention has the sign of the released code, not of equation 3.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import register_flop_formula
+
+from segattn.layers import at_least_float32, without_autocast
 
 _CPU_ROWS, _CPU_BYTES = 1024, 128 << 20  # beyond these the matrix products get no faster
 _GPU_BYTES = 256 << 20
@@ -167,8 +168,7 @@ class ChannelAttention(nn.Module):
         """(B, C, h, w) -> (B, C, h, w)."""
         f = x.flatten(2)
         # energies are sums over all positions, in the thousands: half precision would round their differences away
-        autocast = torch.amp.is_autocast_available(x.device.type)  # not on the meta device
-        with torch.autocast(x.device.type, enabled=False) if autocast else nullcontext():
-            wide = f.to(torch.promote_types(f.dtype, torch.float32))
+        with without_autocast(x):
+            wide = at_least_float32(f)
             attention = torch.softmax(-(wide @ wide.transpose(1, 2)), dim=-1).to(f.dtype)
         return self.gamma * (attention @ f).view_as(x) + x

@@ -24,6 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segattn.layers import at_least_float32, without_autocast
+
 TRAIN_STEPS = 6
 EVAL_STEPS = 7
 
@@ -79,13 +81,11 @@ class MatrixFactorization(nn.Module):
 
     def forward(self, x: Tensor, bases: Tensor | None = None) -> Tensor:
         """`bases`: initial ones to use instead, (1 or B, D, R) with columns of unit length."""
-        if torch.is_autocast_enabled(x.device.type):  # products of products leave the range of half precision
-            with torch.autocast(x.device.type, enabled=False):
-                return self._reconstruct(x, bases)
-        return self._reconstruct(x, bases)
+        with without_autocast(x):  # products of products leave the range of half precision
+            return self._reconstruct(x, bases)
 
     def _reconstruct(self, x: Tensor, bases: Tensor | None) -> Tensor:
-        X = x.flatten(2).to(torch.promote_types(x.dtype, torch.float32))
+        X = at_least_float32(x.flatten(2))
         if bases is None:
             bases = self._initial_bases(len(X))
         W = bases.to(X).expand(len(X), -1, -1)
@@ -94,7 +94,7 @@ class MatrixFactorization(nn.Module):
     def _initial_bases(self, batch: int) -> Tensor:
         if self.training or self.random_in_eval:
             shape = (batch, *self.fixed.shape[1:])
-            return F.normalize(torch.rand(shape, device=self.fixed.device), dim=1)
+            return F.normalize(torch.rand(shape, device=self.fixed.device, dtype=torch.float32), dim=1)
         return self.fixed
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from segattn.contracts import BYTE, FACTOR, FRACTION, check, check_size
 from segattn.data.pixels import (
     Item,
     Picture,
@@ -74,7 +75,7 @@ class HorizontalFlip:
     probability: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_probability(self.probability)
+        check(self, probability=FRACTION)
 
     def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
         if rng.random() >= self.probability:
@@ -89,7 +90,7 @@ class Rotate90:
     probability: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_probability(self.probability)
+        check(self, probability=FRACTION)
 
     def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
         if rng.random() >= self.probability:
@@ -108,8 +109,9 @@ class ScaleChoice:
     factors: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not self.factors or min(self.factors) <= 0:
-            raise ValueError(f"factors {self.factors}: expected one or more numbers above 0")
+        if not self.factors:
+            raise ValueError("factors (): expected one or more numbers above 0")
+        check(self, factors=FACTOR)
 
     def size(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int]:
         """The (height, width) that is drawn for a picture of height x width."""
@@ -128,7 +130,7 @@ class RandomScale:
     high: float
 
     def __post_init__(self) -> None:
-        _check_range("scale", (self.low, self.high), least=1e-3)
+        _check_range("low, high:", (self.low, self.high), least=1e-3)
 
     def size(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int]:
         """The (height, width) that is drawn for a picture of height x width."""
@@ -147,7 +149,7 @@ class Resize:
     width: int
 
     def __post_init__(self) -> None:
-        _check_size(self.height, self.width)
+        check_size(self)
 
     def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
         return resize_pair(image, mask, self.height, self.width)
@@ -165,7 +167,8 @@ class RandomCrop:
     fill: tuple[int, int, int] = MEAN_COLOR
 
     def __post_init__(self) -> None:
-        _check_size(self.height, self.width)
+        check_size(self)
+        check(self, fill=BYTE)
 
     def place(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int]:
         """(top, left) of the window in a picture of height x width that is large enough."""
@@ -190,7 +193,7 @@ class EnlargingCrop:
     width: int
 
     def __post_init__(self) -> None:
-        _check_size(self.height, self.width)
+        check_size(self)
 
     def place(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int]:
         """(top, left) of the window in a picture of height x width that is large enough."""
@@ -218,7 +221,7 @@ class GaussianBlur:
     sigma: tuple[float, float] = (0.3, 1.5)
 
     def __post_init__(self) -> None:
-        _check_probability(self.probability)
+        check(self, probability=FRACTION)
         _check_range("sigma", self.sigma, least=1e-3)
 
     def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
@@ -289,15 +292,5 @@ def _scale_and_crop(item: Item, scaling: ScaleChoice | RandomScale, crop: Crop, 
 
 def _check_range(name: str, limits: tuple[float, float], *, least: float) -> None:
     low, high = limits
-    if not least <= low <= high:
-        raise ValueError(f"{name} from {low:g} to {high:g}: expected two numbers in order, {least:g} or more")
-
-
-def _check_probability(probability: float) -> None:
-    if not 0.0 <= probability <= 1.0:
-        raise ValueError(f"probability {probability:g}: expected 0 to 1")
-
-
-def _check_size(height: int, width: int) -> None:
-    if height < 1 or width < 1:
-        raise ValueError(f"size {height}x{width}: expected 1 pixel or more a side")
+    if not least <= low <= high <= 100:
+        raise ValueError(f"{name} from {low:g} to {high:g}: expected two numbers in order, {least:g} to 100")

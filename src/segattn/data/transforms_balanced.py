@@ -8,7 +8,7 @@ from math import isfinite
 import cv2
 import numpy as np
 
-from segattn.contracts import IGNORE
+from segattn.contracts import BYTE, FRACTION, IGNORE, check, check_size
 from segattn.data.pixels import Item, Picture, crop_pair, pad_pair
 from segattn.data.transforms_papers import MEAN_COLOR
 
@@ -34,10 +34,8 @@ class ClassBalancedCrop:
     fill: tuple[int, int, int] = MEAN_COLOR
 
     def __post_init__(self) -> None:
-        if self.height < 1 or self.width < 1:
-            raise ValueError(f"size {self.height}x{self.width}: expected 1 pixel or more a side")
-        if not 0.0 <= self.probability <= 1.0:
-            raise ValueError(f"probability {self.probability:g}: expected 0 to 1")
+        check_size(self)
+        check(self, probability=FRACTION, fill=BYTE)
         weights = self.class_weights
         if weights is not None and not (
             all(isfinite(weight) and weight >= 0 for weight in weights) and any(weight > 0 for weight in weights)

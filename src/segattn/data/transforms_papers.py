@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from segattn.contracts import IGNORE
+from segattn.contracts import BYTE, COUNT, IGNORE, PIXELS, Range, check, check_size
 from segattn.data.pixels import Item, Picture, apply_table, crop_pair, pad_pair
 
 MEAN_COLOR = (124, 116, 104)
@@ -32,8 +32,7 @@ class RandomShortSide:
     base: int
 
     def __post_init__(self) -> None:
-        if self.base < 2:
-            raise ValueError(f"base {self.base}: expected a side in pixels, 2 or more")
+        check(self, base=Range(2, 16384, "a side of 2 to 16384 pixels"))
 
     def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
         return resize_short_side(image, mask, int(rng.integers(int(self.base * 0.75), int(self.base * 2.0) + 1)))
@@ -61,6 +60,7 @@ class RandomFit:
     short: int = 512
 
     def __post_init__(self) -> None:
+        check(self, long=COUNT, short=PIXELS)
         if not 2 <= self.short <= self.long:
             raise ValueError(f"short {self.short}, long {self.long}: expected 2 <= short <= long")
 
@@ -81,7 +81,7 @@ class CategoryLimitedCrop:
     width: int
 
     def __post_init__(self) -> None:
-        _check_size(self.height, self.width)
+        check_size(self)
 
     def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
         for _ in range(10):
@@ -127,7 +127,8 @@ class Pad:
     fill: tuple[int, int, int] = MEAN_COLOR
 
     def __post_init__(self) -> None:
-        _check_size(self.height, self.width)
+        check_size(self)
+        check(self, fill=BYTE)
 
     def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
         return pad_pair(image, mask, self.height, self.width, self.fill)
@@ -186,8 +187,3 @@ def turn_hue(image: Picture, steps: int) -> Picture:
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
     hsv[..., 0] = (hsv[..., 0].astype(np.int64) + steps) % 180
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.uint8)
-
-
-def _check_size(height: int, width: int) -> None:
-    if height < 1 or width < 1:
-        raise ValueError(f"size {height}x{width}: expected 1 pixel or more a side")

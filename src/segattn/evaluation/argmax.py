@@ -58,7 +58,7 @@ def _bilinear_rows(cells: int, height: int, align_corners: AlignCorners) -> tupl
     upper = source.long().clamp_(max=cells - 1)
     lower = (upper + 1).clamp_(max=cells - 1)
     fraction = source - upper
-    weights = torch.zeros(height, cells)
+    weights = torch.zeros(height, cells, dtype=torch.float32)
     weights.scatter_add_(1, upper[:, None], 1 - fraction[:, None])
     weights.scatter_add_(1, lower[:, None], fraction[:, None])
     return upper.tolist(), lower.tolist(), weights

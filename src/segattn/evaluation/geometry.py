@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
+from segattn.contracts import COUNT, PIXELS, check, check_size
+
 Size = tuple[int, int]
 
 
@@ -27,6 +29,9 @@ class FixedSize:
     height: int
     width: int
 
+    def __post_init__(self) -> None:
+        check_size(self)
+
     def size(self, height: int, width: int, scale: float) -> Size:
         return int(self.height * scale), int(self.width * scale)
 
@@ -39,6 +44,9 @@ class LongSide:
     """
 
     pixels: int
+
+    def __post_init__(self) -> None:
+        check(self, pixels=PIXELS)
 
     def size(self, height: int, width: int, scale: float) -> Size:
         long = ceil(self.pixels * scale)
@@ -60,6 +68,9 @@ class FitInside:
     long: int
     short: int
     divisor: int | None = None
+
+    def __post_init__(self) -> None:
+        check(self, long=COUNT, short=PIXELS, divisor=PIXELS)
 
     def steps(self, height: int, width: int, scale: float) -> tuple[Size, ...]:
         """The sizes that the picture takes one after the other."""
@@ -100,6 +111,7 @@ class ShiftedWindows:
     pad: Pad | None = None
 
     def __post_init__(self) -> None:
+        check(self, crop=PIXELS)
         _check_windows(self.crop, self.stride)
 
     def canvas(self, height: int, width: int) -> Size:
@@ -124,6 +136,7 @@ class OverhangingWindows:
     pad: Pad
 
     def __post_init__(self) -> None:
+        check(self, crop=PIXELS)
         _check_windows(self.crop, self.stride)
 
     def canvas(self, height: int, width: int) -> Size:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from segattn.contracts import nearest
+from segattn.contracts import FACTOR, check, nearest
 from segattn.evaluation.geometry import (
     FitInside,
     FixedSize,
@@ -77,8 +77,9 @@ class Protocol:
     absent: Literal["left out", "zero", "nan"] = "left out"
 
     def __post_init__(self) -> None:
-        if not self.scales or min(self.scales) <= 0:
-            raise ValueError(f"scales {self.scales}: expected at least one, all above 0")
+        if not self.scales:
+            raise ValueError("scales (): expected at least one, all above 0")
+        check(self, scales=FACTOR)
         if not self.outputs:
             raise ValueError('outputs (): expected at least one, such as "main"')
 

@@ -85,7 +85,7 @@ def _search_limit(probabilities: Tensor, labels: Tensor, threshold: float, kept:
     reduced = resize(probabilities, small.shape[-2:], align_corners=True)
     labelled = small != IGNORE
     true_class = reduced.gather(1, small.where(labelled, 0).unsqueeze(1)).squeeze(1)
-    everything = torch.ones((), device=labels.device)
+    everything = torch.ones((), device=labels.device, dtype=torch.float32)
     if kept >= true_class.numel():
         return everything
     limit = torch.full_like(everything, threshold)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from segattn.contracts import ABOVE_ZERO_TO_ONE, COUNT_OR_NONE, FRACTION, NOT_NEGATIVE, Range, check
+
 
 @dataclass(frozen=True, kw_only=True)
 class CrossEntropy:
@@ -21,6 +23,11 @@ class CrossEntropy:
     divisor: Literal["valid", "all"] = "valid"
     class_weights: tuple[float, ...] | None = None
 
+    def __post_init__(self) -> None:
+        check(self, weight=NOT_NEGATIVE, class_weights=NOT_NEGATIVE)
+        if self.class_weights is not None and not any(self.class_weights):
+            raise ValueError("class_weights: expected one of them or more above 0")
+
 
 @dataclass(frozen=True, kw_only=True)
 class OhemCrossEntropy:
@@ -34,6 +41,9 @@ class OhemCrossEntropy:
     threshold: float = 0.7
     min_kept: int
 
+    def __post_init__(self) -> None:
+        check(self, weight=NOT_NEGATIVE, threshold=ABOVE_ZERO_TO_ONE, min_kept=COUNT_OR_NONE)
+
 
 @dataclass(frozen=True, kw_only=True)
 class OhemSearchCrossEntropy:
@@ -45,6 +55,10 @@ class OhemSearchCrossEntropy:
     min_kept: int = 100_000
     factor: int = 8
 
+    def __post_init__(self) -> None:
+        check(self, weight=NOT_NEGATIVE, threshold=FRACTION, min_kept=COUNT_OR_NONE)
+        check(self, factor=Range(1, 1024, "1 to 1024"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lovasz:
@@ -52,6 +66,11 @@ class Lovasz:
 
     outputs: tuple[str, ...] = ("main",)
     weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check(self, weight=NOT_NEGATIVE)
+        if not self.outputs:
+            raise ValueError('outputs (): expected one or more, such as "main"')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +80,9 @@ class Dice:
     output: str = "main"
     weight: float = 1.0
 
+    def __post_init__(self) -> None:
+        check(self, weight=NOT_NEGATIVE)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Focal:
@@ -69,6 +91,9 @@ class Focal:
     output: str = "main"
     weight: float = 1.0
     gamma: float = 2.0
+
+    def __post_init__(self) -> None:
+        check(self, weight=NOT_NEGATIVE, gamma=NOT_NEGATIVE)
 
 
 LossTerm = CrossEntropy | OhemCrossEntropy | OhemSearchCrossEntropy | Lovasz | Dice | Focal

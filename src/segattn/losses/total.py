@@ -118,9 +118,9 @@ class SegmentationLoss(nn.Module):
             case CrossEntropy(divisor="valid") | Focal():
                 return labelled_weight(labels, self._class_weights(index))
             case CrossEntropy():
-                return torch.full((), float(labels.numel()), device=labels.device)
+                return torch.full((), labels.numel(), device=labels.device, dtype=torch.float32)
             case _:
-                return torch.ones((), device=labels.device)
+                return torch.ones((), device=labels.device, dtype=torch.float32)
 
     def _term(self, index: int, term: LossTerm, maps: dict[str, Tensor], labels: Tensor, divisor: Tensor) -> Tensor:
         names = outputs_of(term)

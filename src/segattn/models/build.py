@@ -14,6 +14,7 @@ from segattn.heads.acfnet import ACFNetHead
 from segattn.heads.attanet import AttaNetHead, AttaNetLightHead
 from segattn.heads.danet import DANetHead
 from segattn.heads.fcn import FCN
+from segattn.layers import float32_by_default
 from segattn.models import networks
 from segattn.models.build_agent import agent_pvt_semantic_fpn, agent_swin_upernet
 from segattn.models.build_van import VAN_BUILDERS
@@ -30,7 +31,7 @@ RESNET_DEPTHS: dict[str, Depth] = {
 
 
 def build_network(network: networks.Network, num_classes: int) -> Segmenter:
-    """The described network with random weights, in training mode; logits of `num_classes`.
+    """The described network with random float32 weights, in training mode; logits of `num_classes`.
 
     Raises:
         TypeError: `network` is no description that this module knows.
@@ -40,7 +41,8 @@ def build_network(network: networks.Network, num_classes: int) -> Segmenter:
     if builder is None:
         known = ", ".join(kind.__name__ for kind in BUILDERS)
         raise TypeError(f"network description of type {type(network).__name__}: expected one of {known}")
-    return builder(network, num_classes)
+    with float32_by_default():
+        return builder(network, num_classes)
 
 
 def attanet(network: networks.AttaNet, num_classes: int) -> Segmenter:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from segattn.contracts import AlignCorners, Normalization
+from segattn.contracts import ABOVE_ZERO_TO_ONE, BELOW_ONE, CHANNELS, AlignCorners, Normalization, Range, check
 
 ResNetDepth = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 
@@ -41,6 +41,11 @@ class DANet:
     align_corners: bool = True
     auxiliary_head: Literal["fcn"] | None = None
     normalization: Normalization = Normalization()
+
+    def __post_init__(self) -> None:
+        check(self, stage4_dilations=Range(1, 1024, "1 to 1024"))
+        if not 1 <= len(self.stage4_dilations) <= 3:
+            raise ValueError(f"stage4_dilations: {len(self.stage4_dilations)} numbers, expected 1 to 3, one a block")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +82,10 @@ class VANLightHam:
     norm_eps: float = 1e-6
     normalization: Normalization = Normalization()
 
+    def __post_init__(self) -> None:
+        check(self, ham_channels=CHANNELS, channels=CHANNELS, bases=CHANNELS)
+        check(self, drop_path=BELOW_ONE, norm_eps=ABOVE_ZERO_TO_ONE)
+
 
 @dataclass(frozen=True, kw_only=True)
 class VANHamNet:
@@ -88,6 +97,9 @@ class VANHamNet:
     norm_eps: float = 1e-6
     normalization: Normalization = Normalization()
 
+    def __post_init__(self) -> None:
+        check(self, drop_path=BELOW_ONE, norm_eps=ABOVE_ZERO_TO_ONE)
+
 
 @dataclass(frozen=True, kw_only=True)
 class VANUperNet:
@@ -97,6 +109,9 @@ class VANUperNet:
     drop_path: float = 0.1
     norm_eps: float = 1e-6
     normalization: Normalization = Normalization()
+
+    def __post_init__(self) -> None:
+        check(self, drop_path=BELOW_ONE, norm_eps=ABOVE_ZERO_TO_ONE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +123,9 @@ class VANSemanticFPN:
     norm_eps: float = 1e-6
     normalization: Normalization = Normalization()
 
+    def __post_init__(self) -> None:
+        check(self, drop_path=BELOW_ONE, norm_eps=ABOVE_ZERO_TO_ONE)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AgentSwinUperNet:
@@ -117,6 +135,9 @@ class AgentSwinUperNet:
     drop_path: float = 0.3
     normalization: Normalization = Normalization()
 
+    def __post_init__(self) -> None:
+        check(self, drop_path=BELOW_ONE)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AgentPVTSemanticFPN:
@@ -125,6 +146,9 @@ class AgentPVTSemanticFPN:
     size: AgentPVTSize
     drop_path: float = 0.1
     normalization: Normalization = Normalization()
+
+    def __post_init__(self) -> None:
+        check(self, drop_path=BELOW_ONE)
 
 
 @dataclass(frozen=True, kw_only=True)

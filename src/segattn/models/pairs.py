@@ -23,6 +23,7 @@ from segattn.heads.fcn import FCN
 from segattn.heads.ham import HamNet, LightHam
 from segattn.heads.semantic_fpn import SemanticFPN
 from segattn.heads.upernet import UperNet
+from segattn.layers import float32_by_default
 from segattn.models.networks import Pair
 from segattn.models.segmenter import Segmenter
 
@@ -154,7 +155,8 @@ def build(
     """
     if num_classes < 1:
         raise ValueError(f"num_classes {num_classes}: expected 1 or more")
-    return _compose(backbone, head, auxiliary_head, num_classes, align_corners, normalization).eval()
+    with float32_by_default():
+        return _compose(backbone, head, auxiliary_head, num_classes, align_corners, normalization).eval()
 
 
 def pair(network: Pair, num_classes: int) -> Segmenter:

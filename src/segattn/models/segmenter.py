@@ -49,8 +49,12 @@ class Segmenter(nn.Module):
         self.align_corners = align_corners
         self.stride = stride
         self.normalization = normalization
-        self.register_buffer("mean", torch.tensor(normalization.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(normalization.std).view(3, 1, 1), persistent=False)
+        self.register_buffer(
+            "mean", torch.tensor(normalization.mean, dtype=torch.float32).view(3, 1, 1), persistent=False
+        )
+        self.register_buffer(
+            "std", torch.tensor(normalization.std, dtype=torch.float32).view(3, 1, 1), persistent=False
+        )
 
     def normalize(self, images: Tensor) -> Tensor:
         """RGB (B, 3, H, W), uint8 0..255 or float 0..1 -> the network's input in the model's own precision."""

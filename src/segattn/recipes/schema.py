@@ -11,6 +11,17 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal
 
+from segattn.contracts import (
+    ABOVE_ZERO_TO_ONE,
+    BELOW_ONE,
+    COUNT,
+    COUNT_OR_NONE,
+    FRACTION,
+    NOT_NEGATIVE,
+    POSITIVE,
+    Range,
+    check,
+)
 from segattn.data.transforms import Transform
 from segattn.evaluation.protocol import Protocol
 from segattn.evaluation.protocol import protocol as find_protocol
@@ -56,6 +67,7 @@ class Claim:
     chosen_on_split: bool = False
 
     def __post_init__(self) -> None:
+        check(self, value=Range(0, 100, "a percentage"))
         for name in self.protocol_names:
             find_protocol(name)
 
@@ -108,8 +120,7 @@ class Data:
     count_at: tuple[int, int] = (512, 1024)
 
     def __post_init__(self) -> None:
-        if not 1 <= self.num_classes <= 254:
-            raise ValueError(f"num_classes {self.num_classes}: expected 1 to 254")
+        check(self, num_classes=Range(1, 254, "1 to 254"), count_at=Range(32, 16384, "32 to 16384 pixels"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +136,7 @@ class SGD:
     layer_decay: float | None = None
 
     def __post_init__(self) -> None:
-        _check_layer_decay(self.layer_decay)
+        check(self, momentum=BELOW_ONE, weight_decay=NOT_NEGATIVE, layer_decay=ABOVE_ZERO_TO_ONE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +149,7 @@ class AdamW:
     layer_decay: float | None = None
 
     def __post_init__(self) -> None:
-        _check_layer_decay(self.layer_decay)
+        check(self, betas=BELOW_ONE, eps=POSITIVE, weight_decay=NOT_NEGATIVE, layer_decay=ABOVE_ZERO_TO_ONE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +165,10 @@ class ParameterRule:
     lr: float = 1.0
     weight_decay: float = 1.0
 
+    def __post_init__(self) -> None:
+        _check_pattern("pattern", self.pattern)
+        check(self, max_ndim=COUNT_OR_NONE, lr=NOT_NEGATIVE, weight_decay=NOT_NEGATIVE)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExponentialWarmup:
@@ -162,6 +177,9 @@ class ExponentialWarmup:
     iterations: int
     start_lr: float
 
+    def __post_init__(self) -> None:
+        check(self, iterations=COUNT, start_lr=POSITIVE)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LinearWarmup:
@@ -169,6 +187,9 @@ class LinearWarmup:
 
     iterations: int
     ratio: float
+
+    def __post_init__(self) -> None:
+        check(self, iterations=COUNT, ratio=FRACTION)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,9 +202,13 @@ class Schedule:
     warmup: ExponentialWarmup | LinearWarmup | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.lr < inf:
-            raise ValueError(f"lr {self.lr}: expected a positive number")
-        _require_at_least(1, self, "iterations")
+        check(self, lr=POSITIVE, iterations=COUNT, power=NOT_NEGATIVE)
+        if self.warmup is not None and self.warmup.iterations > self.iterations:
+            raise ValueError(
+                f"warmup.iterations {self.warmup.iterations}: the warm-up is longer than the run of {self.iterations} "
+                f"iterations, which would never reach lr {self.lr:g}; set schedule.warmup.iterations to "
+                f"{self.iterations} or less, or schedule.warmup to null"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,14 +253,17 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require_at_least(1, self, "batch_size", "accumulation", "validate_every", "checkpoint_every", "log_every")
-        _require_at_least(0, self, "workers")
+        check(self, batch_size=COUNT, accumulation=COUNT, ema_decay=BELOW_ONE, clip_norm=POSITIVE)
+        check(self, validate_every=COUNT, checkpoint_every=COUNT, log_every=COUNT, seed=COUNT_OR_NONE)
+        check(
+            self,
+            workers=Range(0, 1024, "0 to 1024"),
+            max_loss_growth=Range(1, inf, "a finite number above 1, or null for never", low_open=True, high_open=True),
+        )
         for pattern in self.frozen:
             _check_pattern("frozen", pattern)
         if self.compile and self.parallel == "fsdp":
             raise ValueError("compile true with parallel fsdp: not supported; take parallel ddp")
-        if self.max_loss_growth is not None and not self.max_loss_growth > 1:
-            raise ValueError(f"max_loss_growth {self.max_loss_growth}: expected a number above 1, or null for never")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,20 +314,23 @@ class Recipe:
     processes: int = 1
     deviations: tuple[str, ...] = ()
 
-
-def _check_layer_decay(value: float | None) -> None:
-    if value is not None and not 0 < value <= 1:
-        raise ValueError(f"layer_decay {value}: expected a number above 0, at most 1")
+    def __post_init__(self) -> None:
+        name = self.name
+        if (
+            not name
+            or name.startswith(".")
+            or len(name.encode()) > 200
+            or not name.isprintable()
+            or set(name) & set("/\\")
+        ):
+            raise ValueError(
+                f"name {name[:60]!r}: names a folder of runs, so 1 to 200 bytes of printable characters were expected, "
+                "without / and \\, not beginning with a full stop"
+            )
 
 
 def _check_pattern(name: str, pattern: str) -> None:
     try:
         re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"{name} {pattern!r}: no regular expression ({error})") from None
-
-
-def _require_at_least(least: int, settings: Schedule | Training, *names: str) -> None:
-    for name in names:
-        if getattr(settings, name) < least:
-            raise ValueError(f"{name} {getattr(settings, name)}: expected {least} or more")
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"{name} {pattern[:60]!r}: no regular expression ({error})") from None

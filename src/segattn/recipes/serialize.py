@@ -150,7 +150,7 @@ def _read_one(declared: Any, value: Any, where: str) -> Any:
         return _read_dataclass(declared, value, where)
     origin = get_origin(declared)
     if origin is Literal:
-        if value in get_args(declared):
+        if any(type(value) is type(known) and value == known for known in get_args(declared)):
             return value
     elif origin is tuple:
         if isinstance(value, Sequence) and not isinstance(value, str):
@@ -178,7 +178,7 @@ def _float(value: Any) -> float | None:
         return None
     try:
         return float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

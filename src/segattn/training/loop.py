@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from segattn.contracts import SegmentationDataset
 from segattn.processes import ending_together
 from segattn.recipes.schema import Recipe
+from segattn.training.averages import LossMeans
 from segattn.training.explosion import LossGrowth
 from segattn.training.log import RunLog
 from segattn.training.run import Run
@@ -88,7 +88,7 @@ def train(
         if progress.step:
             log.say(f"continuing {run.folder.path} after step {progress.step}")
         watch = StepWatch(run.accelerator, request, LossGrowth(progress, settings.max_loss_growth))
-        batches, meter, sums = run.batches(), Meter(run.device), dict[str, Tensor]()
+        batches, meter, means = run.batches(), Meter(run.device), LossMeans()
         try:
             while True:
                 if run.validation_is_due():
@@ -103,15 +103,13 @@ def train(
                 watch.add(
                     progress.step, [part["total"] for part in losses], [batch["names"] for batch in micro_batches]
                 )
-                for name in losses[0]:
-                    mean = torch.stack([part[name].detach() for part in losses]).mean()
-                    sums[name] = sums.get(name, 0) + mean
+                means.add(losses)
                 meter.steps += 1
                 log.advance(progress.step)
                 if progress.step % settings.log_every == 0 or progress.step == recipe.schedule.iterations:
                     watch.flush()
-                    log.write(run.record(sums, meter))
-                    sums.clear()
+                    log.write(run.record(means.read(), meter))
+                    means.clear()
                     meter.restart()
                 if watch.stop:
                     watch.flush()

@@ -145,12 +145,12 @@ class Run:
         progress.step += 1
         return losses
 
-    def record(self, sums: dict[str, Tensor], meter: Meter) -> dict[str, Any]:
-        """What the log says of the steps since the last record: means of the loss terms, rates, speed."""
+    def record(self, means: dict[str, Tensor], meter: Meter) -> dict[str, Any]:
+        """What the log says: `means` of the loss terms over all processes, the last step's rates, speed."""
         step, schedule = self.state.progress.step, self.recipe.schedule
-        names = [name for name in sums if name != "total"]
-        means = self.accelerator.reduce(torch.stack([sums[name] for name in ["total", *names]]), "mean") / meter.steps
-        total, *terms = means.tolist()
+        names = [name for name in means if name != "total"]
+        values = torch.stack([means[name] for name in ["total", *names]])
+        total, *terms = self.accelerator.reduce(values, "mean").tolist()
         return {
             "kind": "train",
             "step": step,

@@ -28,6 +28,28 @@ def describe_model(
     }
 
 
+def described_recipe(description: Mapping[str, Any]) -> Recipe:
+    """The recipe that a model says it was trained by.
+
+    Earlier versions trained with a warm-up longer than the run, which recipes to train by refuse. The model stays
+    usable: its recipe then has a warm-up as long as the run.
+
+    Raises:
+        KeyError: the description holds no recipe.
+        ValueError: the recipe is none of this version.
+    """
+    recipe = description["recipe"]
+    try:
+        schedule = recipe["schedule"]
+        warmup = schedule["warmup"]
+        if warmup["iterations"] > schedule["iterations"]:
+            cut = {**warmup, "iterations": schedule["iterations"]}
+            recipe = {**recipe, "schedule": {**schedule, "warmup": cut}}
+    except (KeyError, TypeError):
+        pass  # no warm-up, or no recipe, which is said below
+    return from_dict(Recipe, recipe)
+
+
 _NO_MATTER = ("drop_path",)
 """Fields of a network's description that play no part in what its weights mean."""
 
@@ -48,7 +70,7 @@ def check_description(path: str | Path, network: Network, classes: Classes | Non
     if description is None:
         return
     try:
-        theirs = to_dict(from_dict(Recipe, description["recipe"]).network)
+        theirs = to_dict(described_recipe(description).network)
         names = from_dict(Classes, description["classes"]).names
     except (KeyError, ValueError):
         return  # of another version: its keys and shapes have to do

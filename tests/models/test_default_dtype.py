@@ -1,0 +1,78 @@
+"""`torch.set_default_dtype` outside changes nothing: weights, scores, losses and rates are the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import segattn
+from segattn.evaluation.protocol import Protocol
+from segattn.models.pairs import build
+from segattn.recipes.schema import Recipe
+from segattn.training.optim import build_optimizer, set_rate
+from segattn.training.schedule import rate
+from segattn.training.step import training_step
+
+FAMILIES = [
+    "attanet_light_camvid",
+    "attanet_light_synthetic",
+    "danet_r50_cityscapes",
+    "acfnet_ecanet101_cityscapes",
+    "light_ham_d256_van_tiny_camvid",
+    "ham_van_tiny_ade20k",
+    "upernet_agent_swin_t_ade20k",
+    "fpn_agent_pvt_t_camvid",
+]
+
+
+@pytest.fixture(params=[torch.float64, torch.bfloat16], ids=["float64", "bfloat16"])
+def other_default(request: Any) -> Iterator[Any]:
+    def use() -> None:
+        torch.set_default_dtype(request.param)
+
+    yield use
+    torch.set_default_dtype(torch.float32)
+
+
+def numbers(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe's network makes of a made-up picture, in scoring and in one step of training."""
+    torch.manual_seed(3)
+    model = segattn.create_model(recipe)
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (72, 104, 3), dtype=np.uint8)
+    prediction = segattn.predict(model, image, Protocol(scales=(1.0, 1.25), flip=True))
+    found = {"scores": prediction.scores, "labels": prediction.labels}
+    found["weights"] = torch.cat([p.detach().flatten()[:5] for p in model.parameters()]).numpy()
+    step = training_step(model, recipe)
+    optimizer = build_optimizer(model, recipe.optimizer, recipe.parameter_rules)
+    set_rate(optimizer, rate(recipe.schedule, 5))
+    torch.manual_seed(4)
+    images = torch.from_numpy(np.stack([image, image[::-1].copy()])).permute(0, 3, 1, 2).contiguous()
+    labels = torch.from_numpy(rng.integers(0, recipe.data.num_classes, (2, 72, 104)))
+    losses = step(images, labels)
+    losses["total"].backward()
+    optimizer.step()
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert {loss.dtype for loss in losses.values()} == {torch.float32}
+    found["losses"] = np.array([loss.item() for loss in losses.values()])
+    found["after"] = torch.cat([p.detach().flatten()[:5] for p in model.parameters()]).numpy()
+    return found
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_number_is_the_same(name: str, other_default: Any) -> None:
+    recipe = segattn.recipe(name)
+    wanted = numbers(recipe)
+    other_default()
+    for key, value in numbers(recipe).items():
+        np.testing.assert_array_equal(value, wanted[key], err_msg=key)
+
+
+def test_a_pair_has_float32_weights(other_default: Any) -> None:
+    other_default()
+    model = build("van_tiny", "light_ham", num_classes=3)
+    assert {tensor.dtype for tensor in (*model.parameters(), *model.buffers())} <= {torch.float32, torch.int64}
