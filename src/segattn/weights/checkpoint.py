@@ -49,6 +49,12 @@ def read_model(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ValueError: it is no safetensors file, carries no description of ours, or a damaged one.
     """
     path = Path(path)
+    description = require_description(path)
+    return read_tensors(path), description
+
+
+def require_description(path: Path) -> dict[str, Any]:
+    """The description in a file of ours, which must carry one; errors as `read_model`."""
     if kind_of(path) != "safetensors":
         raise ValueError(
             f"{path}: is a PyTorch file, which doesn't say what network it is of; name a recipe and give the file as "
@@ -57,7 +63,7 @@ def read_model(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     description = read_description(path)
     if description is None:
         raise ValueError(f"{path}: holds tensors but no description of ours; it was written by something else")
-    return read_tensors(path), description
+    return description
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

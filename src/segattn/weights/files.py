@@ -77,10 +77,14 @@ def _unwrap(content: Any, name: str, make: Tensors | None) -> Checkpoint:
     if held is None:
         kind = state.node.kind if isinstance(state.node, Built) else type(state.node).__name__
         raise _NoStateError(f"{name}: holds a {cut(kind)}, expected a mapping of tensors")
-    wrong = next((key for key, value in held.items() if not is_tensor(value) or other_tensor(value)), None)
+    other = next((key for key, value in held.items() if other_tensor(value) is not None), None)
+    if other is not None:
+        what = f"{cut(str(other))} is a tensor that is {other_tensor(held[other])}"
+        raise _NoStateError(f"{name}: {what}; expected dense tensors of real numbers")
+    wrong = next((key for key, value in held.items() if not is_tensor(value)), None)
     if wrong is not None or not held:
         what = f"{cut(repr(wrong))} is {_kind(held[wrong])}" if held else "it is empty"
-        places = ", ".join(WRAPPERS)
+        places = f"{', '.join(WRAPPERS[:4])} or the like"
         raise _NoStateError(f"{name}: no state dict found: {what}; expected tensors by name, bare or under {places}")
     try:
         names = plain_names(held)
@@ -94,9 +98,6 @@ def _unwrap(content: Any, name: str, make: Tensors | None) -> Checkpoint:
 
 
 def _kind(value: Any) -> str:
-    other = other_tensor(value)
-    if other is not None:
-        return f"a tensor that is {other}; expected dense values"
     return f"a {cut(value.kind) if isinstance(value, Built) else type(value).__name__}"
 
 

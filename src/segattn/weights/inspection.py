@@ -51,7 +51,8 @@ def _open(path: Path) -> tuple[Checkpoint, list[str]]:
         return open_checkpoint(path), _described(path)
     except ForeignObjectsError:
         found = extract(path)
-    note = f"holds     {listed(found.foreign)}: refused as it is; `segattn weights extract {path} OUT.safetensors` leaves them out"
+    way_out = f"`segattn weights extract {path} OUT.safetensors` leaves them out"
+    note = f"holds     {listed(found.foreign)}: refused as it is; {way_out}"
     return Checkpoint(str(path), found.tensors, None, tuple(found.left_out), {}), [note]
 
 

@@ -59,6 +59,12 @@ def kind_of(path: Path) -> Kind:
     return "pickle"
 
 
+def other_kind(path: Path) -> str | None:
+    """In words, what a file is that is no file of weights; None where that is not known."""
+    with path.open("rb") as file:
+        return _other(file.read(512))
+
+
 def _other(head: bytes) -> str | None:
     """In words, what a file with this beginning is, if that is known and no file of weights."""
     if not head:

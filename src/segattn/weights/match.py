@@ -186,4 +186,5 @@ def explain_shapes(
     ours = misfits[0]
     theirs = result.pairs[ours]
     more = f" and {len(misfits) - 1} more differ" if len(misfits) > 1 else ""
-    return f"{cut(theirs)} has shape {tuple(found[theirs].shape)}, the network's {ours} has {tuple(target[ours].shape)}{more}"
+    shape, wanted = tuple(found[theirs].shape), tuple(target[ours].shape)
+    return f"{cut(theirs)} has shape {shape}, the network's {ours} has {wanted}{more}"

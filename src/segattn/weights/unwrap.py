@@ -86,7 +86,8 @@ class Walk:
 
     def find_state(self, root: Any) -> State:
         """The state dict: bare, or under `WRAPPERS`, also nested, or under the one entry that holds tensors alone."""
-        node, path, beside = root, [], {}
+        node, beside = root, {}
+        path: list[str] = []
         while len(path) < 4 and (held := entries(node)) is not None:
             wrapper = self._wrapper(held)
             if wrapper is None:
