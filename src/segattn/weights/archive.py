@@ -72,8 +72,8 @@ def opened(path: Path, kind: Kind) -> Iterator[Archive]:
             yield _open_zip(file) if kind == "zip" else _open_legacy(file)
     except zipfile.BadZipFile as error:
         raise ValueError(f"{cut(str(error))}: it is cut off or damaged; download or copy it again") from None
-    except (struct.error, EOFError, OverflowError, MemoryError, RuntimeError) as error:
-        # zipfile has RuntimeError for encrypted parts, torch for tensors that can't be
+    except (struct.error, EOFError, OverflowError, MemoryError, RuntimeError, OSError) as error:
+        # zipfile has RuntimeError for encrypted parts and OSError for places outside the file
         raise ValueError(cut(str(error)) or type(error).__name__) from None
 
 

@@ -56,8 +56,8 @@ def download(url: str, *, sha256: str | None = None, folder: Path | None = None)
             what = other_kind(partial)
             partial.unlink()
             raise ValueError(
-                f"{url}: what arrived{f' is {what}; it' if what else ''} has the checksum (sha256) {found[:16]}..., expected {sha256}...; it was thrown "
-                "away. Something on the way changed it, or the publisher did"
+                f"{url}: what arrived{f' is {what}. It' if what else ''} has the checksum (sha256) {found[:16]}..., "
+                f"expected {sha256}...; it was thrown away. Something on the way changed it, or the publisher did"
             )
         partial.replace(target)
     return target
