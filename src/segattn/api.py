@@ -12,10 +12,11 @@ from segattn.models.segmenter import Segmenter
 from segattn.recipes.catalog import recipe as find_recipe
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import from_dict, override
-from segattn.weights.checkpoint import read_model
+from segattn.weights.checkpoint import require_description
 from segattn.weights.defaults import default_weights
 from segattn.weights.description import check_description, described_recipe
 from segattn.weights.load import load_weights
+from segattn.weights.shapes import network_shapes
 
 
 def create_model(name: str | Recipe, *, num_classes: int | None = None, weights: str | Path | None = None) -> Segmenter:
@@ -57,11 +58,14 @@ def load_model(path: str | Path, overrides: Mapping[str, str] | None = None) -> 
         FileNotFoundError: no such file.
         ValueError: the file does not describe itself; name a recipe and give the file as its weights then.
     """
-    state, description = read_model(path)
+    path = Path(path)
+    description = require_description(path)
     try:
         recipe = described_recipe(description)
         classes = from_dict(Classes, description["classes"])
-    except (KeyError, ValueError) as error:
+    except KeyError as error:
+        raise ValueError(f"{path}: its description has no {error}, which every model of ours has") from None
+    except ValueError as error:
         raise ValueError(f"{path}: its description does not fit this version of segattn ({error})") from None
     recipe = override(recipe, overrides) if overrides else recipe
     if recipe.data.num_classes != len(classes):
@@ -69,9 +73,14 @@ def load_model(path: str | Path, overrides: Mapping[str, str] | None = None) -> 
             f"{path}: a model for {len(classes)} classes ({', '.join(classes.names[:4])}, ...), "
             f"not for data.num_classes {recipe.data.num_classes}"
         )
+    values = sum(tensor.numel() for tensor in network_shapes(recipe.network, len(classes)).values())
+    if 2 * values > path.stat().st_size:  # before it takes memory: no type that weights are stored in is smaller
+        raise ValueError(
+            f"{path}: its description asks for a network of {values:,} values, more than the file can hold"
+        )
     model = build_network(recipe.network, len(classes))
     model.classes = classes
-    load_weights(model, state)
+    load_weights(model, path)
     return recipe, model.eval()
 
 

@@ -12,6 +12,7 @@ from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+from reprlib import Repr
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -236,5 +237,27 @@ def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
     """The end of an error message for an unknown name: ' Did you mean a, b?' or '' when nothing is close."""
     from difflib import get_close_matches
 
-    close = get_close_matches(word, list(known), n=count, cutoff=0.5)
+    close = get_close_matches(word[:_LONGEST], [name for name in known if len(name) <= _LONGEST], n=count, cutoff=0.5)
     return f" Did you mean {', '.join(close)}?" if close else ""
+
+
+def shown(value: object) -> str:
+    """The `repr` of what was found, for an error message: of bounded length, and made in bounded time."""
+    return cut(_REPR.repr(value))
+
+
+def cut(text: str) -> str:
+    """The beginning of a text that may be long, for an error message, on one line."""
+    text = " ".join(text[: 4 * _LONGEST].split()) if len(text) > _LONGEST else text
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _bounded_repr() -> Repr:
+    bounded = Repr()
+    bounded.maxlevel, bounded.maxlist, bounded.maxtuple, bounded.maxdict = 4, 8, 8, 8
+    bounded.maxstring = bounded.maxlong = bounded.maxother = _LONGEST
+    return bounded
+
+
+_LONGEST = 120
+_REPR = _bounded_repr()

@@ -16,7 +16,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import yaml
 
-from segattn.contracts import nearest
+from segattn.contracts import cut, nearest, shown
+from segattn.yaml_reader import YamlError, read_yaml, read_yaml_file
 
 T = TypeVar("T")
 KIND = "kind"
@@ -59,13 +60,7 @@ def from_yaml(cls: type[T], path: str | Path) -> T:
         ValueError: naming the file and the key that is wrong.
         FileNotFoundError: there is no such file.
     """
-    path = Path(path)
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such recipe file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    data = read_yaml_file(path, "recipe file")
     if not isinstance(data, dict):
         raise ValueError(f"{path}: holds a {type(data).__name__}, expected the mapping that `segattn show NAME` prints")
     try:
@@ -89,22 +84,25 @@ def override(value: T, changes: Mapping[str, str]) -> T:
         for depth, part in enumerate(parents):
             node = _step(node, part, ".".join(parents[: depth + 1]))
             if not isinstance(node, (dict, list)):
-                raise ValueError(f"{'.'.join(parents[: depth + 1])} is {node!r}: it has no field {last!r} to set")
+                found = f"{cut('.'.join(parents[: depth + 1]))} is {shown(node)}"
+                raise ValueError(f"{found}: it has no field {shown(last)} to set")
         _step(node, last, path)
         try:
-            node[int(last) if isinstance(node, list) else last] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ValueError(f"{path}: {text!r} can't be read as a YAML value; quotes may be missing in it") from None
+            node[int(last) if isinstance(node, list) else last] = read_yaml(text)
+        except YamlError as error:
+            what = f"{shown(text)} can't be read as a YAML value; quotes may be missing in it"
+            raise ValueError(f"{cut(path)}: {what} ({error})") from None
     return from_dict(type(value), data)
 
 
 def _step(node: Any, part: str, path: str) -> Any:
     if isinstance(node, list):
-        if not part.isdigit() or int(part) >= len(node):
-            raise ValueError(f"{path}: no such entry; expected a number from 0 to {len(node) - 1}")
+        if part not in {str(index) for index in range(len(node))}:
+            there = f"expected a number from 0 to {len(node) - 1}" if node else "the list is empty"
+            raise ValueError(f"{cut(path)}: no such entry; {there}")
         return node[int(part)]
     if part not in node:
-        raise ValueError(f"{path}: unknown key.{nearest(part, node)} Known here: {', '.join(node)}")
+        raise ValueError(f"{cut(path)}: unknown key.{nearest(part, node)} Known here: {', '.join(node)}")
     return node[part]
 
 
@@ -133,16 +131,16 @@ def _read(declared: Any, value: Any, where: str) -> Any:
     }
     if described and isinstance(value, Mapping):
         kind = value.get(KIND)
-        if kind not in described:
-            found = "no `kind`" if kind is None else f"kind {kind!r}"
+        if not isinstance(kind, str) or kind not in described:
+            found = "no `kind`" if kind is None else f"kind {shown(kind)}"
             raise ValueError(
-                f"{where}: {found}; expected one of {', '.join(described)}.{nearest(str(kind), described)}"
+                f"{where}: {found}; expected one of {', '.join(described)}.{nearest(kind if isinstance(kind, str) else '', described)}"
             )
         return _read_one(described[kind], {key: item for key, item in value.items() if key != KIND}, where)
     for option in options:
         if isinstance(option, type) and type(value) is option:
             return value
-    raise ValueError(f"{where}: found {value!r}, expected {_name(declared)}")
+    raise ValueError(f"{where}: found {_found(value, declared)}, expected {_name(declared)}")
 
 
 def _read_one(declared: Any, value: Any, where: str) -> Any:
@@ -169,7 +167,13 @@ def _read_one(declared: Any, value: Any, where: str) -> Any:
             return value
     elif isinstance(value, declared):
         return value
-    raise ValueError(f"{where}: found {value!r}, expected {_name(declared)}")
+    raise ValueError(f"{where}: found {_found(value, declared)}, expected {_name(declared)}")
+
+
+def _found(value: Any, declared: Any) -> str:
+    if isinstance(value, bool) and str in _options(declared):
+        return f"{value} (YAML reads yes, no, on and off as true and false: put text in quotes)"
+    return shown(value)
 
 
 def _float(value: Any) -> float | None:
@@ -184,13 +188,14 @@ def _float(value: Any) -> float | None:
 
 def _read_dataclass(cls: type, data: Any, where: str) -> Any:
     if not isinstance(data, Mapping):
-        raise ValueError(f"{where or cls.__name__}: found {data!r}, expected the fields of {cls.__name__}")
+        raise ValueError(f"{where or cls.__name__}: found {shown(data)}, expected the fields of {cls.__name__}")
     hints = _hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}
     prefix = f"{where}." if where else ""
     for key in data:
         if key not in fields:
-            raise ValueError(f"{prefix}{key}: unknown key.{nearest(str(key), fields)} Known here: {', '.join(fields)}")
+            known = f"{nearest(key if isinstance(key, str) else '', fields)} Known here: {', '.join(fields)}"
+            raise ValueError(f"{prefix}{cut(str(key))}: unknown key.{known}")
     values = {}
     for name, field in fields.items():
         if name in data:

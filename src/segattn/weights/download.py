@@ -13,6 +13,8 @@ from urllib.request import Request, urlopen
 import torch
 from filelock import FileLock
 
+from segattn.weights.kinds import other_kind
+
 _CHUNK = 1 << 20
 _TIMEOUT = 30.0
 _TRIES = 3
@@ -51,10 +53,11 @@ def download(url: str, *, sha256: str | None = None, folder: Path | None = None)
         _fetch_all(url, partial, target)
         found = checksum(partial)
         if not found.startswith(sha256 or ""):
+            what = other_kind(partial)
             partial.unlink()
             raise ValueError(
-                f"{url}: what arrived has the checksum (sha256) {found[:16]}..., expected {sha256}...; it was thrown "
-                "away. Something on the way changed it, or the publisher did"
+                f"{url}: what arrived{f' is {what}. It' if what else ''} has the checksum (sha256) {found[:16]}..., "
+                f"expected {sha256}...; it was thrown away. Something on the way changed it, or the publisher did"
             )
         partial.replace(target)
     return target

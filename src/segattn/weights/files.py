@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from segattn.weights.extract import WRAPPERS, extract
+from segattn.contracts import cut
+from segattn.weights.archive import opened
+from segattn.weights.checkpoint import read_tensors
+from segattn.weights.inert import Built
+from segattn.weights.kinds import kind_of
+from segattn.weights.rebuild import Tensors, other_tensor
+from segattn.weights.unwrap import WRAPPERS, Walk, entries, is_tensor, plain_names
 
 
 @dataclass(frozen=True)
@@ -20,15 +24,21 @@ class Checkpoint:
 
     Attributes:
         name: the file, or "state dict".
-        tensors: by name, without the `module.` that data-parallel training puts in front.
+        tensors: by name, without what all names share (`module.`, `model.`) and what compilation puts into them.
         wrapper: the entry that held them, None if they lay bare.
         beside: the other entries (epoch, optimizer, meta, ...), which nothing here reads.
+        dropped: {name: why it is no part of the network} of counters that averaging adds.
     """
 
     name: str
     tensors: dict[str, Tensor]
     wrapper: str | None
     beside: tuple[str, ...]
+    dropped: dict[str, str]
+
+
+class ForeignObjectsError(ValueError):
+    """A file that holds other objects than tensors, text and numbers."""
 
 
 def open_checkpoint(source: str | Path | Mapping[str, Any]) -> Checkpoint:
@@ -36,78 +46,65 @@ def open_checkpoint(source: str | Path | Mapping[str, Any]) -> Checkpoint:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a checkpoint, a damaged one, or one that holds other objects than tensors, text and numbers.
+        ForeignObjectsError: the file holds other objects than tensors, text and numbers.
+        ValueError: not a checkpoint, or a damaged one.
     """
     if isinstance(source, Mapping):
-        return unwrap(source, "state dict")
-    return unwrap(read_state(Path(source)), str(source))
-
-
-def read_state(path: Path) -> Mapping[str, Any]:
-    """All that a checkpoint file holds, tensors on the CPU.
-
-    Raises:
-        FileNotFoundError, ValueError: as `open_checkpoint`.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such weights file")
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"{path}: not a whole safetensors file ({error})") from None
+        return _unwrap(source, "state dict", None)
+    path = Path(source)
+    kind = kind_of(path)
+    if kind == "safetensors":
+        return _unwrap(read_tensors(path), str(path), None)
     try:
-        with torch.serialization.safe_globals(_NUMPY_NUMBERS):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises several types for truncated, foreign and unsafe files alike
-        raise ValueError(f"{path}: not readable as a checkpoint of plain tensors: {_reason(path, error)}") from None
-    if not isinstance(content, Mapping):
-        raise ValueError(f"{path}: holds a {type(content).__name__}, expected a mapping of tensors")
-    return content
+        with opened(path, kind) as archive:
+            if archive.foreign:
+                raise ForeignObjectsError(_explain_foreign(path, archive.foreign))
+            return _unwrap(archive.root, str(path), Tensors(archive.read, archive.most_bytes))
+    except (ForeignObjectsError, _NoStateError):
+        raise
+    except ValueError as error:
+        raise ValueError(f"{path}: not readable as a checkpoint of plain tensors: {error}") from None
 
 
-def unwrap(content: Mapping[str, Any], name: str) -> Checkpoint:
-    """The state dict in what a file held, bare or under one of `WRAPPERS`.
-
-    Raises:
-        ValueError: there is none.
-    """
-    wrapper = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
-    beside = tuple(str(key) for key in content if key != wrapper) if wrapper else ()
-    inner = content[wrapper] if wrapper else content
-    tensors = {str(key).removeprefix("module."): value for key, value in inner.items()}
-    wrong = [key for key, value in tensors.items() if not isinstance(value, Tensor)]
-    if wrong or not tensors:
-        what = f"{wrong[0]!r} is a {type(tensors[wrong[0]]).__name__}" if wrong else "it is empty"
-        raise ValueError(
-            f"{name}: no state dict found: {what}; expected tensors by name, bare or under {' or '.join(WRAPPERS)}"
-        )
-    return Checkpoint(name, tensors, wrapper, beside)
+class _NoStateError(ValueError):
+    """A readable file that holds no state dict."""
 
 
-def _reason(path: Path, error: Exception) -> str:
+def _unwrap(content: Any, name: str, make: Tensors | None) -> Checkpoint:
+    """The state dict in what a file held, bare or under one of `WRAPPERS`."""
+    state = Walk().find_state(content)
+    held = entries(state.node)
+    if held is None:
+        kind = state.node.kind if isinstance(state.node, Built) else type(state.node).__name__
+        raise _NoStateError(f"{name}: holds a {cut(kind)}, expected a mapping of tensors")
+    other = next((key for key, value in held.items() if other_tensor(value) is not None), None)
+    if other is not None:
+        what = f"{cut(str(other))} is a tensor that is {other_tensor(held[other])}"
+        raise _NoStateError(f"{name}: {what}; expected dense tensors of real numbers")
+    wrong = next((key for key, value in held.items() if not is_tensor(value)), None)
+    if wrong is not None or not held:
+        what = f"{cut(repr(wrong))} is {_kind(held[wrong])}" if held else "it is empty"
+        places = f"{', '.join(WRAPPERS[:4])} or the like"
+        raise _NoStateError(f"{name}: no state dict found: {what}; expected tensors by name, bare or under {places}")
     try:
-        foreign = extract(path).foreign
-    except ValueError:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if "Weights only load failed" in first_line:  # torch goes on to recommend running what the file says
-            first_line = "it is a pickle of other things"
-        return f"{first_line}. A download that was cut off, or not a file that torch.save wrote?"
-    kinds = ", ".join(foreign) if foreign else "unknown objects"
+        names = plain_names(held)
+        values = {plain: held[theirs] for plain, theirs in names.plain.items()}
+        tensors = {key: value if make is None else make.make(value) for key, value in values.items()}
+    except ValueError as error:
+        if make is not None:
+            raise
+        raise ValueError(f"{name}: {error}") from None
+    return Checkpoint(name, tensors, state.wrapper, tuple(state.beside), names.dropped)
+
+
+def _kind(value: Any) -> str:
+    return f"a {cut(value.kind) if isinstance(value, Built) else type(value).__name__}"
+
+
+def _explain_foreign(path: Path, foreign: tuple[str, ...]) -> str:
+    kinds = ", ".join(cut(name) for name in foreign[:5]) + (f" and {len(foreign) - 5} more" if len(foreign) > 5 else "")
     return (
-        f"beside tensors it holds {kinds}, and reading such objects would run code from the file, which is refused. "
-        f"`segattn weights extract {path} OUT.safetensors` takes out the tensors and runs nothing"
+        f"{path}: not readable as a checkpoint of plain tensors: beside tensors it holds {kinds}, and reading such "
+        f"objects would run code from the file, which is refused. `segattn weights extract {path} OUT.safetensors` "
+        "takes out the tensors and runs nothing"
     )
-
-
-# A score beside the weights is often a NumPy number: plain bytes with a type, which torch doesn't read by itself.
-_scalar = np.float64(0).__reduce__()[0]
-_NUMPY_NUMBERS: list[Any] = [
-    np.dtype,
-    *(type(np.dtype(code)) for code in ("f2", "f4", "f8", "i4", "i8", "u1", "?")),
-    (_scalar, "numpy.core.multiarray.scalar"),
-    (_scalar, "numpy._core.multiarray.scalar"),
-]

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from segattn.contracts import Normalization
-from segattn.models.build import build_network
 from segattn.models.networks import Network
 from segattn.recipes.catalog import RECIPES
 from segattn.weights.agent import fit_trained_size, without_class_token
 from segattn.weights.match import Match, Reading, class_counts, explain_names, match, read_names
 from segattn.weights.released import BACKBONE_MAPS, KEY_MAPS
+from segattn.weights.shapes import network_shapes
 
 
 @dataclass(frozen=True)
@@ -37,31 +36,31 @@ class Fit:
 def identify(found: Mapping[str, Tensor]) -> tuple[list[Fit], str]:
     """All recipes that a file's tensors fit, the best fits first; if none, what keeps the nearest one from fitting.
 
-    Takes some seconds: it builds every network, without memory for its weights.
+    Takes some two seconds: it builds every network, without memory for its weights.
     """
     whole_names = read_names(found, KEY_MAPS)
     backbone_tensors = without_class_token(found)
     backbone_names = [*read_names(found, BACKBONE_MAPS), *whole_names]
     fits: list[Fit] = []
-    nearest: tuple[int, str] = (0, "")
+    nearest: tuple[int, str, Match | None] = (0, "", None)
     known: dict[tuple[Network, int], dict[str, Tensor]] = {}
     for name, recipe in RECIPES.items():
         plain = replace(recipe.network, normalization=Normalization())
         key = (plain, recipe.data.num_classes)
         if key not in known:
-            with torch.device("meta"):
-                known[key] = build_network(plain, recipe.data.num_classes).state_dict()
+            known[key] = network_shapes(plain, recipe.data.num_classes)
         target = known[key]
         result = match(whole_names, target)
         fit = _fit(name, True, result, found, target)
         if fit is None:
             if len(result.pairs) > nearest[0]:
-                nearest = (len(result.pairs), f"{name}: {explain_names(result)}")
+                nearest = (len(result.pairs), name, result)
             fit = _fit_backbone(name, backbone_names, backbone_tensors, target)
         if fit is not None:
             fits.append(fit)
     fits.sort(key=lambda fit: (not fit.whole, bool(fit.but)))
-    return fits, "" if fits else nearest[1]
+    _, name, closest = nearest
+    return fits, "" if fits or closest is None else f"{name}: {explain_names(closest)}"
 
 
 def _fit_backbone(

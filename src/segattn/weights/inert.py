@@ -11,6 +11,11 @@ import pickletools
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
+from segattn.contracts import cut, shown
+
+MOST_INSTRUCTIONS = 1_000_000
+"""Of all pickles of one file. A checkpoint takes some 30 for each tensor."""
+
 
 @dataclass(frozen=True, eq=False)
 class Name:
@@ -48,29 +53,35 @@ class PickleReader:
 
     Attributes:
         names: all names that they would have imported.
+        built: all objects that they would have made.
         pointers: all references to outside data, in order.
     """
 
     def __init__(self) -> None:
         self.names: set[str] = set()
+        self.built: list[Built] = []
         self.pointers: list[Pointer] = []
+        self._instructions = 0
 
     def read(self, stream: BinaryIO) -> Any:
         """The next pickle in the stream, which is left behind its end.
 
         Raises:
-            ValueError: not a pickle, cut off, or with instructions that no saved checkpoint needs.
+            ValueError: not a pickle, cut off, or with more instructions or other ones than a saved checkpoint needs.
         """
         self._stack: list[Any] = []
         self._marks: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
         try:
             for opcode, argument, _ in pickletools.genops(stream):
+                self._instructions += 1
+                if self._instructions > MOST_INSTRUCTIONS:
+                    raise ValueError(f"a pickle of more than {MOST_INSTRUCTIONS:,} instructions")
                 if opcode.name == "STOP":
                     return self._stack.pop()
                 self._step(opcode.name, argument)
         except (IndexError, KeyError, TypeError, AttributeError, OverflowError, UnicodeDecodeError) as error:
-            raise ValueError(f"a malformed pickle ({type(error).__name__}: {error})") from None
+            raise ValueError(f"a malformed pickle ({type(error).__name__}: {cut(str(error))})") from None
         raise ValueError("a pickle that is cut off")
 
     def _step(self, name: str, argument: Any) -> None:
@@ -136,19 +147,21 @@ class PickleReader:
                 self._stack.append(self._name(argument.replace(" ", ".", 1)))
             case "STACK_GLOBAL":
                 attribute, module = self._pop(), self._pop()
+                if not isinstance(module, str) or not isinstance(attribute, str):
+                    raise ValueError("a malformed pickle (a name that is no text)")
                 self._stack.append(self._name(f"{module}.{attribute}"))
             case "REDUCE" | "NEWOBJ":
                 arguments, function = self._pop(), self._pop()
-                self._stack.append(_built(function, arguments))
+                self._stack.append(self._build(function, arguments))
             case "NEWOBJ_EX":
-                keywords, arguments, function = self._pop(), self._pop(), self._pop()
-                self._stack.append(_built(function, (*arguments, keywords)))
+                _, arguments, function = self._pop(), self._pop(), self._pop()  # keywords come first, and are not kept
+                self._stack.append(self._build(function, arguments))
             case "OBJ":
                 function, *rest = self._to_mark()
-                self._push(_built(function, tuple(rest)))
+                self._push(self._build(function, tuple(rest)))
             case "INST":
                 rest = self._to_mark()
-                self._push(_built(self._name(argument.replace(" ", ".", 1)), tuple(rest)))
+                self._push(self._build(self._name(argument.replace(" ", ".", 1)), tuple(rest)))
             case "BUILD":
                 state = self._pop()
                 if isinstance(self._stack[-1], Built):
@@ -168,15 +181,28 @@ class PickleReader:
         return above
 
     def _name(self, text: str) -> Name:
+        if len(text) > _LONGEST_NAME or not text.isprintable():
+            raise ValueError(f"a malformed pickle (the name {shown(text)} of {len(text)} characters)")
         self.names.add(text)
         return Name(text)
+
+    def _build(self, function: Any, arguments: Any) -> Built:
+        if not isinstance(arguments, tuple):
+            raise ValueError("a malformed pickle (arguments that are no tuple)")
+        kind = function.text if isinstance(function, Name) else type(function).__name__
+        self.built.append(Built(kind, arguments))
+        return self.built[-1]
 
     def _store(self, entries: list[Any]) -> None:
         target = self._stack[-1]
         items = target.items if isinstance(target, Built) else target
         if not isinstance(items, dict):
             raise ValueError("a malformed pickle (items for something that is no mapping)")
+        if len(entries) % 2:
+            raise ValueError("a malformed pickle (a key without a value)")
         for key, value in zip(entries[::2], entries[1::2], strict=True):
+            if isinstance(key, str) and key in items:
+                raise ValueError(f"it holds {shown(key)} twice, and which of the two counts can't be known")
             if isinstance(key, _KEYS):  # others could only be hashed by running them, or at great depth
                 items[key] = value
 
@@ -199,7 +225,4 @@ _LITERALS = frozenset(
 )
 _KEYS = (str, int, float, bytes, type(None))
 
-
-def _built(function: Any, arguments: Any) -> Built:
-    kind = function.text if isinstance(function, Name) else type(function).__name__
-    return Built(kind, tuple(arguments))
+_LONGEST_NAME = 500

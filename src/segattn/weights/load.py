@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from segattn.weights.acfnet import ACFNET
 from segattn.weights.agent import fit_trained_size, without_class_token
+from segattn.weights.check import checked
 from segattn.weights.files import Checkpoint, open_checkpoint
 from segattn.weights.match import Match, class_counts, explain_names, explain_shapes, match, read_names
 from segattn.weights.pretrained import PRETRAINED, pretrained_file
@@ -38,9 +39,10 @@ def load_weights(
 ) -> LoadReport:
     """Copy a whole network's weights into `model`, all or nothing.
 
-    Accepts our safetensors files, released `.pth` / `.pth.tar` files and state dicts, bare or under `state_dict` or
-    `model`, with or without a `module.` prefix, in the released key names of any family here or in ours. Other
-    precisions are converted. Files that hold other objects than tensors are refused: nothing in a file is executed.
+    Accepts our safetensors files, released `.pth` / `.pth.tar` files and state dicts, bare or under an entry such as
+    `state_dict` or `model`, with or without prefixes that all names share (`module.`, `_orig_mod.`, `model.`), in the
+    released key names of any family here or in ours. Other precisions are converted. Files that hold other objects
+    than tensors are refused: nothing in a file is executed. So are values that are NaN or infinite.
 
     Args:
         num_classes_may_differ: where the file is for another number of classes, leave the classifier layers as they are
@@ -162,8 +164,11 @@ def _copy(
         else:
             advice = "is the file for another number of classes or another size?"
         raise ValueError(f"{checkpoint.name}: {explain_shapes(result, misfits, found, target)}; {advice}")
-    _check_types(checkpoint.name, state, target, result)
-    casts = {str(state[key].dtype) for key in state if state[key].dtype != target[key].dtype}
+    casts = {str(value.dtype) for key, value in state.items() if value.dtype != target[key].dtype}
+    try:
+        state = {key: checked(result.pairs[key], value, target[key]) for key, value in state.items()}
+    except ValueError as error:
+        raise ValueError(f"{checkpoint.name}: {error}") from None
     notes += [f"converted from {dtype.removeprefix('torch.')}" for dtype in sorted(casts)]
     counters = {key: torch.zeros_like(target[key]) for key in result.defaulted if key.endswith("num_batches_tracked")}
     model.load_state_dict({**model.state_dict(), **counters, **state})
@@ -173,20 +178,11 @@ def _copy(
         loaded=len(state),
         renamed={theirs: ours for ours, theirs in result.pairs.items() if ours != theirs},
         resized=resized,
-        dropped=result.dropped,
+        dropped=result.dropped | checkpoint.dropped,
         defaulted=result.defaulted,
         beside=checkpoint.beside,
         notes=tuple(notes),
     )
-
-
-def _check_types(name: str, state: Mapping[str, Tensor], target: Mapping[str, Tensor], result: Match) -> None:
-    for key, tensor in state.items():
-        if target[key].is_floating_point() and not tensor.is_floating_point():
-            raise ValueError(
-                f"{name}: {result.pairs[key]} holds {str(tensor.dtype).removeprefix('torch.')} values, expected "
-                "floating point; quantised weights can't be loaded"
-            )
 
 
 def _backbone_hint(found: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> str:

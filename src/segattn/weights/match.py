@@ -7,10 +7,19 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from segattn.contracts import nearest
+from segattn.contracts import cut, nearest
 from segattn.weights.keymap import KeyMap
 
 NO_COUNTER = "counters, which files of old PyTorch lack; at zero"
+
+_MAY_BE_MISSING = (
+    (".num_batches_tracked", NO_COUNTER),
+    (".relative_position_index", "follows from the window's size"),
+)
+"""(end of our name, reason) of what a file of any family may lack."""
+
+_MAY_BE_EXTRA = ((".attn_mask", "masks are made for the image at hand"),)
+"""(end of the name, reason) of what a file of any family may have beside."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,8 @@ def read_names(found: Iterable[str], namings: Sequence[KeyMap]) -> list[Reading]
         names = {ours: theirs for theirs, ours in translated.items()}
         if len(names) == len(translated):
             dropped = {key: reason for key in found if (reason := naming.reason_to_drop(key)) is not None}
+            extra = {ours: reason for ours in names if (reason := _reason(ours, _MAY_BE_EXTRA)) is not None}
+            dropped |= {names.pop(ours): reason for ours, reason in extra.items()}
             readings.append(Reading(naming, names, dropped))
     return readings
 
@@ -92,8 +103,22 @@ def match(readings: Iterable[Reading], target: Iterable[str], *, heads_are_extra
         heads_are_extra: tensors that belong to a head are left out with a word rather than unknown.
     """
     ours = dict.fromkeys(target)
-    matches = [_match(reading, ours, heads_are_extra) for reading in readings]
-    return max(matches, key=lambda one: len(one.pairs) - len(one.unknown))
+    return _match(max(readings, key=lambda reading: _score(reading, ours, heads_are_extra)), ours, heads_are_extra)
+
+
+def _score(reading: Reading, target: Mapping[str, None], heads_are_extra: bool) -> int:
+    """How many names are paired more than are unknown."""
+    pairs = sum(1 for ours in reading.names if ours in target)
+    extra = sum(1 for ours in reading.names if ours not in target and _in_head(ours)) if heads_are_extra else 0
+    return 2 * pairs + extra - len(reading.names)
+
+
+def _in_head(ours: str) -> bool:
+    return ours.startswith(("head.", "auxiliary_head."))
+
+
+def _reason(name: str, ends: Iterable[tuple[str, str]]) -> str | None:
+    return next((reason for end, reason in ends if name.endswith(end)), None)
 
 
 def _match(reading: Reading, target: Mapping[str, None], heads_are_extra: bool) -> Match:
@@ -101,13 +126,13 @@ def _match(reading: Reading, target: Mapping[str, None], heads_are_extra: bool) 
     unknown = {ours: theirs for ours, theirs in reading.names.items() if ours not in target}
     dropped = dict(reading.dropped)
     if heads_are_extra:
-        extra = [ours for ours in unknown if ours.startswith(("head.", "auxiliary_head."))]
+        extra = [ours for ours in unknown if _in_head(ours)]
         dropped |= {unknown.pop(ours): "no part of the backbone" for ours in extra}
     defaulted, missing = {}, []
     for ours in target:
         if ours in pairs:
             continue
-        reason = NO_COUNTER if ours.endswith("num_batches_tracked") else reading.naming.reason_to_lack(ours)
+        reason = _reason(ours, _MAY_BE_MISSING) or reading.naming.reason_to_lack(ours)
         if reason is None:
             missing.append(ours)
         else:
@@ -125,21 +150,25 @@ def explain_names(result: Match) -> str:
         )
     lines = [f"does not fit this network (read with {result.naming.name} names):"]
     if result.unknown:
-        shown = [f"{theirs}{nearest(ours, result.missing)}" for ours, theirs in list(result.unknown.items())[:5]]
+        shown = [f"{cut(theirs)}{nearest(ours, result.missing)}" for ours, theirs in list(result.unknown.items())[:5]]
         lines.append(f"{len(result.unknown)} tensors have no place in it, e.g. {'; '.join(shown)};")
     if result.missing:
         shown = []
         for ours in result.missing[:5]:
-            close = [result.unknown[name] for name in _close(ours, result.unknown)]
+            close = [cut(result.unknown[name]) for name in _close(ours, result.unknown)]
             shown.append(f"{ours} (nearest in the file: {', '.join(close)})" if close else ours)
         lines.append(f"{len(result.missing)} of its tensors are not in the file, e.g. {', '.join(shown)}")
     return " ".join(lines)
 
 
+_MOST_COMPARED = 2000
+"""Names that are looked through for the nearest ones."""
+
+
 def _close(word: str, known: Iterable[str]) -> list[str]:
     from difflib import get_close_matches
 
-    return get_close_matches(word, list(known), n=2, cutoff=0.6)
+    return get_close_matches(word, list(known)[:_MOST_COMPARED], n=2, cutoff=0.6)
 
 
 def class_counts(
@@ -162,6 +191,5 @@ def explain_shapes(
     ours = misfits[0]
     theirs = result.pairs[ours]
     more = f" and {len(misfits) - 1} more differ" if len(misfits) > 1 else ""
-    return (
-        f"{theirs} has shape {tuple(found[theirs].shape)}, the network's {ours} has {tuple(target[ours].shape)}{more}"
-    )
+    shape, wanted = tuple(found[theirs].shape), tuple(target[ours].shape)
+    return f"{cut(theirs)} has shape {shape}, the network's {ours} has {wanted}{more}"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from segattn.contracts import cut
 
 Shape = tuple[int, ...]
 
@@ -44,7 +47,7 @@ class LoadReport:
         parts += [f"{count} left out ({reason})" for reason, count in Counter(self.dropped.values()).items()]
         parts += [f"{count} of ours kept ({reason})" for reason, count in Counter(self.defaulted.values()).items()]
         if self.beside:
-            parts.append(f"not read: {', '.join(self.beside)}")
+            parts.append(f"not read: {listed(self.beside)}")
         return ", ".join([*parts, *self.notes])
 
     def details(self) -> str:
@@ -58,3 +61,9 @@ class LoadReport:
 def size(shape: Shape) -> str:
     """A shape as 1x3x9x72."""
     return "x".join(map(str, shape)) or "scalar"
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """Names from a file as one line of bounded length."""
+    shown = ", ".join(cut(name if name.isprintable() else repr(name)) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
