@@ -17,6 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from segattn.files import require_regular
+
 HEADER_KEY = "segattn"
 
 
@@ -45,8 +47,7 @@ def read_model(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ValueError: it is no safetensors file, or carries no description of ours.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+    require_regular(path)
     with _opened(path) as (file, description):
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
     if description is None:

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from segattn.files import require_regular
 from segattn.weights.inert import Built, Name, PickleReader, Pointer
 
 WRAPPERS = ("state_dict", "model")
@@ -86,8 +87,7 @@ def extract(path: str | Path) -> Extract:
         ValueError: not a PyTorch file, a damaged one, or one without tensors.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+    require_regular(path)
     try:
         with path.open("rb") as file:
             root, names, read = _open_zip(file) if zipfile.is_zipfile(file) else _open_legacy(file)

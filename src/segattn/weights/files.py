@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segattn.files import require_regular
 from segattn.weights.extract import WRAPPERS, extract
 
 
@@ -49,8 +50,7 @@ def read_state(path: Path) -> Mapping[str, Any]:
     Raises:
         FileNotFoundError, ValueError: as `open_checkpoint`.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such weights file")
+    require_regular(path, "weights file")
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
