@@ -46,6 +46,11 @@ class LabelMap:
         self._bytes = np.ascontiguousarray(self._table[:256])
         self._hint = hint
 
+    def training_id(self, raw: int) -> int | None:
+        """What an id becomes: a training id or `IGNORE`; None for one that is not in the map."""
+        train = int(self._table[raw]) if 0 <= raw <= 0xFFFF else _UNKNOWN
+        return None if train == _UNKNOWN else train
+
     def __call__(self, ids: NDArray[np.integer[Any]], path: Path) -> NDArray[np.uint8]:
         """(H, W) raw ids -> (H, W) uint8 training ids. `path` is named in the error for an id outside the map."""
         if ids.dtype == np.uint8:
@@ -116,6 +121,16 @@ class PairedDataset:
         if mask.shape != image.shape[:2]:
             raise ValueError(_size_error(image, mask, image_path, label_path))
         return Sample(image, mask, name, image_path)
+
+    def read_stored_ids(self, index: int) -> NDArray[np.integer[Any]]:
+        """(H, W) ids as the label file of a sample has them. Raises ValueError naming the file if it can't be read."""
+        label = self.pairs[index].label
+        assert label is not None, "this sample has no label file"
+        return self._read_label(label)
+
+    def training_id(self, raw: int) -> int | None:
+        """The training id of an id in the label files, `IGNORE`, or None where that has none."""
+        return self._label_map.training_id(raw)
 
 
 def require_separate_files(dataset: SegmentationDataset) -> None:

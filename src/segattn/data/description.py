@@ -24,7 +24,7 @@ _LONGEST_NAME = 100
 _KEYS = ("classes", "labels", "ignore", "images", "masks", "image_suffix", "mask_suffix")
 _FOLDERS = {"images": "images/{split}", "masks": "masks/{split}"}
 _ROW = "{name: ..., color: [red, green, blue] of 0..255}"
-_QUOTE = "YAML reads yes, no, on and off as true and false: put the name in quotes"
+_QUOTE = "YAML reads yes, no, on and off as true and false: quote it, as in 'no'"
 
 
 @dataclass(frozen=True)
