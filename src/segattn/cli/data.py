@@ -43,7 +43,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         "check",
         help="scan all images and masks",
         description="Read every image and mask of a split and report what is wrong with them and what to do about it.\n"
-        "Exit code 2 if anything is. Of your own data, a class without one pixel is a problem in a split named train...",
+        "Exit code 2 if anything is. In your own data, a class without one pixel of a training split is a problem.",
         epilog="examples:\n  segattn data check camvid --root /data/camvid --split val\n"
         "  segattn data check folder --root my_data --fix",
     )

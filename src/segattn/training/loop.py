@@ -66,8 +66,8 @@ def train(
         tensorboard: write event files too.
         wandb: the Weights & Biases project to write to as well; the same run there after a resume.
         samples: validation pictures that are written to `samples/` with truth and prediction at each validation.
-        allow_absent_classes: train although the training masks have not one pixel of a class. Otherwise, before the first
-            step of a run on data of your own, one process reads masks until it has seen every class.
+        allow_absent_classes: train although the training masks have not one pixel of a class. Otherwise, before
+            the first step of a run on data of your own, one process reads masks until it has seen every class.
         cpu: stay on the CPU even where there is an accelerator.
 
     Raises:
