@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from pathlib import Path
+from unicodedata import normalize
 
 from segattn.contracts import cut
 
@@ -66,12 +67,23 @@ def read_text(path: str | Path, what: str = "file", *, largest: int = LARGEST) -
     Raises:
         FileNotFoundError, ValueError, OSError: as `read_regular`, or it is not UTF-8.
     """
-    data = read_regular(path, what, largest=largest)
+    try:
+        return decoded(read_regular(path, what, largest=largest))
+    except UnicodeError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def decoded(data: bytes) -> str:
+    """UTF-8 as text, without its byte order mark.
+
+    Raises:
+        UnicodeError: it is none, with the line.
+    """
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}: line {line} is not UTF-8; save the file in that encoding") from None
+        raise UnicodeError(f"line {line} is not UTF-8; save the file in that encoding") from None
 
 
 def link_to_nothing(path: Path) -> FileNotFoundError:
@@ -81,6 +93,22 @@ def link_to_nothing(path: Path) -> FileNotFoundError:
     except OSError:
         target = "?"
     return FileNotFoundError(f"{path}: is a link to {target}, which is not there; mend the link or remove it")
+
+
+def require_separate(outputs: dict[str, Path], source: Path, output: str) -> None:
+    """Note in `outputs` that `output` will be made of `source`.
+
+    Names that differ only in case, or in how an accent is stored, are one file on many systems, and count as one.
+
+    Raises:
+        ValueError: another source makes a file of that name.
+    """
+    other = outputs.setdefault(normalize("NFC", output).casefold(), source)
+    if other != source:
+        raise ValueError(
+            f"{other} and {source} would both write {output}; rename one of them, or take them in separate calls, "
+            "each with its own output folder"
+        )
 
 
 def _unreachable(path: str | Path, what: str, error: OSError) -> OSError:

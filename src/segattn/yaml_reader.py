@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from segattn.contracts import cut, shown
-from segattn.files import read_text
+from segattn.files import decoded, read_regular
 
 LARGEST = 1 << 18
 """Bytes of a file, or characters of a text."""
@@ -39,10 +39,10 @@ def read_yaml_file(path: str | Path, what: str = "YAML file") -> Any:
         FileNotFoundError: there is no such file.
         ValueError: not a regular file, larger than `LARGEST`, no UTF-8, or YAML that is refused, naming file and line.
     """
-    text = read_text(path, what, largest=LARGEST)
+    data = read_regular(path, what, largest=LARGEST)
     try:
-        return read_yaml(text)
-    except YamlError as error:
+        return read_yaml(decoded(data))
+    except (YamlError, UnicodeError) as error:
         raise ValueError(f"{path}: not readable as YAML: {error}") from None
 
 
@@ -87,9 +87,8 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "tag", None) is not None:
-            raise YamlError(
-                f"{_where(event.start_mark)}tag {shown(event.tag)}: tags are not read; remove it, and put text in quotes"
-            )
+            what = f"tag {shown(event.tag)}: tags are not read; remove it, and put text in quotes"
+            raise YamlError(_where(event.start_mark) + what)
         if self.depth > DEEPEST:
             raise YamlError(f"{_where(event.start_mark)}more than {DEEPEST} lists and mappings inside each other")
         self.depth += 1

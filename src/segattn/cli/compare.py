@@ -37,6 +37,11 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
     parser.add_argument("--fresh", action="store_true", help="begin every training anew")
+    parser.add_argument(
+        "--allow-absent-classes",
+        action="store_true",
+        help="train on your own data although the training masks have not one pixel of some class",
+    )
     parser.set_defaults(run=_compare, takes_overrides=True)
 
 
@@ -69,8 +74,10 @@ def _check_names(arguments: argparse.Namespace) -> None:
             raise ValueError(f"{name}: --score-only takes .safetensors files of trained models")
         if is_model and not arguments.score_only:
             raise ValueError(f"{name}: is a trained model; add --score-only, or name recipes to train")
-    if arguments.score_only and (arguments.steps is not None or arguments.fresh):
-        raise ValueError("--steps and --fresh are for training: they mean nothing with --score-only")
+    if arguments.score_only and (arguments.steps is not None or arguments.fresh or arguments.allow_absent_classes):
+        raise ValueError(
+            "--steps and --fresh are for training: they mean nothing with --score-only, nor does --allow-absent-classes"
+        )
 
 
 def _trained(arguments: argparse.Namespace, overrides: dict[str, str]) -> Any:
@@ -89,6 +96,7 @@ def _trained(arguments: argparse.Namespace, overrides: dict[str, str]) -> Any:
         split=arguments.split,
         device=arguments.device,
         resume=not arguments.fresh,
+        allow_absent_classes=arguments.allow_absent_classes,
     )
 
 

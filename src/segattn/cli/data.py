@@ -43,11 +43,17 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         "check",
         help="scan all images and masks",
         description="Read every image and mask of a split and report what is wrong with them and what to do about it.\n"
-        "Exit code 2 if anything is.",
-        epilog="example:\n  segattn data check camvid --root /data/camvid --split val",
+        "Exit code 2 if anything is. In your own data, a class without one pixel of a training split is a problem.",
+        epilog="examples:\n  segattn data check camvid --root /data/camvid --split val\n"
+        "  segattn data check folder --root my_data --fix",
     )
     _add_dataset(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the report as JSON")
+    parser.add_argument(
+        "--fix",
+        action="store_true",
+        help="where as many ids are ignored as classes have no pixel, write the ids as these classes into dataset.yaml",
+    )
     parser.set_defaults(run=_check, takes_overrides=False)
 
     parser = actions.add_parser(
@@ -104,8 +110,13 @@ def _prepare(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 
 def _check(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.data.check import check_named
+    from segattn.data.mend import as_line, write_mend
 
     report = check_named(arguments.dataset, arguments.root, arguments.split)
+    if arguments.fix and report.mend is not None:
+        write_mend(report.mend)
+        print(f"{report.mend.path}: wrote {as_line(report.mend)}")
+        report = check_named(arguments.dataset, arguments.root, arguments.split)
     print(report)
     _write_json(arguments.json, report.to_json())
     if not report.ok:

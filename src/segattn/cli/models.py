@@ -69,8 +69,9 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         "predict",
         help="label pictures",
         description="Label pictures: for each, NAME_labels.png (class ids), NAME_overlay.png (with a legend), and the\n"
-        "share of each class on the terminal. Pictures that can't be read are named at the end; exit code 2 then.\n\n"
-        + _MODEL_HELP,
+        "share of each class on the terminal. Two pictures of one name are refused before the first is written.\n"
+        "Hidden files, tools' leftovers and folders' sub-folders are not read. Pictures that can't be read are named\n"
+        "at the end; exit code 2 then.\n\n" + _MODEL_HELP,
         epilog="examples:\n"
         "  segattn predict photo.jpg\n"
         "  segattn predict holiday/ 'more/*.png' --output labelled\n"
@@ -113,6 +114,7 @@ def _show(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.api import open_split
     from segattn.cli.screen import print_table
+    from segattn.data.base import require_separate_files
     from segattn.deploy.predictor import pick_device
     from segattn.evaluation.evaluate import evaluate, sum_over_processes
     from segattn.evaluation.report import Report
@@ -128,6 +130,7 @@ def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         report = Report(arguments.output, dataset.classes, shard=shard) if arguments.output else None
         takers: list[Callable[[Sample, NDArray[np.uint8]], None]] = [report.add] if report else []
         if arguments.submission:
+            require_separate_files(dataset)
             takers.append(submission_writer(arguments.submission, dataset.classes))
 
         def hand_on(sample: Sample, labels: NDArray[np.uint8]) -> None:
@@ -159,7 +162,7 @@ def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.cli.screen import print_error
     from segattn.data.reading import read_image
-    from segattn.deploy.predictor import find_pictures, pick_device, predict
+    from segattn.deploy.predictor import find_pictures, pick_device, predict, unread_folders
     from segattn.pictures import require_writable
     from segattn.processes import gathered, working_together
     from segattn.progress import track
@@ -186,6 +189,8 @@ def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         unread = [error for part in gathered(own_unread) for error in part]
     if rank != 0:
         return
+    for note in unread_folders(arguments.sources, arguments.output):
+        print(f"note: {note}")
     if len(pictures) == len(unread) == 1:
         raise unread[0]
     for reason in unread:

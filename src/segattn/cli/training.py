@@ -51,6 +51,11 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         help="first find how many images at a time fit into memory, and split training.batch_size accordingly "
         "(training.accumulation)",
     )
+    parser.add_argument(
+        "--allow-absent-classes",
+        action="store_true",
+        help="train on your own data although the training masks have not one pixel of some class",
+    )
     parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard's event files")
     parser.add_argument(
         "--wandb",
@@ -108,6 +113,7 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         tensorboard=arguments.tensorboard,
         wandb=arguments.wandb,
         samples=arguments.samples,
+        allow_absent_classes=arguments.allow_absent_classes,
     )
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -13,9 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segattn.contracts import IGNORE, Classes, Sample, nearest
+from segattn.contracts import IGNORE, Classes, Sample, SegmentationDataset, nearest
 from segattn.data.files import IMAGE_SUFFIXES
 from segattn.data.reading import read_ids, read_image
+from segattn.data.tree import files_below
+from segattn.files import require_regular, require_separate
 
 _UNKNOWN = 254
 _SHOWN = 5
@@ -43,6 +45,11 @@ class LabelMap:
         self._table[list(mapping)] = list(mapping.values())
         self._bytes = np.ascontiguousarray(self._table[:256])
         self._hint = hint
+
+    def training_id(self, raw: int) -> int | None:
+        """What an id becomes: a training id or `IGNORE`; None for one that is not in the map."""
+        train = int(self._table[raw]) if 0 <= raw <= 0xFFFF else _UNKNOWN
+        return None if train == _UNKNOWN else train
 
     def __call__(self, ids: NDArray[np.integer[Any]], path: Path) -> NDArray[np.uint8]:
         """(H, W) raw ids -> (H, W) uint8 training ids. `path` is named in the error for an id outside the map."""
@@ -78,6 +85,9 @@ class PairedDataset:
         pairs: in the order of the samples.
         label_map: raw ids to training ids.
         read_label: label file -> (H, W) raw ids, for formats other than images.
+
+    Raises:
+        ValueError: two samples have one name.
     """
 
     def __init__(
@@ -88,6 +98,11 @@ class PairedDataset:
         *,
         read_label: Callable[[Path], NDArray[np.integer[Any]]] = read_ids,
     ) -> None:
+        first: dict[str, Pair] = {}
+        for pair in pairs:
+            other = first.setdefault(pair.name, pair)
+            if other is not pair:
+                raise ValueError(f"{other.image} and {pair.image} are both the sample {pair.name}; remove one of them")
         self.classes = classes
         self.pairs = pairs
         self._label_map = label_map
@@ -106,6 +121,23 @@ class PairedDataset:
         if mask.shape != image.shape[:2]:
             raise ValueError(_size_error(image, mask, image_path, label_path))
         return Sample(image, mask, name, image_path)
+
+    def read_stored_ids(self, index: int) -> NDArray[np.integer[Any]]:
+        """(H, W) ids as the label file of a sample has them. Raises ValueError naming the file if it can't be read."""
+        label = self.pairs[index].label
+        assert label is not None, "this sample has no label file"
+        return self._read_label(label)
+
+    def training_id(self, raw: int) -> int | None:
+        """The training id of an id in the label files, `IGNORE`, or None where that has none."""
+        return self._label_map.training_id(raw)
+
+
+def require_separate_files(dataset: SegmentationDataset) -> None:
+    """Raises ValueError if two samples' predictions would be one file, where the names are known without reading."""
+    outputs: dict[str, Path] = {}
+    for pair in dataset.pairs if isinstance(dataset, PairedDataset) else ():
+        require_separate(outputs, pair.image, f"{pair.name}.png")
 
 
 def check_split(split: str, known: Iterable[str], dataset: str) -> None:
@@ -137,21 +169,25 @@ def describe_folder(folder: Path) -> str:
     return (", ".join(entries[:8]) or "nothing") + more
 
 
-def find_files(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES, *, recursive: bool = False) -> dict[str, Path]:
+def find_files(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dict[str, Path]:
     """Files whose names end in one of `suffixes`, by their name without it, in the order of the names.
 
-    Suffixes are the end of the file's name, such as "_leftImg8bit.png"; case does not matter. Sub-folders become part
-    of the name ("city/frame"). Hidden files are left out.
+    Suffixes are the end of the file's name, such as "_leftImg8bit.png"; case does not matter, and the longest that fits
+    counts. Sub-folders, linked ones too, become part of the name ("city/frame"). Hidden files and folders and tools'
+    leftovers are left out (`segattn.data.tree`).
 
     Raises:
-        ValueError: two files have the same name but for the suffix.
+        ValueError: two files have the same name but for the suffix, or one is a pipe, a device or a socket.
+        FileNotFoundError: a link leads to nothing.
     """
+    by_length = sorted(suffixes, key=len, reverse=True)
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*") if recursive else folder.iterdir()):
+    for path in sorted(files_below(folder)):
         lower = path.name.lower()
-        suffix = next((s for s in suffixes if lower.endswith(s.lower())), None)
-        if suffix is None or path.name.startswith(".") or not path.is_file():
+        suffix = next((s for s in by_length if lower.endswith(s.lower())), None)
+        if suffix is None:
             continue
+        require_regular(path)
         name = path.relative_to(folder).as_posix()[: -len(suffix)]
         if name in found:
             raise ValueError(f"{path} and {found[name].name} have the same name but for the suffix; remove one of them")

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from segattn.contracts import IGNORE, Classes, SegmentationDataset
 from segattn.data import ade20k, coco_stuff, pascal_context, voc
+from segattn.data.absent import absence
 from segattn.data.base import PairedDataset
 from segattn.data.catalog import open_dataset
+from segattn.data.mend import Mend
 from segattn.data.reading import read_image
 from segattn.progress import track
 
@@ -29,6 +31,7 @@ _OFFICIAL: dict[str, Mapping[str, int]] = {
     "voc2012": voc.SPLITS,
 }
 _SHOWN = 8
+_ALLOW = "`segattn train --allow-absent-classes` trains without them"
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class Problem:
     """One thing that is wrong.
 
     Attributes:
-        kind: "layout" (folders, lists, partners), "image", "label" (unreadable files), "size" or "unknown id".
+        kind: "layout" (folders, lists, partners), "image", "label" (unreadable files), "size", "unknown id" or
+            "absent class".
         path: of the file, or the data set's folder.
         what: in words.
         fix: what to do about it.
@@ -70,6 +74,7 @@ class CheckReport:
         absent: classes without a pixel.
         problems: all of them.
         notes: what is unusual and may be right.
+        mend: what `segattn data check --fix` writes into dataset.yaml; None where nothing is sure to help.
     """
 
     samples: int
@@ -79,6 +84,7 @@ class CheckReport:
     absent: tuple[str, ...]
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
+    mend: Mend | None = None
 
     @property
     def ok(self) -> bool:
@@ -126,29 +132,31 @@ def check_named(name: str, root: str | Path, split: str) -> CheckReport:
         dataset = open_dataset(name, root, split)
     except FileNotFoundError as error:
         return CheckReport(0, 0, (), (), (), (_problem("layout", str(root), error),), ())
-    return check(dataset, official=_OFFICIAL.get(name, {}).get(split))
+    return check(dataset, official=_OFFICIAL.get(name, {}).get(split), training=split.startswith("train"))
 
 
-def check(dataset: SegmentationDataset, *, official: int | None = None) -> CheckReport:
+def check(dataset: SegmentationDataset, *, official: int | None = None, training: bool = False) -> CheckReport:
     """Read all images and masks, with a progress bar on the standard error stream.
 
     Args:
         official: the published number of samples; another one is noted.
+        training: the split is trained on: of anyone's own data a class without a pixel is then a problem, not a note.
     """
-    scan = _Scan(dataset.classes)
+    scan = _Scan(dataset, training)
     for index in track(range(len(dataset)), "checking", len(dataset)):
         if isinstance(dataset, PairedDataset):
             scan.pair(dataset, index)
         else:
             scan.sample(dataset, index)
-    return scan.report(len(dataset), official)
+    return scan.report(official)
 
 
 class _Scan:
     """What has been seen so far."""
 
-    def __init__(self, classes: Classes) -> None:
-        self.classes = classes
+    def __init__(self, dataset: SegmentationDataset, training: bool) -> None:
+        self.dataset, self.training = dataset, training
+        self.classes: Classes = dataset.classes
         self.pixels: Counter[int] = Counter()
         self.images: Counter[int] = Counter()
         self.meaning: dict[int, int | None] = {}
@@ -227,13 +235,22 @@ class _Scan:
             return "unknown"
         return "ignored" if meaning == IGNORE else self.classes.names[meaning]
 
-    def report(self, samples: int, official: int | None) -> CheckReport:
+    def report(self, official: int | None) -> CheckReport:
+        samples = len(self.dataset)
         for value, paths in sorted(self.unknown.items()):
             what = f"value {value} has no class: {self.pixels[value]} pixels in {len(paths)} label files"
             fix = self.hint or f"masks hold 0..{len(self.classes) - 1} and {IGNORE}"
             self.problems.append(Problem("unknown id", str(paths[0]), what, fix))
+        masks = samples - self.unlabelled - sum(problem.kind == "label" for problem in self.problems)
         seen = {self.meaning[value] for value in self.pixels}
-        absent = tuple(name for index, name in enumerate(self.classes.names) if index not in seen)
+        names = tuple(name for index, name in enumerate(self.classes.names) if index not in seen)
+        absent = absence(self.dataset, self.pixels, self.meaning, masks)
+        notes = list(self._notes(samples, official))
+        if absent is not None:
+            if self.training:
+                self.problems.append(Problem("absent class", absent.where, absent.what, f"{absent.fix}; {_ALLOW}"))
+            elif absent.mend is not None:
+                notes.append(f"{absent.what}; {absent.fix}")
         return CheckReport(
             samples=samples,
             unlabelled=self.unlabelled,
@@ -241,9 +258,10 @@ class _Scan:
                 Value(value, self._name(value), self.pixels[value], self.images[value]) for value in sorted(self.pixels)
             ),
             sizes=tuple((width, height, count) for (width, height), count in self.sizes.most_common()),
-            absent=absent if self.pixels else (),
+            absent=names if self.pixels else (),
             problems=tuple(self.problems),
-            notes=tuple(self._notes(samples, official)),
+            notes=tuple(notes),
+            mend=absent.mend if absent and absent.sure else None,
         )
 
     def _notes(self, samples: int, official: int | None) -> Iterable[str]:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from segattn.contracts import IGNORE, Classes, nearest
 from segattn.data.base import LabelMap, Pair, PairedDataset, check_split, find_files, pair_files, require_folders
+from segattn.data.tree import files_below
 
 CLASSES = Classes(
     names=(
@@ -99,13 +100,13 @@ class Cityscapes(PairedDataset):
         truthless = split == "test" and not (Path(root) / "gtFine" / "test").is_dir()
         needed = [f"leftImg8bit/{split}"] + ([] if truthless else [f"gtFine/{split}"])
         folders = require_folders(root, needed, "Cityscapes")
-        images = find_files(folders[0], ("_leftImg8bit.png",), recursive=True)
+        images = find_files(folders[0], ("_leftImg8bit.png",))
         if truthless:
             kind: str = "labelIds"
             pairs = [Pair(name, path, None) for name, path in images.items()]
         else:
             kind = labels or _kind_found(folders[1])
-            truth = find_files(folders[1], _suffixes(kind), recursive=True)
+            truth = find_files(folders[1], _suffixes(kind))
             pairs = pair_files(images, truth, folders=(folders[0], folders[1]))
         super().__init__(CLASSES, [pair._replace(name=Path(pair.name).name) for pair in pairs], _MAPS[kind])
 
@@ -116,6 +117,6 @@ def _suffixes(kind: str) -> tuple[str, ...]:
 
 def _kind_found(folder: Path) -> str:
     for kind in _MAPS:
-        if any(next(folder.rglob(f"*{suffix}"), None) for suffix in _suffixes(kind)):
+        if any(path.name.endswith(_suffixes(kind)) for path in files_below(folder)):
             return kind
     raise FileNotFoundError(f"{folder}: no files named ..._gtFine_labelIds.png or ..._gtFine_labelTrainIds.png there")

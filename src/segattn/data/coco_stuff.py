@@ -89,7 +89,7 @@ class COCOStuff10k(PairedDataset):
 def plan(root: Path) -> Plan:
     """Every listed image's ``.mat`` file to a PNG of the same ids."""
     annotations, lists = require_folders(root, ("annotations", "imageLists"), "COCO-Stuff 10k")
-    names = [name for split in SPLITS for name in read_list(lists / f"{split}.txt")]
+    names = dict.fromkeys(name for split in SPLITS for name in read_list(lists / f"{split}.txt"))
     return Plan(
         [Conversion(root / _MASKS / f"{name}.png", partial(_label_map, annotations / f"{name}.mat")) for name in names]
     )

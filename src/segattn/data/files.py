@@ -9,8 +9,13 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from segattn.files import read_regular
+
 MAX_PIXELS = 1 << 28
 """Larger images (268 million pixels, 800 MB decoded) are refused by their header, before anything is decoded."""
+
+MAX_BYTES = 8 * MAX_PIXELS
+"""Of an image file: four channels of 16 bits of the largest image, not compressed."""
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -22,13 +27,9 @@ def read_checked(path: Path) -> bytes:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is a folder, empty, cut short, larger than `MAX_PIXELS`, or no image at all.
+        ValueError: it is a folder, a pipe or a device, empty, cut short, larger than `MAX_PIXELS`, or no image at all.
     """
-    if path.is_dir():
-        raise ValueError(f"{path}: is a folder; an image file was expected")
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file; check the path")
-    data = path.read_bytes()
+    data = read_regular(path, largest=MAX_BYTES)
     if not data:
         raise ValueError(f"{path}: the file is empty (0 bytes); copy it again from its source")
     try:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from pathlib import Path
 
+from segattn.contracts import cut
 from segattn.data.base import Pair, describe_folder
+from segattn.files import read_text
+
+_LARGEST = 1 << 26
+"""Bytes of a list file."""
 
 
 def read_list(path: Path) -> list[str]:
@@ -12,20 +19,21 @@ def read_list(path: Path) -> list[str]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it names nothing, or a name twice, or a path that leads elsewhere.
+        ValueError: it is no regular file of UTF-8 text (with or without byte order mark), names nothing, or a name
+            twice, or a path that leads elsewhere.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         there = describe_folder(path.parent) if path.parent.is_dir() else "no such folder"
         raise FileNotFoundError(f"{path}: no such list; {path.parent} holds {there}")
-    names = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    names = [line.strip() for line in read_text(path, "list file", largest=_LARGEST).splitlines() if line.strip()]
     if not names:
         raise ValueError(f"{path}: the list names no samples; copy it again")
-    outside = [name for name in names if ".." in Path(name).parts or Path(name).is_absolute()]
+    outside = [name for name in names if ".." in Path(name).parts or Path(name).is_absolute() or "\0" in name]
     if outside:
-        raise ValueError(f"{path}: {outside[0]} leads out of the data set's folder; lists hold bare names")
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{path}: {twice} is listed twice; keep one of the lines")
+        raise ValueError(f"{path}: {cut(outside[0])} leads out of the data set's folder; lists hold bare names")
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise ValueError(f"{path}: {cut(twice)} is listed twice; keep one of the lines")
     return names
 
 

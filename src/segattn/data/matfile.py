@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segattn.files import read_regular
+
 _MATRIX, _COMPRESSED = 14, 15
 _CELL, _STRUCT, _CHAR = 1, 2, 4
 _NUMERIC = range(6, 16)
@@ -31,10 +33,10 @@ def read_mat(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not a level 5 file (such as version 7.3, which is HDF5), or damaged.
+        ValueError: not a regular file, not a level 5 file (such as version 7.3, which is HDF5), or damaged.
     """
     path = Path(path)
-    data = path.read_bytes()
+    data = read_regular(path, "MATLAB file")
     if data[:8] == b"\x89HDF\r\n\x1a\n" or data.startswith(b"MATLAB 7.3"):
         raise ValueError(f"{path}: a MATLAB 7.3 (HDF5) file; save it in MATLAB with the option -v7")
     if len(data) < 128 or data[126:128] not in (b"IM", b"MI"):

@@ -27,6 +27,7 @@ from segattn.data.lists import listed_pairs, read_list
 from segattn.data.palette import distinct_colours
 from segattn.data.rle import decode_rle
 from segattn.data.voc import devkit
+from segattn.files import read_regular
 
 _CATEGORIES = {
     2: "aeroplane", 9: "bag", 18: "bed", 19: "bedclothes", 22: "bench", 23: "bicycle", 25: "bird", 31: "boat",
@@ -102,7 +103,7 @@ def plan(root: Path) -> Plan:
     if not source.is_file():
         raise FileNotFoundError(f"{source}: no such file; put the PASCAL in Detail annotations there")
     try:
-        content = json.loads(source.read_bytes())
+        content = json.loads(read_regular(source, "annotation file"))
         annotations: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for annotation in content["annos_segmentation"]:
             annotations[annotation["image_id"]].append(annotation)

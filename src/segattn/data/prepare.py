@@ -78,6 +78,7 @@ def prepare(name: str, root: str | Path) -> PrepareReport:
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder; {name} was to be prepared in it")
     plan = PLANS[name](root)
+    _require_separate(plan)
     _clean_up(plan)
     waiting = [conversion for conversion in plan.conversions if not _is_there(conversion.target)]
     failed = []
@@ -92,6 +93,16 @@ def prepare(name: str, root: str | Path) -> PrepareReport:
     return PrepareReport(
         name, str(root), len(waiting) - len(failed), len(plan.conversions) - len(waiting), tuple(failed)
     )
+
+
+def _require_separate(plan: Plan) -> None:
+    """Raises ValueError if two annotations would make one mask."""
+    targets: set[str] = set()
+    for conversion in plan.conversions:
+        target = str(conversion.target).casefold()
+        if target in targets:
+            raise ValueError(f"{conversion.target}: two annotations would write this mask; remove one of them")
+        targets.add(target)
 
 
 def _clean_up(plan: Plan) -> None:
@@ -115,5 +126,5 @@ def _convert(conversion: Conversion) -> None:
 def _write_list(path: Path, names: list[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
-    partial.write_text("".join(f"{name}\n" for name in names))
+    partial.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     partial.replace(path)

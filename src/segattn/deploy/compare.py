@@ -82,6 +82,7 @@ def compare_recipes(
     split: str | None = None,
     device: str = "auto",
     resume: bool = True,
+    allow_absent_classes: bool = False,
 ) -> Comparison:
     """Train the network of every recipe as `base` says, then score and measure it.
 
@@ -90,6 +91,7 @@ def compare_recipes(
             continued, or taken as they are if complete; `comparison.json` and `.md` are written after every row.
         split: to score on; the base's validation split by default.
         resume: false begins every run anew.
+        allow_absent_classes: as for `segattn.train`.
 
     Raises:
         ValueError: two recipes of one name, a folder that holds a run under other conditions, no data root, or several
@@ -114,7 +116,14 @@ def compare_recipes(
         model.classes = train_set.classes
         try:
             result = train(
-                model, recipe, train_set=train_set, val_set=val_set, output_dir=folder, resume=resume, cpu=cpu
+                model,
+                recipe,
+                train_set=train_set,
+                val_set=val_set,
+                output_dir=folder,
+                resume=resume,
+                allow_absent_classes=allow_absent_classes,
+                cpu=cpu,
             )
         except DivergedError as error:
             return _Trained(recipe, (*notes, f"its training failed: {error}"), None)

@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segattn.contracts import Classes
+from segattn.contracts import Classes, cut
 from segattn.data.files import IMAGE_SUFFIXES
 from segattn.data.reading import read_image
+from segattn.data.tree import is_leftover
 from segattn.evaluation.inference import predict_labels, predict_scores
 from segattn.evaluation.protocol import WHOLE, Protocol
+from segattn.files import require_separate
 from segattn.models.segmenter import Segmenter
 from segattn.pictures import class_shares, overlay, with_legend, write_picture
 from segattn.processes import place
@@ -115,6 +117,9 @@ def predict(
 def find_pictures(sources: Iterable[str | Path]) -> list[Path]:
     """The picture files that files, folders (not their subfolders) and glob patterns name, in that order, each once.
 
+    Hidden files and folders and tools' leftovers are passed over unless they are named themselves. Links are followed;
+    one that leads to nothing is among the files, so that it is named with those that can't be read.
+
     Raises:
         FileNotFoundError: a source names nothing.
         ValueError: a result file would be written twice, or would have too long a name.
@@ -124,39 +129,69 @@ def find_pictures(sources: Iterable[str | Path]) -> list[Path]:
         path = Path(source)
         if path.is_dir():
             files = _pictures_in(path)
-        elif path.exists():
+        elif os.path.lexists(path):
             files = [path]
         else:
-            files = sorted(Path(match) for match in glob.glob(str(source), recursive=True) if Path(match).is_file())
-            if not files:
-                what = "no picture matches this pattern" if glob.has_magic(str(source)) else "no such file or folder"
-                raise FileNotFoundError(f"{source}: {what}")
+            files = _matching(str(source))
         for file in files:
             found.setdefault(os.path.abspath(file), file)
     _check_names(list(found.values()))
     return list(found.values())
 
 
+def unread_folders(sources: Iterable[str | Path], output: Path) -> list[str]:
+    """A line for each folder among the sources that has sub-folders, which `find_pictures` does not read."""
+    lines = []
+    for folder in (Path(source) for source in sources if Path(source).is_dir()):
+        below = [
+            path
+            for path in folder.iterdir()
+            if path.is_dir() and not is_leftover(path.name) and path.absolute() != output.absolute()
+        ]
+        if below:
+            lines.append(f"{folder}: its {len(below)} sub-folders are not read; '{folder / '**' / '*.png'}' names all")
+    return lines
+
+
 def _pictures_in(folder: Path) -> list[Path]:
     files = sorted(
         file
         for file in folder.iterdir()
-        if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file() and not file.name.startswith(".")
+        if not is_leftover(file.name)
+        and not file.is_dir()
+        and (file.suffix.lower() in IMAGE_SUFFIXES or not file.exists())
     )
     if not files:
         raise FileNotFoundError(f"{folder}: no pictures in this folder ({', '.join(IMAGE_SUFFIXES)})")
     return files
 
 
+def _matching(pattern: str) -> list[Path]:
+    matches = (Path(match) for match in sorted(glob.glob(pattern, recursive=True)))
+    named = set(Path(pattern).parts)
+    files = [
+        path
+        for path in matches
+        if not path.is_dir()
+        and not any(is_leftover(part) for part in path.parts if part not in named and part != "..")
+        and not _in_circle(path)
+    ]
+    if not files:
+        what = "no picture matches this pattern" if glob.has_magic(pattern) else "no such file or folder"
+        raise FileNotFoundError(f"{cut(pattern)}: {what}")
+    return files
+
+
+def _in_circle(path: Path) -> bool:
+    """Whether a folder in the path is a link back to one above it."""
+    folders = [os.path.realpath(folder) for folder in Path(os.path.abspath(path)).parents]
+    return len(set(folders)) < len(folders)
+
+
 def _check_names(files: list[Path]) -> None:
-    by_stem: dict[str, Path] = {}
+    outputs: dict[str, Path] = {}
     for file in files:
-        other = by_stem.setdefault(file.stem, file)
-        if other != file:
-            raise ValueError(
-                f"{other} and {file} would both write {file.stem}_labels.png; label them in separate calls, "
-                "each with its own output folder"
-            )
+        require_separate(outputs, file, f"{file.stem}_labels.png")
         if len(os.fsencode(file.stem)) > _LONGEST_NAME:
             raise ValueError(f"{file}: too long a name to put _overlay.png after it; shorten it")
 

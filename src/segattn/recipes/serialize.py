@@ -133,9 +133,8 @@ def _read(declared: Any, value: Any, where: str) -> Any:
         kind = value.get(KIND)
         if not isinstance(kind, str) or kind not in described:
             found = "no `kind`" if kind is None else f"kind {shown(kind)}"
-            raise ValueError(
-                f"{where}: {found}; expected one of {', '.join(described)}.{nearest(kind if isinstance(kind, str) else '', described)}"
-            )
+            hint = nearest(kind, described) if isinstance(kind, str) else ""
+            raise ValueError(f"{where}: {found}; expected one of {', '.join(described)}.{hint}")
         return _read_one(described[kind], {key: item for key, item in value.items() if key != KIND}, where)
     for option in options:
         if isinstance(option, type) and type(value) is option:

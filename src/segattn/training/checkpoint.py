@@ -108,6 +108,11 @@ class RunFolder:
         self.path = Path(path)
         self.recipe = recipe
 
+    @property
+    def begun(self) -> bool:
+        """Whether a run has left its state here."""
+        return (self.path / _STATE).exists()
+
     def prepare(self, *, resume: bool) -> None:
         """Make the folder and write the recipe into it; without `resume`, first remove what an earlier run left.
 

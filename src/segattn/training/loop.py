@@ -50,6 +50,7 @@ def train(
     tensorboard: bool = False,
     wandb: str | None = None,
     samples: int = 4,
+    allow_absent_classes: bool = False,
     cpu: bool = False,
 ) -> TrainingResult:
     """Train `model` in place as the recipe says, and leave checkpoints and a log in `output_dir`.
@@ -65,16 +66,28 @@ def train(
         tensorboard: write event files too.
         wandb: the Weights & Biases project to write to as well; the same run there after a resume.
         samples: validation pictures that are written to `samples/` with truth and prediction at each validation.
+        allow_absent_classes: train although the training masks have not one pixel of a class. Otherwise, before
+            the first step of a run on data of your own, one process reads masks until it has seen every class.
         cpu: stay on the CPU even where there is an accelerator.
 
     Raises:
-        ValueError: the folder holds a run of another recipe, the batch does not divide, a loss term or parameter rule
-            does not fit the model, something asked for is not installed, or the loss diverges (`DivergedError`, naming
-            the pictures).
+        ValueError: a class without a pixel in the training masks, the folder holds a run of another recipe, the batch
+            does not divide, a loss term or parameter rule does not fit the model, something asked for is not installed,
+            or the loss diverges (`DivergedError`, naming the pictures).
         OSError: another process failed; it says what that one said.
     """
     require_installed(tensorboard=tensorboard, wandb=wandb)
-    run = Run(model, recipe, train_set, val_set, Path(output_dir), resume=resume, cpu=cpu, samples=samples)
+    run = Run(
+        model,
+        recipe,
+        train_set,
+        val_set,
+        Path(output_dir),
+        resume=resume,
+        cpu=cpu,
+        samples=samples,
+        allow_absent_classes=allow_absent_classes,
+    )
     progress, settings = run.state.progress, recipe.training
     log = RunLog(
         run.folder.path,

@@ -17,6 +17,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from segattn.contracts import SegmentationDataset, SegmentationModel
+from segattn.data.absent import require_all_classes
 from segattn.data.loader import Batch, TrainingSet, training_loader
 from segattn.evaluation.evaluate import evaluate, sum_over_processes
 from segattn.recipes.schema import Recipe
@@ -49,6 +50,7 @@ class Run:
         resume: bool,
         cpu: bool,
         samples: int,
+        allow_absent_classes: bool,
     ) -> None:
         settings = recipe.training
         self.recipe, self.train_set, self.val_set = recipe, train_set, val_set
@@ -61,6 +63,8 @@ class Run:
         self.micro_batch = _micro_batch(recipe, self.accelerator.num_processes)
         self.folder = RunFolder(output_dir, recipe)
         if self.accelerator.is_main_process:
+            if not allow_absent_classes and not (resume and self.folder.begun):
+                require_all_classes(train_set)
             self.folder.prepare(resume=resume)
         self.accelerator.wait_for_everyone()
 

@@ -1,0 +1,156 @@
+"""Classes without one pixel in a split's masks, and the ids there that may be meant for them.
+
+Masks of 0 and 255 are the commonest: 255 is ignored unless `dataset.yaml` says otherwise, and a network would be
+trained on the background alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segattn.contracts import IGNORE, SegmentationDataset, cut
+from segattn.data.base import PairedDataset
+from segattn.data.catalog import DATASETS
+from segattn.data.description import DESCRIPTION, Description
+from segattn.data.folder import FolderDataset
+from segattn.data.mend import Mend, as_line
+from segattn.progress import track
+from segattn.yaml_reader import read_yaml_file
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Absence:
+    """What is missing.
+
+    Attributes:
+        where: dataset.yaml, or "masks" where the data set is one of Python's.
+        classes: without a pixel, in the order of the training ids.
+        unused: id in the masks that no class is trained from -> its pixels.
+        pixels: of all masks that were read.
+        masks: how many were.
+        mend: what dataset.yaml would say if the ids were those classes; None where that can't be told.
+        sure: there are as many such ids as classes without a pixel.
+    """
+
+    where: str
+    classes: tuple[str, ...]
+    unused: Mapping[int, int]
+    pixels: int
+    masks: int
+    mend: Mend | None = None
+    sure: bool = False
+
+    @property
+    def what(self) -> str:
+        """The finding in words."""
+        more = f" and {len(self.classes) - _SHOWN} more" if len(self.classes) > _SHOWN else ""
+        found = f"not one pixel of {cut(', '.join(self.classes[:_SHOWN]))}{more} in {self.masks} masks"
+        if not self.unused:
+            return found
+        ids = [f"{value} ({count} pixels, {100 * count / self.pixels:.2f}%)" for value, count in self.unused.items()]
+        more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
+        return f"{found}, while they hold ids that no class is trained from: {', '.join(ids[:_SHOWN])}{more}"
+
+    @property
+    def fix(self) -> str:
+        """What to do about it, but for training all the same."""
+        if self.mend is None:
+            return "correct the masks, or the list of classes"
+        by = "`segattn data check folder --fix` does it" if self.sure else "which id is which class is yours to say"
+        return f"if these ids are those classes, write into {DESCRIPTION}: {as_line(self.mend)} ({by})"
+
+
+def absence(
+    dataset: SegmentationDataset, pixels: Mapping[int, int], meaning: Mapping[int, int | None], masks: int
+) -> Absence | None:
+    """What is missing in a data set whose masks hold `pixels` of each id; None where nothing is.
+
+    The ids of published data sets are known, so that in a part of one a class may well be missing: None for them too.
+
+    Args:
+        meaning: the training id of each of these ids, `IGNORE`, or None for one that has no class.
+    """
+    seen = {meaning[value] for value in pixels}
+    absent = tuple(name for index, name in enumerate(dataset.classes.names) if index not in seen)
+    if not absent or not masks or _is_published(dataset):
+        return None
+    unused = {value: pixels[value] for value in sorted(pixels) if meaning[value] in (None, IGNORE)}
+    total = sum(pixels.values())
+    if not isinstance(dataset, FolderDataset):
+        return Absence("masks", absent, unused, total, masks)
+    mend = _mend(dataset.description, absent, unused) if unused else None
+    return Absence(str(dataset.description.path), absent, unused, total, masks, mend, len(unused) == len(absent))
+
+
+def require_all_classes(dataset: SegmentationDataset) -> None:
+    """Read masks until every class has been seen, in a fixed order that is spread over the data set.
+
+    That takes some of the masks where no class is rare, and all of them, with a progress bar on the standard error
+    stream, where one is missing. Of published data sets, whose ids are known, nothing is read.
+
+    Raises:
+        ValueError: a class has no pixel, or a mask can't be read.
+    """
+    if _is_published(dataset):
+        return
+    pixels: Counter[int] = Counter()
+    meaning: dict[int, int | None] = {}
+    missing: set[int | None] = set(range(len(dataset.classes)))
+    masks = 0
+    for ids, table in track(_masks(dataset), "looking for every class", len(dataset)):
+        masks += 1
+        counts = np.bincount(ids.ravel())
+        for value in np.flatnonzero(counts).tolist():
+            pixels[value] += int(counts[value])
+            if value not in meaning:
+                meaning[value] = table(value)
+                missing -= {meaning[value]}
+        if not missing:
+            return
+    found = absence(dataset, pixels, meaning, masks)
+    if found is not None:
+        raise ValueError(
+            f"{found.where}: {found.what}; {found.fix}. To train without them, give --allow-absent-classes"
+            " (in Python allow_absent_classes=True)"
+        )
+
+
+def _is_published(dataset: SegmentationDataset) -> bool:
+    return type(dataset) in DATASETS.values() and not isinstance(dataset, FolderDataset)
+
+
+def _masks(dataset: SegmentationDataset) -> Iterator[tuple[NDArray[np.integer], Callable[[int], int | None]]]:
+    """Each mask as it is stored, or as training ids where the data set keeps its files to itself; and what ids mean."""
+    order = np.random.default_rng(0).permutation(len(dataset)).tolist()
+    if isinstance(dataset, PairedDataset):
+        for index in order:
+            label = dataset.pairs[index].label
+            if label is not None:
+                yield dataset.read_stored_ids(index), dataset.training_id
+        return
+    count = len(dataset.classes)
+    for index in order:
+        mask = dataset[index].mask
+        if mask is not None:
+            yield mask, lambda value: value if value < count or value == IGNORE else None
+
+
+def _mend(description: Description, absent: tuple[str, ...], unused: Mapping[int, int]) -> Mend:
+    """The ids for the classes, both in ascending order; of more ids than classes the most frequent, of fewer all."""
+    chosen = sorted(sorted(unused, key=lambda value: -unused[value])[: len(absent)])
+    given = dict(zip(chosen, absent, strict=False))
+    says = read_yaml_file(description.path)
+    if "labels" in says:
+        labels = says["labels"] | given
+    else:
+        kept = {raw: name for raw, name in description.labels.items() if name not in (*given.values(), "ignore")}
+        labels = dict(sorted((kept | given).items()))
+    ignore = tuple(raw for raw in says.get("ignore", ()) if raw not in given)
+    return Mend(str(description.path), labels, ignore if len(ignore) < len(says.get("ignore", ())) else None)
