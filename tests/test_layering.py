@@ -18,7 +18,7 @@ import segattn
 ROOT = Path(segattn.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-BASE = {"contracts", "layers"}
+BASE = {"contracts", "files", "layers"}
 DESCRIPTIONS = {
     "data.augmentations",
     "data.transforms",
@@ -30,6 +30,7 @@ DESCRIPTIONS = {
 NETWORKS = {*BASE, "attention", "backbones", "heads", "models"}
 EVERYTHING_BELOW = {
     *NETWORKS,
+    "machine",
     "pictures",
     "processes",
     "progress",
@@ -43,8 +44,10 @@ EVERYTHING_BELOW = {
 
 ALLOWED: dict[str, set[str]] = {
     "contracts": set(),
+    "files": set(),
     "layers": {"contracts"},
-    "pictures": {"contracts"},
+    "machine": set(),
+    "pictures": {"contracts", "files"},
     "processes": set(),
     "progress": set(),
     "attention": BASE,
@@ -55,9 +58,10 @@ ALLOWED: dict[str, set[str]] = {
     "losses": {*BASE, "pictures", "losses"},
     "evaluation": {*BASE, "pictures", "processes", "progress", "evaluation"},
     "recipes": {"contracts", "recipes", *DESCRIPTIONS},
-    "weights": {"contracts", "weights", "recipes", "models"},
+    "weights": {"contracts", "files", "weights", "recipes", "models"},
     "training": {
         *BASE,
+        "machine",
         "pictures",
         "processes",
         "training",

@@ -85,7 +85,7 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 
     from segattn.api import create_model, open_split
     from segattn.cli.models import find_recipe
-    from segattn.pictures import require_writable
+    from segattn.files import require_writable
     from segattn.training.loop import train
 
     recipe = find_recipe(arguments.recipe, overrides)

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from segattn.files import CheckedFile, atomic_path
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import from_dict, to_dict, to_yaml
 from segattn.training.ema import EMA
 from segattn.training.sharding import optimizer_parts, parts, whole
-from segattn.weights.checkpoint import atomic_path
 
 LOG = "log.jsonl"
 TENSORBOARD = "tensorboard"
@@ -136,7 +136,10 @@ class RunFolder:
         """Replace the training state by this `TrainingState.state_dict()`."""
         content = {"recipe": to_dict(self.recipe), **state}
         with atomic_path(self.path / _STATE) as temporary:
-            torch.save(content, temporary)
+            with temporary.open("wb") as file:
+                checked = CheckedFile(file)
+                torch.save(content, checked)
+            checked.check()
 
     def restore(self, state: TrainingState) -> None:
         """Continue the run whose state the folder holds; nothing to do if it holds none."""

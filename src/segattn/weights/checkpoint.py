@@ -7,7 +7,6 @@ lies beside the file for people to read.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+
+from segattn.files import atomic_path
 
 HEADER_KEY = "segattn"
 
@@ -76,28 +77,3 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any] | None]]:
             yield file, None if text is None else json.loads(text)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: not a whole safetensors file ({error})") from None
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to, which replaces it once the block ends well and the bytes are on the disk.
-
-    After an error, or a kill at any moment, `path` holds what it held before.
-    """
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        yield temporary
-        _sync(temporary, os.O_RDWR)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if os.name == "posix":  # the new name itself reaches the disk with its folder, which Windows cannot open
-        _sync(path.parent, os.O_RDONLY)
-
-
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
