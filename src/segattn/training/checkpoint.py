@@ -138,7 +138,7 @@ class RunFolder:
         with atomic_path(self.path / _STATE) as temporary:
             with temporary.open("wb") as file:
                 checked = CheckedFile(file)
-                torch.save(content, checked)
+                torch.save(content, checked)  # type: ignore[arg-type] - it calls `write` and `flush` alone
             checked.check()
 
     def restore(self, state: TrainingState) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator
 from contextlib import nullcontext
 from math import isnan
 from pathlib import Path
@@ -17,8 +16,9 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from segattn.contracts import SegmentationDataset, SegmentationModel
-from segattn.data.loader import Batch, TrainingSet, training_loader
+from segattn.data.loader import Batch, Batches, TrainingSet, training_loader
 from segattn.evaluation.evaluate import evaluate, sum_over_processes
+from segattn.processes import joined
 from segattn.recipes.schema import Recipe
 from segattn.training.checkpoint import Progress, RunFolder, TrainingState
 from segattn.training.ema import EMA
@@ -54,7 +54,8 @@ class Run:
         self.recipe, self.train_set, self.val_set = recipe, train_set, val_set
         # The recipe decides the precision, not the launcher's environment: see TrainingStep.
         ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
-        self.accelerator = Accelerator(mixed_precision="no", cpu=cpu, kwargs_handlers=[ddp])
+        on_cpu = joined(cpu=cpu).device.type == "cpu"
+        self.accelerator = Accelerator(mixed_precision="no", cpu=on_cpu, kwargs_handlers=[ddp])
         self.device: torch.device = self.accelerator.device
         if settings.parallel == "fsdp" and settings.precision == "fp16":
             raise ValueError("training.parallel fsdp with training.precision fp16: not supported; take bf16")
@@ -100,10 +101,10 @@ class Run:
                 " the output folder must be one that all machines share"
             )
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Batches:
         """This process's micro-batches from the current step on, for ever."""
         settings = self.recipe.training
-        return iter(
+        return Batches(
             training_loader(
                 TrainingSet(self.train_set, self.recipe.augmentation, seed=settings.seed),
                 batch_size=self.micro_batch,
