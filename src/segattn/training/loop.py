@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from segattn.contracts import SegmentationDataset
 from segattn.data.loader import lost_worker
+from segattn.machine import SLOW_BF16, native_bf16
 from segattn.processes import ending_together, joined, place
 from segattn.recipes.schema import Recipe
 from segattn.training.explosion import LossGrowth
@@ -73,8 +74,8 @@ def train(
 
     Raises:
         ValueError: a run is going on in the folder or it holds one of another recipe, the batch does not divide, a
-            loss term or parameter rule does not fit the model, something asked for is not installed, or the loss diverges (`DivergedError`, naming
-            the pictures).
+            loss term or parameter rule does not fit the model, something asked for is not installed, or the loss
+            diverges (`DivergedError`, naming the pictures).
         OSError: a file can't be written, a loading process was killed, or another process failed; it says what that
             one said. What was saved before is whole.
     """
@@ -108,6 +109,8 @@ def train(
 def _steps(run: Run, log: RunLog, request: StopRequest) -> TrainingResult:
     """All steps that are left, with their validations, records and checkpoints."""
     recipe, progress, settings = run.recipe, run.state.progress, run.recipe.training
+    if settings.precision == "bf16" and not native_bf16(run.device):
+        log.say(f"training.precision {SLOW_BF16}")
     if progress.step:
         log.say(f"continuing {run.folder.path} after step {progress.step}")
     watch = StepWatch(run.accelerator, request, LossGrowth(progress, settings.max_loss_growth))

@@ -76,6 +76,7 @@ def training_step(model: nn.Module, recipe: Recipe) -> TrainingStep:
         ValueError: a pattern of frozen parameters that matches none, or no blocks that could be computed twice.
     """
     settings = recipe.training
+    assert settings.precision != "auto", "to be decided for the device first"
     if settings.channels_last:
         channels_last(model)
     freeze(model.train(), settings.frozen)
