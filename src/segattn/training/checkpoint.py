@@ -154,12 +154,12 @@ class RunFolder:
             raise self._odd(reason)
         state.load_state_dict(saved)
 
-    def with_precision(self, device: torch.device) -> Recipe:
+    def with_precision(self, device: torch.device, *, resume: bool) -> Recipe:
         """The recipe with `training.precision` decided: as in the run that the folder holds, or by the device."""
         training = self.recipe.training
         if training.precision == "auto":
-            saved = self._read()
-            chosen = saved["recipe"].get("training", {}).get("precision") if saved is not None else None
+            saved = self._read() if resume else None
+            chosen = _precision(saved["recipe"]) if saved is not None else None
             if chosen not in ("float32", "bf16", "fp16"):
                 chosen = automatic_precision(device)
             self.recipe = replace(self.recipe, training=replace(training, precision=chosen))
@@ -198,6 +198,11 @@ class RunFolder:
 
     def _odd(self, reason: str) -> ValueError:
         return ValueError(f"{self.path / _STATE}: not a training state of ours ({reason}); remove it to start afresh")
+
+
+def _precision(recipe: dict[str, Any]) -> Any:
+    training = recipe.get("training")
+    return training.get("precision") if isinstance(training, dict) else None
 
 
 def _bounded(text: str) -> str:

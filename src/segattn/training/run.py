@@ -100,10 +100,7 @@ class Run:
     def _with_precision(self, resume: bool) -> Recipe:
         """The recipe with its precision decided, the same by all processes."""
         wanted = self.folder.recipe
-        if not resume:
-            decided = RunFolder(self.folder.path / "none", wanted).with_precision(self.device)
-        else:
-            decided = self.folder.with_precision(self.device)
+        decided = self.folder.with_precision(self.device, resume=resume)
         if wanted.training.precision == "auto":
             found = gathered(decided.training.precision)
             chosen = found[0] if len(set(found)) == 1 else "float32"

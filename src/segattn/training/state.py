@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_DECIDED = ("names", "lr_factor", "weight_decay", "momentum", "betas", "eps")
+"""Of a group of parameters: what the recipe decides, where torch's other settings may change with its version."""
+
 
 def refusal(state: Mapping[str, Any], own: Mapping[str, Any], progress: type, iterations: int) -> str | None:
     """Why a saved state can't be continued by a run whose own state dict is `own`; None if it can.
@@ -24,17 +27,13 @@ def refusal(state: Mapping[str, Any], own: Mapping[str, Any], progress: type, it
         return "'ema' does not fit training.ema_decay"
     reason = _weights("model", state["model"], own["model"])
     if reason is None and own["ema"] is not None:
-        ema = state["ema"]
-        if (
-            not isinstance(ema, Mapping)
-            or not _is_count(ema.get("updates"))
-            or not isinstance(ema.get("model"), Mapping)
-        ):
+        ema = state["ema"] if isinstance(state["ema"], Mapping) else {}
+        if not _is_count(ema.get("updates")) or not isinstance(ema.get("model"), Mapping):
             return "'ema' holds no number of updates or no weights"
         reason = _weights("ema", ema["model"], own["ema"]["model"])
-    if reason is None and own["scaler"]:
-        if set(own["scaler"]) != set(state["scaler"]) or not all(map(_is_number, state["scaler"].values())):
-            reason = "'scaler' is not that of this run"
+    scaler = state["scaler"]
+    if own["scaler"] and (own["scaler"].keys() != scaler.keys() or not all(map(_is_number, scaler.values()))):
+        reason = reason or "'scaler' is not that of this run"
     reason = reason or _optimizer(state["optimizer"], own["optimizer"], list(own["parameters"]))
     return reason or _progress(state["progress"], progress, iterations)
 
@@ -61,7 +60,7 @@ def _optimizer(saved: Mapping[Any, Any], own: Mapping[str, Any], shapes: list[to
         if not isinstance(group, Mapping) or group.get("params") != mine["params"]:
             return "'optimizer' has other groups of parameters"
         for key, value in mine.items():
-            if key in group and key != "lr" and group[key] != value:
+            if key in _DECIDED and key in group and group[key] != value:
                 return f"'optimizer': {key} is not this run's"
         if "lr_factor" not in group or not _is_number(group.get("lr")):
             return "'optimizer' lacks a rate"
