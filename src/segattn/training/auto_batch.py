@@ -14,14 +14,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from segattn.contracts import SegmentationDataset
 from segattn.data.loader import Draw, TrainingSet, collate
-from segattn.machine import automatic_precision
 from segattn.processes import ending_together, gathered, joined
 from segattn.recipes.schema import Recipe
 from segattn.training.checkpoint import RunFolder
@@ -73,8 +72,7 @@ def fit_batch(
     if saved is not None:
         return _fitted(recipe, saved, f"the run in {output_dir} goes on with training.accumulation {saved}")
     processes = joined(cpu=cpu)
-    decided = replace(recipe.training, precision=_precision(recipe, processes.device))
-    trial = _Trial(model, replace(recipe, training=decided), train_set, processes.device)
+    trial = _Trial(model, recipe, train_set, processes.device)
     memory = MainMemory() if processes.device.type == "cpu" else AcceleratorMemory(processes.device)
     with torch.random.fork_rng(devices=[]):
         candidates = micro_batches(batch, processes.num_processes, least=trial.least())
@@ -228,11 +226,6 @@ class _Trial:
                 self._optimizer.step()
         finally:
             self._optimizer.zero_grad()
-
-
-def _precision(recipe: Recipe, device: torch.device) -> Any:
-    chosen = recipe.training.precision
-    return automatic_precision(device) if chosen == "auto" else chosen
 
 
 def _fitted(recipe: Recipe, accumulation: int, summary: str) -> Fitted:
