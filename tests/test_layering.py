@@ -18,7 +18,7 @@ import segattn
 ROOT = Path(segattn.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-BASE = {"contracts", "layers"}
+BASE = {"contracts", "files", "layers"}
 DESCRIPTIONS = {
     "data.augmentations",
     "data.transforms",
@@ -31,6 +31,7 @@ NETWORKS = {*BASE, "attention", "backbones", "heads", "models"}
 EVERYTHING_BELOW = {
     *NETWORKS,
     "files",
+    "machine",
     "pictures",
     "processes",
     "progress",
@@ -46,7 +47,8 @@ EVERYTHING_BELOW = {
 ALLOWED: dict[str, set[str]] = {
     "contracts": set(),
     "layers": {"contracts"},
-    "pictures": {"contracts"},
+    "machine": set(),
+    "pictures": {"contracts", "files"},
     "processes": set(),
     "progress": set(),
     "files": {"contracts"},
@@ -63,6 +65,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": {
         *BASE,
         "files",
+        "machine",
         "pictures",
         "processes",
         "training",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 from pathlib import Path
 
 import cv2
@@ -11,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segattn.contracts import IGNORE, Classes
+from segattn.files import require_writable as require_writable
+from segattn.files import write_file as write_file
 
 Image = NDArray[np.uint8]
 
@@ -86,46 +86,12 @@ def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
     """Write an (H, W) or RGB (H, W, 3) picture in the format of the suffix; the file appears whole or not at all.
 
     Raises:
-        OSError: the folder can't be written to.
+        OSError: it can't be written.
     """
     pixels = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
     done, data = cv2.imencode(path.suffix, pixels)
     assert done, f"OpenCV can't encode {path.suffix}"
     write_file(path, data.tobytes())
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file, and the folders above it; it appears whole or not at all.
-
-    Raises:
-        OSError: the folder can't be written to.
-    """
-    partial = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
-        partial.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise OSError(f"{path}: can't be written ({error.strerror})") from None
-
-
-def require_writable(folder: Path) -> None:
-    """Find out before long work, and without leaving a trace, whether files could be written into a folder.
-
-    It need not exist yet.
-
-    Raises:
-        OSError: it can't be made or written to, or is a file.
-    """
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        reason = f"{existing} is a file" if existing.is_file() else str(error.strerror)
-        raise OSError(f"{folder}: nothing can be written there ({reason})") from None
 
 
 def _text_width(text: str, zoom: int) -> int:

@@ -9,10 +9,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 T = TypeVar("T")
 
@@ -43,6 +46,52 @@ def place() -> Place:
             " unset both, or start with torchrun"
         )
     return Place(int(rank), int(world))
+
+
+def local_rank() -> int:
+    """This process's number among those of its machine, from 0: the GPU that is its own."""
+    return int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0")
+
+
+def joined(*, cpu: bool = False) -> PartialState:
+    """This process connected to the others, if there are any, for training: accelerate's state, with its device.
+
+    They are on CPUs where `cpu` says so or no accelerator is there.
+
+    Raises:
+        ValueError: fewer GPUs than processes on this machine, or accelerate joined other processes than `place` says.
+    """
+    from accelerate import PartialState
+
+    here = place()
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if here.world > 1:
+        require_own_gpu()
+        os.environ.setdefault("LOCAL_RANK", str(local_rank()))  # without it accelerate sees no other processes
+    lonely = accelerator is not None and accelerator.type == "mps" and here.world > 1  # no exchange between those
+    with ending_together():
+        state = PartialState(cpu=cpu or accelerator is None or lonely)
+    if (state.process_index, state.num_processes) != here:
+        raise ValueError(
+            f"RANK {here.rank} and WORLD_SIZE {here.world} in the environment, but accelerate finds process"
+            f" {state.process_index} of {state.num_processes}: start with torchrun or accelerate launch, and unset what"
+            " another launcher left (ACCELERATE_..., OMPI_..., PMI_...)"
+        )
+    return state
+
+
+def require_own_gpu() -> None:
+    """Several processes on a machine with GPUs each need one.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if 0 < count <= local_rank():
+        raise ValueError(
+            f"process {local_rank()} of this machine (from 0) has no GPU of its own, as there are {count}:"
+            " start no more processes than GPUs, or hide these (CUDA_VISIBLE_DEVICES=) to work on the CPU"
+        )
 
 
 @contextmanager

@@ -41,10 +41,14 @@ def _value(rng: random.Random, depth: int = 0) -> bytes:
         number = rng.choice((2**40, 2**62, 2**64, 10**30, -(2**63))).to_bytes(14, "little", signed=True)
         return b"\x8a\x0e" + number
     if kind == 3:
-        text = rng.choice(("a", "0", "storage", "state_dict", "module.a", "O", "V2000000000", "f8", "\x1b[2J", "x" * 5000))
+        text = rng.choice(
+            ("a", "0", "storage", "state_dict", "module.a", "O", "V2000000000", "f8", "\x1b[2J", "x" * 5000)
+        )
         return b"X" + struct.pack("<I", len(text.encode())) + text.encode()
     if kind == 4:
-        return rng.choice((b"N", b"\x88", b"\x89", b")", b"]", b"}", b"C\x041234", b"G" + struct.pack(">d", float("nan"))))
+        return rng.choice(
+            (b"N", b"\x88", b"\x89", b")", b"]", b"}", b"C\x041234", b"G" + struct.pack(">d", float("nan")))
+        )
     if kind == 5:
         return b"c" + b"\n".join(rng.choice(_NAMES).encode().split()) + b"\n"
     if kind == 6:
@@ -129,7 +133,11 @@ def _seeds() -> dict[str, bytes]:
     new, old = io.BytesIO(), io.BytesIO()
     torch.save({"state_dict": state, "epoch": 3}, new)
     torch.save({"state_dict": state, "epoch": 3}, old, _use_new_zipfile_serialization=False)
-    return {"zip": new.getvalue(), "legacy": old.getvalue(), "safetensors": save(state, {"segattn": '{"version": "1"}'})}
+    return {
+        "zip": new.getvalue(),
+        "legacy": old.getvalue(),
+        "safetensors": save(state, {"segattn": '{"version": "1"}'}),
+    }
 
 
 def _case(kind: int, seeds: dict[str, bytes], rng: random.Random) -> tuple[str, bytes]:

@@ -124,7 +124,7 @@ def _write(path: Path | None, settings: Any, measured: list[Measurement]) -> Non
     import dataclasses
 
     from segattn.deploy.machine import provenance
-    from segattn.pictures import write_file
+    from segattn.files import write_file
 
     if path is not None:
         content = {

@@ -139,7 +139,7 @@ def _show(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 
 
 def _write_json(path: Path | None, text: str) -> None:
-    from segattn.pictures import write_file
+    from segattn.files import write_file
 
     if path is not None:
         write_file(path, text.encode())

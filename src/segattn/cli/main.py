@@ -12,10 +12,11 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, NoReturn
 
 from segattn.cli import benchmark, compare, data, models, training, weights
-from segattn.cli.screen import is_out_of_memory, print_error
+from segattn.cli.screen import is_out_of_memory, leaving_with_3, print_error
 from segattn.contracts import nearest
 
 _DESCRIPTION = "Attention-based semantic segmentation: train, score, predict."
@@ -29,6 +30,8 @@ examples:
 
 `segattn COMMAND --help` says more. SEGATTN_DEBUG=1 shows the whole traceback of an error.
 """
+_STOPPABLE = {"train", "compare"}
+"""Commands that a signal stops in good order."""
 _OVERRIDE = re.compile(r"--\w+(\.\w+)+(=|$)")
 
 
@@ -70,16 +73,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code: 0 done, 2 bad input, 130 interrupted."""
+    """Run one command and return the exit code: 0 done, 2 bad input, 3 stopped in good order, 130 interrupted."""
     # Read when torch is first imported. Fresh maps then lie in large pages on Linux, which saves a network most of the
     # time that the kernel takes for handing out memory; see docs/performance.md.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names that the terminal's encoding doesn't have
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        _run(sys.argv[1:] if argv is None else list(argv))
-        sys.stdout.flush()
+        with leaving_with_3() if set(words) & _STOPPABLE else nullcontext():
+            _run(words)
+            sys.stdout.flush()
     except BrokenPipeError:  # as in `segattn list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError, MemoryError, RuntimeError) as error:

@@ -163,7 +163,7 @@ def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.cli.screen import print_error
     from segattn.data.reading import read_image
     from segattn.deploy.predictor import find_pictures, pick_device, predict, unread_folders
-    from segattn.pictures import require_writable
+    from segattn.files import require_writable
     from segattn.processes import gathered, working_together
     from segattn.progress import track
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,6 +38,29 @@ def table_width() -> int:
 def print_error(error: Exception) -> None:
     """One line on the standard error stream."""
     print(f"segattn: error: {' '.join(_text(error).split())}", file=sys.stderr)
+
+
+@contextmanager
+def leaving_with_3() -> Iterator[None]:
+    """For the block, SIGTERM and SIGINT end this process with exit code 3, at once: for work that leaves nothing half.
+
+    What takes longer to leave, a running training, has handlers of its own meanwhile.
+    """
+    if threading.current_thread() is not threading.main_thread():  # nobody else may install handlers
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        os.write(2, f"segattn: stopped by {name} with nothing to save: the same command goes on\n".encode())
+        os._exit(3)  # an exception could be swallowed by what is being imported
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def is_out_of_memory(error: Exception) -> bool:

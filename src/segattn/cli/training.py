@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +89,7 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 
     from segattn.api import create_model, open_split
     from segattn.cli.models import find_recipe
-    from segattn.pictures import require_writable
+    from segattn.files import require_writable
     from segattn.training.loop import train
 
     recipe = find_recipe(arguments.recipe, overrides)
@@ -122,6 +121,7 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 
 
 def _start(model: Segmenter, recipe: Recipe, arguments: argparse.Namespace) -> None:
+    from segattn.processes import place
     from segattn.weights.defaults import default_weights
     from segattn.weights.load import load_backbone, load_weights
 
@@ -145,17 +145,18 @@ def _start(model: Segmenter, recipe: Recipe, arguments: argparse.Namespace) -> N
         )
     else:
         return
-    if os.environ.get("RANK", "0") == "0":
+    if place().rank == 0:
         print(report)
 
 
 def _fit_batch(
     model: Segmenter, recipe: Recipe, train_set: SegmentationDataset, output: Path, *, resume: bool
 ) -> Recipe:
+    from segattn.processes import place
     from segattn.training.auto_batch import fit_batch
 
     recipe, summary = fit_batch(model, recipe, train_set, output_dir=output, resume=resume)
-    if os.environ.get("RANK", "0") == "0":
+    if place().rank == 0:
         print(summary, flush=True)
     return recipe
 

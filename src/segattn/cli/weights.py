@@ -122,7 +122,7 @@ def _convert(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 def _extract(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from safetensors.torch import save
 
-    from segattn.pictures import write_file
+    from segattn.files import write_file
     from segattn.weights.extract import extract
 
     _check_output(arguments.output)
@@ -151,7 +151,7 @@ def _push(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 
 def _check_output(path: Path) -> None:
     """Raises ValueError for another kind of file, and OSError where none can be written."""
-    from segattn.pictures import require_writable
+    from segattn.files import require_writable
 
     if path.suffix != ".safetensors":
         raise ValueError(f"{path}: expected a name that ends in .safetensors")

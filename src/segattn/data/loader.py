@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import os
 import random
+import re
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import active_children
+from types import TracebackType
 from typing import Any, NamedTuple, TypedDict
 
 import cv2
@@ -21,6 +26,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from segattn.contracts import SegmentationDataset
 from segattn.data.pixels import Item, Picture
 from segattn.data.transforms import Compose, Transform
+
+STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
 class Draw(NamedTuple):
@@ -171,10 +178,71 @@ def training_loader(
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pin_memory,
-        worker_init_fn=single_threaded,
+        worker_init_fn=_start_worker,
         prefetch_factor=4 if workers else None,
         generator=torch.Generator().manual_seed(training_set.seed),  # the global one is left alone
     )
+
+
+class Batches:
+    """The batches of a loader, with its loading processes for the time of the block.
+
+    Signals that ask a run to stop (SIGTERM, SIGINT) often come to the whole group of processes. The loading processes
+    are deaf to them, so that the step that waits for their data can end, and leave when they are told to.
+    """
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        before = active_children()
+        with _blocked(STOP_SIGNALS):  # what a process blocks, those that it starts block too, from the first moment on
+            self._batches: Any = iter(loader)
+        self._workers = [process for process in active_children() if process not in before]
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        batch: Batch = next(self._batches)
+        return batch
+
+    def __enter__(self) -> Batches:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._workers:
+            return
+        self._batches._shutdown_workers()  # through their queue, with some seconds for what they are at
+        for process in self._workers:
+            process.kill()
+
+
+def lost_worker(error: RuntimeError) -> str | None:
+    """What happened, in words, if an error says that a loading process came to an end; None for other errors.
+
+    It may be raised anywhere, as torch learns of it by a signal.
+    """
+    text = " ".join(str(error).split())
+    if re.search(r"DataLoader worker \(pid\S* \S+\) (is killed|exited)", text):
+        reason = re.search(r"killed by signal: ([\w ]+)", text)
+        what = f"was killed ({reason[1]})" if reason else "ended unexpectedly"
+        return (
+            f"a data loading process {what}. Too little memory, of the machine or in /dev/shm? Fewer"
+            " --training.workers need less"
+        )
+    return None
+
+
+@contextmanager
+def _blocked(signals: frozenset[signal.Signals]) -> Iterator[None]:
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def usable_cores() -> int:
@@ -184,7 +252,9 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def single_threaded(worker: int) -> None:
-    """For `worker_init_fn`: a loading process uses one core; more would only fight the other workers."""
+def _start_worker(worker: int) -> None:
+    """A loading process is deaf to `STOP_SIGNALS` and uses one core; more would only fight the other workers."""
+    for number in STOP_SIGNALS:  # they are blocked already, but for those of a server process that was there before
+        signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

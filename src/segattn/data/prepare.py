@@ -12,6 +12,7 @@ import numpy as np
 from segattn.contracts import nearest
 from segattn.data import coco_stuff, pascal_context, voc
 from segattn.data.conversion import Conversion, Plan
+from segattn.files import write_file
 from segattn.pictures import write_picture
 from segattn.progress import track
 
@@ -124,7 +125,4 @@ def _convert(conversion: Conversion) -> None:
 
 
 def _write_list(path: Path, names: list[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    partial.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-    partial.replace(path)
+    write_file(path, "".join(f"{name}\n" for name in names).encode())

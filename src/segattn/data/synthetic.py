@@ -17,6 +17,7 @@ import numpy as np
 from segattn.data import scene_objects as things
 from segattn.data.pixels import Picture
 from segattn.data.scene import Color, Scene
+from segattn.files import write_file
 
 _CITY = "demo"
 _LEAST = 32
@@ -93,7 +94,7 @@ def draw_street(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Pictur
 def _write(path: Path, pixels: Picture) -> None:
     done, data = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     assert done
-    path.write_bytes(data.tobytes())
+    write_file(path, data.tobytes())
 
 
 def _sky(scene: Scene, rng: np.random.Generator, overcast: float, haze: Color) -> None:

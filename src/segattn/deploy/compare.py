@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,6 +28,7 @@ from segattn.evaluation.evaluate import evaluate
 from segattn.models.build import build_network
 from segattn.models.complexity import complexity
 from segattn.models.segmenter import Segmenter
+from segattn.processes import place
 from segattn.recipes.controlled import controlled
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import to_dict
@@ -99,7 +99,7 @@ def compare_recipes(
         FileNotFoundError: the data are not there.
         Stopped: by SIGTERM or SIGINT. The same call continues.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if place().world > 1:
         raise ValueError(
             "a comparison runs in one process; train the recipes one by one with several, then use --score-only"
         )

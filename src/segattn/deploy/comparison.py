@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segattn.pictures import write_file
+from segattn.files import write_file
 
 if TYPE_CHECKING:
     from rich.table import Table

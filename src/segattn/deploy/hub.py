@@ -14,6 +14,7 @@ from pathlib import Path
 from segattn.api import load_model
 from segattn.deploy.card import model_card
 from segattn.evaluation.protocol import Protocol
+from segattn.files import write_file
 from segattn.models.segmenter import Segmenter
 from segattn.recipes.schema import Recipe
 from segattn.weights.checkpoint import save_model
@@ -117,7 +118,7 @@ def _write(folder: Path, model: Segmenter, recipe: Recipe, description: dict[str
     save_model(folder / WEIGHTS, model, description)
     (folder / WEIGHTS).with_suffix(".json").replace(folder / "config.json")
     text = json.dumps(description)  # the card sees what a reader of the file sees
-    (folder / "README.md").write_text(model_card(recipe, json.loads(text), name), encoding="utf-8")
+    write_file(folder / "README.md", model_card(recipe, json.loads(text), name).encode())
 
 
 def _upload(folder: Path, repository: str, private: bool) -> str:

@@ -23,7 +23,7 @@ from segattn.evaluation.protocol import WHOLE, Protocol
 from segattn.files import require_separate
 from segattn.models.segmenter import Segmenter
 from segattn.pictures import class_shares, overlay, with_legend, write_picture
-from segattn.processes import place
+from segattn.processes import local_rank, place, require_own_gpu
 
 _LONGEST_NAME = 255 - len("_overlay.png.part")
 """Bytes of a picture's name, as file systems allow 255 for what is written."""
@@ -207,7 +207,8 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if name == "cuda" and place().world > 1:
-        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        require_own_gpu()
+        name = f"cuda:{local_rank()}"
     try:
         device = torch.device(name)
     except RuntimeError:

@@ -16,7 +16,8 @@ from segattn.evaluation.highlights import Highlights
 from segattn.evaluation.metrics import ConfusionMatrix, ImageScore, Scores, image_score
 from segattn.evaluation.protocol import Protocol
 from segattn.evaluation.report_html import page
-from segattn.pictures import Image, mistakes, overlay, require_writable, write_file
+from segattn.files import require_writable, write_file
+from segattn.pictures import Image, mistakes, overlay
 from segattn.processes import gathered
 
 WIDTH = 480

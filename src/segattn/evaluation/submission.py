@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segattn.contracts import Classes, Sample
-from segattn.pictures import require_writable
+from segattn.files import require_writable, write_file
 
 
 def write_label_png(labels: NDArray[np.integer], classes: Classes, path: str | Path) -> None:
     """Write (H, W) training ids as an 8-bit grey PNG of the data set's own ids, `classes.file_ids`.
 
-    The file appears whole or not at all: it is written under another name and renamed.
+    The file appears whole or not at all, with the folders above it.
 
     Raises:
         ValueError: a label that is no training id, or a file id that doesn't fit 8 bits.
-        OSError: the folder doesn't exist or can't be written to.
+        OSError: it can't be written.
     """
     path = Path(path)
     file_ids = np.array(range(len(classes)) if classes.file_ids is None else classes.file_ids)
@@ -34,15 +32,7 @@ def write_label_png(labels: NDArray[np.integer], classes: Classes, path: str | P
         raise ValueError(f"labels from {labels.min()} to {labels.max()}: expected training ids 0..{len(classes) - 1}")
     written, png = cv2.imencode(".png", file_ids.astype(np.uint8)[labels])
     assert written
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(png.tobytes())
-        os.chmod(temporary, 0o644)  # mkstemp's own mode hides the file from everybody else
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    write_file(path, png.tobytes())
 
 
 def submission_writer(folder: str | Path, classes: Classes) -> Callable[[Sample, NDArray[np.uint8]], None]:
@@ -58,7 +48,6 @@ def submission_writer(folder: str | Path, classes: Classes) -> Callable[[Sample,
 
     def write(sample: Sample, labels: NDArray[np.uint8]) -> None:
         path = folder / f"{sample.name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_label_png(labels, classes, path)
 
     return write

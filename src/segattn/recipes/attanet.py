@@ -197,7 +197,7 @@ LIGHT_CAMVID = replace(
     schedule=Schedule(lr=2e-3, iterations=7500, power=0.9, warmup=ExponentialWarmup(iterations=200, start_lr=1e-5)),
     training=Training(
         batch_size=8,
-        precision="bf16",
+        precision="auto",
         channels_last=True,
         ema_decay=0.998,
         validate_every=1500,

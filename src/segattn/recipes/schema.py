@@ -218,7 +218,8 @@ class Training:
     Attributes:
         batch_size: images per optimiser step, over all processes and accumulated micro-batches together.
         accumulation: micro-batches per optimiser step.
-        precision: of the forward and backward pass; weights and optimiser stay float32.
+        precision: of the forward and backward pass; weights and optimiser stay float32. "auto" is bf16 where the device
+            computes it natively, else float32; a run that continues keeps what it began with.
         ema_decay: of the averaged weights, which are then what is validated and saved as the model; None for none.
         parallel: what several processes share: "ddp" keeps the whole state in each, "fsdp" a part of it in each,
             which saves memory and costs exchanges.
@@ -236,7 +237,7 @@ class Training:
 
     batch_size: int
     accumulation: int = 1
-    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    precision: Literal["auto", "float32", "bf16", "fp16"] = "float32"
     ema_decay: float | None = None
     parallel: Literal["ddp", "fsdp"] = "ddp"
     sync_norm: bool = False

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from accelerate import PartialState
 from torch import nn
 
 from segattn.contracts import SegmentationDataset
 from segattn.data.loader import Draw, TrainingSet, collate
-from segattn.processes import ending_together, gathered
+from segattn.processes import ending_together, gathered, joined
 from segattn.recipes.schema import Recipe
 from segattn.training.checkpoint import RunFolder
 from segattn.training.ema import EMA
@@ -72,7 +71,7 @@ def fit_batch(
     saved = RunFolder(output_dir, recipe).accumulation() if resume else None
     if saved is not None:
         return _fitted(recipe, saved, f"the run in {output_dir} goes on with training.accumulation {saved}")
-    processes = PartialState(cpu=cpu)
+    processes = joined(cpu=cpu)
     trial = _Trial(model, recipe, train_set, processes.device)
     memory = MainMemory() if processes.device.type == "cpu" else AcceleratorMemory(processes.device)
     with torch.random.fork_rng(devices=[]):

@@ -8,20 +8,21 @@ replaced as a whole, so a kill at any moment leaves the old one or the new one.
 
 from __future__ import annotations
 
-import pickle
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from segattn.files import atomic_path, translating_save
+from segattn.machine import automatic_precision
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import from_dict, to_dict, to_yaml
 from segattn.training.ema import EMA
 from segattn.training.sharding import optimizer_parts, parts, whole
-from segattn.weights.checkpoint import atomic_path
+from segattn.training.state import refusal
 
 LOG = "log.jsonl"
 TENSORBOARD = "tensorboard"
@@ -128,10 +129,13 @@ class RunFolder:
                 shutil.rmtree(self.path / name, ignore_errors=True)
         saved = self._read()
         if saved is not None:
-            changes = differences(_completed(saved["recipe"]), to_dict(self.recipe))
+            try:
+                changes = differences(_completed(saved["recipe"]), to_dict(self.recipe))
+            except (TypeError, AttributeError, RecursionError):
+                raise self._odd("its recipe is none") from None
             if changes:
                 raise ValueError(
-                    f"{self.path} holds a run of a different recipe ({'; '.join(changes)});"
+                    f"{self.path} holds a run of a different recipe ({_bounded('; '.join(changes))});"
                     " choose another output folder, undo the changes, or start afresh"
                 )
         with atomic_path(self.path / _RECIPE) as temporary:
@@ -140,30 +144,74 @@ class RunFolder:
     def save(self, state: dict[str, Any]) -> None:
         """Replace the training state by this `TrainingState.state_dict()`."""
         content = {"recipe": to_dict(self.recipe), **state}
-        with atomic_path(self.path / _STATE) as temporary:
+        with atomic_path(self.path / _STATE) as temporary, translating_save(temporary):
             torch.save(content, temporary)
 
     def restore(self, state: TrainingState) -> None:
         """Continue the run whose state the folder holds; nothing to do if it holds none."""
         saved = self._read()
-        if saved is not None:
-            state.load_state_dict(saved)
+        if saved is None:
+            return
+        own = state.state_dict()
+        shapes = [p.shape for group in state.optimizer.param_groups for p in group["params"]]
+        reason = refusal(saved, {**own, "parameters": shapes}, Progress, self.recipe.schedule.iterations)
+        if reason is not None:
+            raise self._odd(reason)
+        state.load_state_dict(saved)
+
+    def with_precision(self, device: torch.device, *, resume: bool) -> Recipe:
+        """The recipe with `training.precision` decided: as in the run that the folder holds, or by the device."""
+        training = self.recipe.training
+        if training.precision == "auto":
+            saved = self._read() if resume else None
+            chosen = _precision(saved["recipe"]) if saved is not None else None
+            if chosen not in ("float32", "bf16", "fp16"):
+                chosen = automatic_precision(device)
+            self.recipe = replace(self.recipe, training=replace(training, precision=chosen))
+        return self.recipe
 
     def accumulation(self) -> int | None:
         """The `training.accumulation` of the run that the folder holds; None if it holds none."""
         saved = self._read()
-        return None if saved is None else int(saved["recipe"]["training"]["accumulation"])
+        if saved is None:
+            return None
+        try:
+            return int(saved["recipe"]["training"]["accumulation"])
+        except (KeyError, TypeError, ValueError):
+            raise self._odd("its recipe has no training.accumulation") from None
 
     def _read(self) -> dict[str, Any] | None:
         path = self.path / _STATE
         if not path.exists():
             return None
+        if not path.is_file():
+            raise self._odd("it is no file")
         try:
-            saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            saved: Any = torch.load(path, map_location="cpu", weights_only=True)
+        except PermissionError:
+            raise
+        except Exception as error:  # torch raises whatever the bytes lead it to
+            if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+                raise
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ValueError(f"{path}: not a training state of ours ({reason}); remove it to start afresh") from None
+            if "Weights only load failed" in reason:
+                reason = "it is a pickle of other things, or text"
+            raise self._odd(reason[:200]) from None
+        if not isinstance(saved, dict) or not isinstance(saved.get("recipe"), dict):
+            raise self._odd("it holds no recipe")
         return saved
+
+    def _odd(self, reason: str) -> ValueError:
+        return ValueError(f"{self.path / _STATE}: not a training state of ours ({reason}); remove it to start afresh")
+
+
+def _precision(recipe: dict[str, Any]) -> Any:
+    training = recipe.get("training")
+    return training.get("precision") if isinstance(training, dict) else None
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= 400 else f"{text[:400]}..."
 
 
 def _completed(recipe: Any) -> Any:
@@ -183,6 +231,6 @@ def differences(saved: Any, wanted: Any, key: str = "") -> list[str]:
     elif isinstance(saved, list) and isinstance(wanted, list) and len(saved) == len(wanted):
         pairs = [(str(index), *items) for index, items in enumerate(zip(saved, wanted, strict=True))]
     else:
-        return [f"{key}: {saved!r} there, {wanted!r} here"]
+        return [f"{key}: {_bounded(repr(saved))} there, {_bounded(repr(wanted))} here"]
     prefix = f"{key}." if key else ""
     return [line for name, old, new in pairs for line in differences(old, new, prefix + name)]

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segattn.files import atomic_path
 from segattn.training.checkpoint import LOG
-from segattn.weights.checkpoint import atomic_path
 
 Series = NDArray[np.float64]
 

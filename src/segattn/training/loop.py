@@ -12,15 +12,20 @@ from pathlib import Path
 from torch import nn
 
 from segattn.contracts import SegmentationDataset
-from segattn.processes import ending_together
+from segattn.data.loader import lost_worker
+from segattn.machine import SLOW_BF16, native_bf16
+from segattn.processes import ending_together, joined, place
 from segattn.recipes.schema import Recipe
 from segattn.training.averages import LossMeans
 from segattn.training.explosion import LossGrowth
+from segattn.training.lock import RunLock
 from segattn.training.log import RunLog
 from segattn.training.run import Run
 from segattn.training.sinks import require_installed
 from segattn.training.speed import Meter
 from segattn.training.stop import Interrupted, StepWatch, StopRequest
+
+_AGAIN = "the same call or command continues"
 
 
 @dataclass(frozen=True)
@@ -71,38 +76,61 @@ def train(
         cpu: stay on the CPU even where there is an accelerator.
 
     Raises:
-        ValueError: a class without a pixel in the training masks, the folder holds a run of another recipe, the batch
-            does not divide, a loss term or parameter rule does not fit the model, something asked for is not installed,
-            or the loss diverges (`DivergedError`, naming the pictures).
-        OSError: another process failed; it says what that one said.
+        ValueError: a class without a pixel in the training masks, a run is going on in the folder or it holds one of
+            another recipe, the batch does not divide, a loss term or parameter rule does not fit the model, something
+            asked for is not installed, or the loss diverges (`DivergedError`, naming the pictures).
+        OSError: a file can't be written, a loading process was killed, or another process failed; it says what that
+            one said. What was saved before is whole.
     """
     require_installed(tensorboard=tensorboard, wandb=wandb)
-    run = Run(
-        model,
-        recipe,
-        train_set,
-        val_set,
-        Path(output_dir),
-        resume=resume,
-        cpu=cpu,
-        samples=samples,
-        allow_absent_classes=allow_absent_classes,
-    )
-    progress, settings = run.state.progress, recipe.training
-    log = RunLog(
-        run.folder.path,
-        recipe,
-        progress,
-        tensorboard=tensorboard,
-        wandb=wandb,
-        enabled=run.accelerator.is_main_process,
-    )
-    with StopRequest() as request, log:
-        if progress.step:
-            log.say(f"continuing {run.folder.path} after step {progress.step}")
-        watch = StepWatch(run.accelerator, request, LossGrowth(progress, settings.max_loss_growth))
-        batches, meter, means = run.batches(), Meter(run.device), LossMeans()
-        try:
+    folder = Path(output_dir)
+    with StopRequest() as request:
+        joined(cpu=cpu)
+        with RunLock(folder, enabled=place().rank == 0) as lock:
+            run = Run(
+                model,
+                recipe,
+                train_set,
+                val_set,
+                folder,
+                resume=resume,
+                cpu=cpu,
+                samples=samples,
+                allow_absent_classes=allow_absent_classes,
+            )
+            log = RunLog(
+                folder,
+                run.recipe,
+                run.state.progress,
+                tensorboard=tensorboard,
+                wandb=wandb,
+                enabled=run.accelerator.is_main_process,
+            )
+            try:
+                with log:
+                    if not lock.works:
+                        log.say(f"{folder}: its file system has no locks, so a second run there would go unnoticed")
+                    return _steps(run, log, request)
+            except RuntimeError as error:
+                lost = lost_worker(error)
+                if lost is None:
+                    raise
+                saved = f"the run is safe as it was at its last checkpoint: {_AGAIN}"
+                raise ChildProcessError(f"{folder}: {lost}; {saved}") from None
+
+
+def _steps(run: Run, log: RunLog, request: StopRequest) -> TrainingResult:
+    """All steps that are left, with their validations, records and checkpoints."""
+    recipe, progress, settings = run.recipe, run.state.progress, run.recipe.training
+    if settings.precision == "bf16" and not native_bf16(run.device):
+        log.say(f"training.precision {SLOW_BF16}")
+    if progress.step:
+        log.say(f"continuing {run.folder.path} after step {progress.step}")
+    watch = StepWatch(run.accelerator, request, LossGrowth(progress, settings.max_loss_growth))
+    meter, means = Meter(run.device), LossMeans()
+    try:
+        watch.begin()
+        with run.batches() as batches:
             while True:
                 if run.validation_is_due():
                     run.validate(log, request)
@@ -130,12 +158,10 @@ def train(
                 if run.save_is_due():
                     watch.flush()
                     run.save()
-        except Interrupted:
-            run.save()
-            name = request.received or "a signal in another process"
-            log.say(
-                f"stopped by {name} after step {progress.step} of {recipe.schedule.iterations}; all is saved in"
-                f" {run.folder.path}: the same call or command continues"
-            )
-            return TrainingResult(progress.step, progress.best, name)
+    except Interrupted:
+        run.save()
+        name = request.received or "a signal in another process"
+        kept = f"all is saved in {run.folder.path}" if progress.step else "there is nothing to save yet"
+        log.say(f"stopped by {name} after step {progress.step} of {recipe.schedule.iterations}; {kept}: {_AGAIN}")
+        return TrainingResult(progress.step, progress.best, name)
     return TrainingResult(progress.step, progress.best, None)

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from segattn.evaluation.report_style import STYLE
-from segattn.pictures import write_file
+from segattn.files import write_file
 from segattn.training.samples import steps_with_pictures
 
 _STYLE = """

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from math import isnan
 from pathlib import Path
 from typing import Any, cast
@@ -18,9 +18,11 @@ from torch import Tensor, nn
 
 from segattn.contracts import SegmentationDataset, SegmentationModel
 from segattn.data.absent import require_all_classes
-from segattn.data.loader import Batch, TrainingSet, training_loader
+from segattn.data.loader import Batch, Batches, TrainingSet, training_loader
 from segattn.evaluation.evaluate import evaluate, sum_over_processes
+from segattn.processes import gathered, joined
 from segattn.recipes.schema import Recipe
+from segattn.training.batch_norms import require_enough_images
 from segattn.training.checkpoint import Progress, RunFolder, TrainingState
 from segattn.training.ema import EMA
 from segattn.training.log import RunLog
@@ -52,16 +54,19 @@ class Run:
         samples: int,
         allow_absent_classes: bool,
     ) -> None:
-        settings = recipe.training
-        self.recipe, self.train_set, self.val_set = recipe, train_set, val_set
+        self.train_set, self.val_set = train_set, val_set
         # The recipe decides the precision, not the launcher's environment: see TrainingStep.
         ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
-        self.accelerator = Accelerator(mixed_precision="no", cpu=cpu, kwargs_handlers=[ddp])
+        on_cpu = joined(cpu=cpu).device.type == "cpu"
+        self.accelerator = Accelerator(mixed_precision="no", cpu=on_cpu, kwargs_handlers=[ddp])
         self.device: torch.device = self.accelerator.device
+        self.micro_batch = _micro_batch(recipe, self.accelerator.num_processes)
+        require_enough_images(model, recipe, self.accelerator.num_processes)
+        self.folder = RunFolder(output_dir, recipe)
+        self.recipe = recipe = self._with_precision(resume)
+        settings = recipe.training
         if settings.parallel == "fsdp" and settings.precision == "fp16":
             raise ValueError("training.parallel fsdp with training.precision fp16: not supported; take bf16")
-        self.micro_batch = _micro_batch(recipe, self.accelerator.num_processes)
-        self.folder = RunFolder(output_dir, recipe)
         if self.accelerator.is_main_process:
             if not allow_absent_classes and not (resume and self.folder.begun):
                 require_all_classes(train_set)
@@ -96,6 +101,17 @@ class Run:
             place = (self.accelerator.process_index, self.accelerator.num_processes)
             self.samples = SamplePictures(output_dir, val_set.classes, len(val_set), count=samples, shard=place)
 
+    def _with_precision(self, resume: bool) -> Recipe:
+        """The recipe with its precision decided, the same by all processes."""
+        wanted = self.folder.recipe
+        decided = self.folder.with_precision(self.device, resume=resume)
+        if wanted.training.precision == "auto":
+            found = gathered(decided.training.precision)
+            chosen = found[0] if len(set(found)) == 1 else "float32"
+            decided = replace(wanted, training=replace(wanted.training, precision=chosen))
+        self.folder.recipe = decided
+        return decided
+
     def _check_shared_folder(self) -> None:
         steps = self.accelerator.gather(torch.tensor([self.state.progress.step], device=self.device)).tolist()
         if len(set(steps)) > 1:
@@ -104,10 +120,10 @@ class Run:
                 " the output folder must be one that all machines share"
             )
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Batches:
         """This process's micro-batches from the current step on, for ever."""
         settings = self.recipe.training
-        return iter(
+        return Batches(
             training_loader(
                 TrainingSet(self.train_set, self.recipe.augmentation, seed=settings.seed),
                 batch_size=self.micro_batch,

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from segattn.files import append_line, atomic_path, naming_file
 from segattn.training.checkpoint import LOG, TENSORBOARD, WANDB, Progress
-from segattn.weights.checkpoint import atomic_path
 
 Pictures = Sequence[tuple[str, NDArray[np.uint8]]]
 """Names and RGB (H, W, 3) pictures."""
@@ -35,11 +35,12 @@ class JsonLines:
 
     def __init__(self, folder: Path, progress: Progress) -> None:
         _cut(folder / LOG, progress)
-        self._file = (folder / LOG).open("a", encoding="utf-8")
+        self._path = folder / LOG
+        self._file = self._path.open("ab", buffering=0)
 
     def write(self, record: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps({key: _plain(value) for key, value in record.items()}) + "\n")
-        self._file.flush()
+        line = json.dumps({key: _plain(value) for key, value in record.items()}) + "\n"
+        append_line(self._file, self._path, line.encode())
 
     def show(self, step: int, pictures: Pictures) -> None:
         """Pictures are files of their own."""
@@ -52,19 +53,24 @@ class TensorBoard:
     """Event files in the run's folder; a resume hides what was written from beyond its point."""
 
     def __init__(self, folder: Path, progress: Progress) -> None:
-        self._writer = _summary_writer()(str(folder / TENSORBOARD), purge_step=progress.step + 1)
+        self._folder = folder / TENSORBOARD
+        with naming_file(self._folder):
+            self._writer = _summary_writer()(str(self._folder), purge_step=progress.step + 1)
 
     def write(self, record: Mapping[str, Any]) -> None:
-        for name, value in _numbers(record).items():
-            self._writer.add_scalar(name, value, record["step"])
+        with naming_file(self._folder):
+            for name, value in _numbers(record).items():
+                self._writer.add_scalar(name, value, record["step"])
 
     def show(self, step: int, pictures: Pictures) -> None:
-        for name, picture in pictures:
-            self._writer.add_image(f"samples/{name}", picture, step, dataformats="HWC")
-        self._writer.flush()
+        with naming_file(self._folder):
+            for name, picture in pictures:
+                self._writer.add_image(f"samples/{name}", picture, step, dataformats="HWC")
+            self._writer.flush()
 
     def close(self, *, failed: bool) -> None:
-        self._writer.close()
+        with naming_file(self._folder):
+            self._writer.close()
 
 
 class WeightsAndBiases:
@@ -163,17 +169,17 @@ def _plain(value: Any) -> Any:
 
 
 def _cut(path: Path, progress: Progress) -> None:
-    """Take from the file what a resumed run will write again, a half-written last line too."""
+    """Take from the file what a resumed run will write again, and lines that a crash left half-written."""
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_bytes().splitlines():
         try:
             record = json.loads(line)
-        except json.JSONDecodeError:
+            limit = progress.validated if record["kind"] == "validation" else progress.step
+            if record["step"] <= limit:
+                kept.append(line + b"\n")
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
-        limit = progress.validated if record["kind"] == "validation" else progress.step
-        if record["step"] <= limit:
-            kept.append(line + "\n")
     with atomic_path(path) as temporary:
-        temporary.write_text("".join(kept), encoding="utf-8")
+        temporary.write_bytes(b"".join(kept))

@@ -12,6 +12,7 @@ from segattn.contracts import SegmentationModel, SegOutput
 from segattn.layers import channels_last
 from segattn.losses.terms import LossTerm
 from segattn.losses.total import SegmentationLoss
+from segattn.machine import automatic_precision
 from segattn.recipes.schema import Recipe
 from segattn.training.freeze import freeze
 from segattn.training.recompute import recompute_blocks
@@ -76,12 +77,15 @@ def training_step(model: nn.Module, recipe: Recipe) -> TrainingStep:
         ValueError: a pattern of frozen parameters that matches none, or no blocks that could be computed twice.
     """
     settings = recipe.training
+    precision = settings.precision
+    if precision == "auto":
+        precision = automatic_precision(next(model.parameters()).device)
     if settings.channels_last:
         channels_last(model)
     freeze(model.train(), settings.frozen)
     if settings.checkpoint_activations:
         recompute_blocks(model)
-    step = TrainingStep(model, recipe.losses, precision=settings.precision, channels_last=settings.channels_last)
+    step = TrainingStep(model, recipe.losses, precision=precision, channels_last=settings.channels_last)
     if settings.compile:
         if settings.checkpoint_activations:
             torch._dynamo.config.optimize_ddp = False  # it can't cut a graph in which blocks are computed twice

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -15,6 +16,8 @@ from torch import Tensor
 from segattn.training.explosion import DivergedError, LossGrowth
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+AGAIN = 2.0
+"""Seconds after which a second SIGINT is meant."""
 
 
 class Interrupted(Exception):  # noqa: N818 - a request, not an error
@@ -26,7 +29,10 @@ class NonFiniteLossError(DivergedError):
 
 
 class StopRequest:
-    """Within its block, SIGTERM and SIGINT are noted rather than deadly. A second one ends the process at once.
+    """Within its block, SIGTERM and SIGINT are noted rather than deadly. Ctrl-C once more ends the process at once.
+
+    Not SIGTERM, which comes several times from launchers that tell the process and then its group, as `timeout` does;
+    nor another SIGINT within `AGAIN` seconds, as from torchrun after a Ctrl-C that all processes got.
 
     Attributes:
         received: the name of the signal that came, else None.
@@ -34,6 +40,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.received: str | None = None
+        self._since = 0.0
         self._at_once = False
         self._before: dict[signal.Signals, object] = {}
 
@@ -51,8 +58,10 @@ class StopRequest:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
-            raise KeyboardInterrupt
-        self.received = signal.Signals(number).name
+            if number == signal.SIGINT and time.monotonic() - self._since > AGAIN:
+                raise KeyboardInterrupt
+            return
+        self.received, self._since = signal.Signals(number).name, time.monotonic()
         if self._at_once:
             raise Interrupted
 
@@ -80,6 +89,11 @@ class StepWatch:
         self.growth = growth
         self._pending: tuple[int, Tensor, Tensor, list[Sequence[str]]] | None = None
         self.stop = False
+
+    def begin(self) -> None:
+        """Before the first step; a single process has nobody to ask. Raises `Interrupted` if a signal came already."""
+        if self.accelerator.num_processes == 1 and self.request.received is not None:
+            raise Interrupted
 
     def add(self, step: int, totals: Sequence[Tensor], names: list[Sequence[str]]) -> None:
         """Look at the step before, then keep this one: its losses and picture names by micro-batch.

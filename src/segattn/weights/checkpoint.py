@@ -7,7 +7,6 @@ lies beside the file for people to read.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
@@ -19,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from segattn.contracts import cut, shown
+from segattn.files import atomic_path
 from segattn.weights.kinds import kind_of
 
 HEADER_KEY = "segattn"
@@ -147,28 +147,3 @@ def _opened(path: Path) -> Iterator[Any]:
     except (SafetensorError, OSError, RuntimeError, OverflowError, TypeError, AttributeError) as error:
         # torch raises the others for sizes and types that it doesn't have
         raise ValueError(f"{path}: not a whole safetensors file ({cut(str(error))})") from None
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to, which replaces it once the block ends well and the bytes are on the disk.
-
-    After an error, or a kill at any moment, `path` holds what it held before.
-    """
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        yield temporary
-        _sync(temporary, os.O_RDWR)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if os.name == "posix":  # the new name itself reaches the disk with its folder, which Windows cannot open
-        _sync(path.parent, os.O_RDONLY)
-
-
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
