@@ -11,8 +11,10 @@
     masks: masks/{split}
     image_suffix: [.jpg, .png]                     # ends of file names; what stands before must be equal in a pair
     mask_suffix: .png
+    upright: true                                  # were masks drawn on pictures turned upright, as viewers show them?
 
-Only `classes` must be given; the values of the last four lines are the defaults (images: any known kind).
+Only `classes` must be given; the values of the last five lines are the defaults (images: any known kind). Of `upright`
+`segattn data check` wants to hear where a picture has an orientation (EXIF) other than 1.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ _DEFAULTS: dict[str, Any] = {
     "masks": "masks/{split}",
     "image_suffix": list(IMAGE_SUFFIXES),
     "mask_suffix": ".png",
+    "upright": None,
 }
 
 
@@ -63,7 +66,7 @@ class FolderDataset(PairedDataset):
             find_files(masks, _suffixes(described["mask_suffix"]), recursive=True),
             folders=(images, masks),
         )
-        super().__init__(classes, pairs, labels)
+        super().__init__(classes, pairs, labels, upright=described["upright"])
 
 
 def _read(root: Path) -> dict[str, Any]:
@@ -113,6 +116,11 @@ def _check(data: dict[str, Any]) -> None:
             raise ValueError(f"labels.{raw}: {name!r} is not a class.{nearest(str(name), [*names, 'ignore'])}")
     if not isinstance(data["ignore"], list) or not all(isinstance(value, int) for value in data["ignore"]):
         raise ValueError(f"ignore: {data['ignore']!r}; a list of raw ids was expected, such as [255]")
+    if data["upright"] is not None and not isinstance(data["upright"], bool):
+        raise ValueError(
+            f"upright: {data['upright']!r}; true (masks were drawn on upright pictures) or false (on stored pixels) "
+            "was expected"
+        )
     for key in ("images", "masks"):
         if (
             not isinstance(data[key], str)
