@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segattn.data import files, reading
+from segattn.data import decoding, files, headers
 from segattn.data.reading import read_ids, read_image
 
 
@@ -45,7 +45,7 @@ def test_both_png_decoders_agree(
     else:
         save(path, photo)
     fast = read_image(path)
-    monkeypatch.setattr(reading, "_decode_png", None)
+    monkeypatch.setattr(decoding, "_decode_png", None)
     np.testing.assert_array_equal(read_image(path), fast)
     save(tmp_path / "mask.png", photo[..., 0])
     slow = read_ids(tmp_path / "mask.png")
@@ -58,7 +58,7 @@ def write_interlaced(path: Path) -> None:
     rows = zlib.compress(b"\0\xff\0\0")
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 1)), (b"IDAT", rows), (b"IEND", b"")]
     body = b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
-    path.write_bytes(files.PNG_SIGNATURE + body)
+    path.write_bytes(headers.PNG_SIGNATURE + body)
 
 
 def test_grey_alpha_and_16_bit(tmp_path: Path, photo: np.ndarray) -> None:
@@ -127,7 +127,7 @@ def test_bombs_are_refused_by_their_header(tmp_path: Path) -> None:
     header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
     body = b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
-    (tmp_path / "bomb.png").write_bytes(files.PNG_SIGNATURE + body)
+    (tmp_path / "bomb.png").write_bytes(headers.PNG_SIGNATURE + body)
     with pytest.raises(ValueError, match=rf"bomb\.png: 60000x60000, more than the {files.MAX_PIXELS} pixels"):
         read_image(tmp_path / "bomb.png")
 

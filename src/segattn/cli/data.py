@@ -33,7 +33,8 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     parser = actions.add_parser(
         "prepare",
         help="convert a data set once",
-        description="Convert a data set's annotations once into PNGs of class ids beside them. Stopped, it continues.",
+        description="Convert a data set's annotations once into PNGs of class ids beside them. Stopped, it continues.\n"
+        "Exit code 2 if a mask can't be made; the others are.",
         epilog="example:\n  segattn data prepare voc2012 --root /data/VOCdevkit",
     )
     _add_dataset(parser, split=False)
@@ -105,7 +106,10 @@ def _synthetic(arguments: argparse.Namespace, overrides: dict[str, str]) -> None
 def _prepare(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.data.prepare import prepare
 
-    print(prepare(arguments.dataset, arguments.root))
+    report = prepare(arguments.dataset, arguments.root)
+    print(report)
+    if not report.complete:
+        sys.exit(2)
 
 
 def _check(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:

@@ -70,8 +70,8 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         help="label pictures",
         description="Label pictures: for each, NAME_labels.png (class ids), NAME_overlay.png (with a legend), and the\n"
         "share of each class on the terminal. Two pictures of one name are refused before the first is written.\n"
-        "Hidden files, tools' leftovers and folders' sub-folders are not read. Pictures that can't be read are named\n"
-        "at the end; exit code 2 then.\n\n" + _MODEL_HELP,
+        "Hidden files, tools' leftovers and folders' sub-folders are not read. Pictures that can't be labelled are\n"
+        "named at the end; exit code 2 then.\n\n" + _MODEL_HELP,
         epilog="examples:\n"
         "  segattn predict photo.jpg\n"
         "  segattn predict holiday/ 'more/*.png' --output labelled\n"
@@ -160,7 +160,7 @@ def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 
 
 def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
-    from segattn.cli.screen import print_error
+    from segattn.cli.screen import error_text, is_out_of_memory, print_error
     from segattn.data.reading import read_image
     from segattn.deploy.predictor import find_pictures, pick_device, predict, unread_folders
     from segattn.files import require_writable
@@ -176,28 +176,40 @@ def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         protocol = _protocol(recipe, arguments.protocol or "whole", overrides)
         mine = pictures[rank::world]
         own_unread: list[Exception] = []
+        own_unlabelled: list[Exception] = []
         for path in track(mine, "labelling", len(mine)) if rank == 0 else mine:
             try:
                 image = read_image(path, upright=True)
-            except (ValueError, OSError) as error:
-                own_unread.append(error)
+            except (ValueError, OSError, MemoryError) as error:
+                own_unread.append(
+                    ValueError(f"{path}: {error_text(error)}") if isinstance(error, MemoryError) else error
+                )
                 continue
-            prediction = predict(model, image, protocol, name=path.stem)
+            try:
+                prediction = predict(model, image, protocol, name=path.stem)
+            except (ValueError, MemoryError, RuntimeError) as error:
+                if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+                    raise
+                own_unlabelled.append(ValueError(f"{path}: {error_text(error)}"))
+                continue
             files = prediction.save(arguments.output)
             shares = ", ".join(f"{name} {_percent(share)}" for name, share in prediction.shares().items())
             print(f"{path}: {shares}\n  {files.labels}  {files.overlay}", flush=True)
         unread = [error for part in gathered(own_unread) for error in part]
+        unlabelled = [error for part in gathered(own_unlabelled) for error in part]
     if rank != 0:
         return
     for note in unread_folders(arguments.sources, arguments.output):
         print(f"note: {note}")
-    if len(pictures) == len(unread) == 1:
-        raise unread[0]
-    for reason in unread:
+    failed = unread + unlabelled
+    if len(pictures) == len(failed) == 1:
+        raise failed[0]
+    for reason in failed:
         print_error(reason)
-    if unread:
-        rest = "; the others are labelled" if len(unread) < len(pictures) else ""
-        raise ValueError(f"{len(unread)} of {len(pictures)} pictures can't be read{rest}")
+    if failed:
+        rest = "; the others are labelled" if len(failed) < len(pictures) else ""
+        what = "labelled" if unlabelled else "read"
+        raise ValueError(f"{len(failed)} of {len(pictures)} pictures can't be {what}{rest}")
 
 
 def _percent(share: float) -> str:

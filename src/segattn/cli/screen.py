@@ -37,7 +37,7 @@ def table_width() -> int:
 
 def print_error(error: Exception) -> None:
     """One line on the standard error stream."""
-    print(f"segattn: error: {' '.join(_text(error).split())}", file=sys.stderr)
+    print(f"segattn: error: {' '.join(error_text(error).split())}", file=sys.stderr)
 
 
 @contextmanager
@@ -70,7 +70,8 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and words is not None)
 
 
-def _text(error: Exception) -> str:
+def error_text(error: Exception) -> str:
+    """What to say of an error, in a line."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     if is_out_of_memory(error):

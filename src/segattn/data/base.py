@@ -85,6 +85,9 @@ class PairedDataset:
         pairs: in the order of the samples.
         label_map: raw ids to training ids.
         read_label: label file -> (H, W) raw ids, for formats other than images.
+        upright: what masks were drawn on. True: pictures turned as their files say (EXIF orientation), as viewers show
+            them; False: their pixels as they are stored, as the published data sets mean it; None: nobody has said,
+            and pictures are turned, as labelling tools do. `segattn data check` then names each one that this concerns.
 
     Raises:
         ValueError: two samples have one name.
@@ -97,6 +100,7 @@ class PairedDataset:
         label_map: LabelMap,
         *,
         read_label: Callable[[Path], NDArray[np.integer[Any]]] = read_ids,
+        upright: bool | None = False,
     ) -> None:
         first: dict[str, Pair] = {}
         for pair in pairs:
@@ -107,6 +111,7 @@ class PairedDataset:
         self.pairs = pairs
         self._label_map = label_map
         self._read_label = read_label
+        self.upright = upright
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -114,7 +119,7 @@ class PairedDataset:
     def __getitem__(self, index: int) -> Sample:
         """Reads both files. Raises ValueError naming the file for anything wrong with them; IndexError past the end."""
         name, image_path, label_path = self.pairs[index]
-        image = read_image(image_path)
+        image = read_image(image_path, upright=self.upright is not False)
         if label_path is None:
             return Sample(image, None, name, image_path)
         mask = self._label_map(self._read_label(label_path), label_path)
@@ -223,9 +228,17 @@ def pair_files(images: Mapping[str, Path], labels: Mapping[str, Path], *, folder
 def _size_error(image: NDArray[np.uint8], mask: NDArray[np.uint8], image_path: Path, label_path: Path) -> str:
     (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
     turned = (height, width) == (mask_width, mask_height)
-    advice = (
-        "the image is stored turned (EXIF orientation?), so save it upright"
-        if turned
-        else "masks must have their image's size"
+    return (
+        f"{label_path}: the mask is {mask_width}x{mask_height} but {image_path} is {width}x{height}; "
+        f"{size_advice(turned=turned)}"
     )
-    return f"{label_path}: the mask is {mask_width}x{mask_height} but {image_path} is {width}x{height}; {advice}"
+
+
+def size_advice(*, turned: bool) -> str:
+    """What to do about a mask of another size than its image's; `turned`: of the same one but for a quarter turn."""
+    if not turned:
+        return "masks must have their image's size"
+    return (
+        "the image is stored turned (EXIF orientation?), so save it upright, or say in dataset.yaml what its mask was "
+        "drawn on (`upright: true` or `upright: false`)"
+    )

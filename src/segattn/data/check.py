@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from segattn.contracts import IGNORE, Classes, SegmentationDataset
 from segattn.data import ade20k, coco_stuff, pascal_context, voc
 from segattn.data.absent import absence
-from segattn.data.base import PairedDataset
+from segattn.data.base import PairedDataset, size_advice
 from segattn.data.catalog import open_dataset
 from segattn.data.mend import Mend
-from segattn.data.reading import read_image
+from segattn.data.reading import read_photo
 from segattn.progress import track
 
 _OFFICIAL: dict[str, Mapping[str, int]] = {
@@ -32,6 +32,10 @@ _OFFICIAL: dict[str, Mapping[str, int]] = {
 }
 _SHOWN = 8
 _ALLOW = "`segattn train --allow-absent-classes` trains without them"
+_STATE_UPRIGHT = (
+    "add the line `upright: true` if they were drawn on upright pictures, as labelme and CVAT show them (so it is read "
+    "now), or `upright: false` if on the pixels as they are stored"
+)
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,8 @@ class Problem:
     """One thing that is wrong.
 
     Attributes:
-        kind: "layout" (folders, lists, partners), "image", "label" (unreadable files), "size", "unknown id" or
-            "absent class".
+        kind: "layout" (folders, lists, partners), "image", "label" (unreadable files), "size", "orientation",
+            "unknown id" or "absent class".
         path: of the file, or the data set's folder.
         what: in words.
         fix: what to do about it.
@@ -164,6 +168,8 @@ class _Scan:
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.problems: list[Problem] = []
         self.unlabelled = 0
+        self.turned: list[str] = []
+        self.upright: bool | None = False
         self.hint = ""
 
     def pair(self, dataset: PairedDataset, index: int) -> None:
@@ -171,7 +177,8 @@ class _Scan:
         pair = dataset.pairs[index]
         shapes = []
         try:
-            image = read_image(pair.image)
+            image, orientation = read_photo(pair.image, upright=dataset.upright is not False)
+            self._orientation(dataset, pair.image, orientation)
             self.sizes[image.shape[1], image.shape[0]] += 1
             shapes.append(image.shape[:2])
         except (ValueError, OSError) as error:
@@ -193,9 +200,19 @@ class _Scan:
         if shapes and shapes[0] != ids.shape:
             (height, width), (rows, columns) = shapes[0], ids.shape
             turned = (height, width) == (columns, rows)
-            fix = "the image is stored turned, save it upright" if turned else "masks must have their image's size"
+            fix = size_advice(turned=turned)
             what = f"is {columns}x{rows}, {pair.image.name} is {width}x{height}"
             self.problems.append(Problem("size", str(pair.label), what, fix))
+
+    def _orientation(self, dataset: PairedDataset, path: Path, orientation: int) -> None:
+        if orientation == 1:
+            return
+        self.upright = dataset.upright
+        if dataset.upright is None:
+            what = f"has the EXIF orientation {orientation}, and dataset.yaml doesn't say what masks were drawn on"
+            self.problems.append(Problem("orientation", str(path), what, _STATE_UPRIGHT))
+        else:
+            self.turned.append(f"{path} ({orientation})")
 
     def _learn(self, dataset: PairedDataset, value: NDArray[np.integer[Any]], path: Path) -> int | None:
         try:
@@ -269,6 +286,13 @@ class _Scan:
             yield f"{samples} samples, the published split has {official}; a part of it can't be compared with papers"
         labelled = sum(count for value, count in self.pixels.items() if self.meaning[value] not in (None, IGNORE))
         total = sum(self.pixels.values())
+        if self.turned:
+            how = "turned upright" if self.upright else "as they are stored"
+            more = f" and {len(self.turned) - _SHOWN} more" if len(self.turned) > _SHOWN else ""
+            yield (
+                f"{len(self.turned)} images have an EXIF orientation other than 1 and are read {how}, as the data set "
+                f"says: {', '.join(self.turned[:_SHOWN])}{more}"
+            )
         if total and labelled < total / 2:
             yield f"{100 * (1 - labelled / total):.0f} percent of the pixels are ignored or unknown"
 

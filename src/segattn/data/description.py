@@ -21,7 +21,7 @@ DESCRIPTION = "dataset.yaml"
 MOST_CLASSES = 254
 LARGEST_ID = 0xFFFF
 _LONGEST_NAME = 100
-_KEYS = ("classes", "labels", "ignore", "images", "masks", "image_suffix", "mask_suffix")
+_KEYS = ("classes", "labels", "ignore", "images", "masks", "image_suffix", "mask_suffix", "upright")
 _FOLDERS = {"images": "images/{split}", "masks": "masks/{split}"}
 _ROW = "{name: ..., color: [red, green, blue] of 0..255}"
 _QUOTE = "YAML reads yes, no, on and off as true and false: quote it, as in 'no'"
@@ -37,6 +37,7 @@ class Description:
         labels: id in a mask -> class name, or "ignore".
         images, masks: folders below the file's own, with `{split}` where the split's name goes.
         image_suffixes, mask_suffixes: ends of file names.
+        upright: whether the masks were drawn on upright pictures; None where it isn't said (see `PairedDataset`).
     """
 
     path: Path
@@ -46,6 +47,7 @@ class Description:
     masks: str
     image_suffixes: tuple[str, ...]
     mask_suffixes: tuple[str, ...]
+    upright: bool | None
 
 
 def read_description(root: Path) -> Description:
@@ -72,6 +74,7 @@ def read_description(root: Path) -> Description:
             _folder(data, "masks"),
             _suffixes(data, "image_suffix", IMAGE_SUFFIXES),
             _suffixes(data, "mask_suffix", (".png",)),
+            _upright(data),
         )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
@@ -105,6 +108,15 @@ def _check_name(where: str, name: Any) -> None:
             f"{where}: {name!r} means in labels that an id neither trains nor scores, so no class can be called so;"
             " remove it from classes and write its id under ignore, or give it another name, such as void"
         )
+
+
+def _upright(data: Mapping[str, Any]) -> bool | None:
+    if "upright" not in data or isinstance(data["upright"], bool):
+        return data.get("upright")
+    raise ValueError(
+        f"upright: {shown(data['upright'])}; true (masks were drawn on upright pictures) or false (on stored pixels) "
+        "was expected"
+    )
 
 
 def _is_color(value: Any) -> bool:

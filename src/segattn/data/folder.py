@@ -11,8 +11,10 @@
     masks: masks/{split}
     image_suffix: [.jpg, .png]                     # ends of file names; what stands before must be equal in a pair
     mask_suffix: .png
+    upright: true                                  # were masks drawn on pictures turned upright, as viewers show them?
 
-Only `classes` must be given; the values of the last four lines are the defaults (images: any known kind).
+Only `classes` must be given; the values of the last five lines are the defaults (images: any known kind). Of `upright`
+`segattn data check` wants to hear where a picture has an orientation (EXIF) other than 1.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ class FolderDataset(PairedDataset):
             find_files(masks, described.mask_suffixes),
             folders=(images, masks),
         )
-        super().__init__(described.classes, pairs, _label_map(described))
+        super().__init__(described.classes, pairs, _label_map(described), upright=described.upright)
 
 
 def _label_map(described: Description) -> LabelMap:

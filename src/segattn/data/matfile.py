@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,11 @@ _CELL, _STRUCT, _CHAR = 1, 2, 4
 _NUMERIC = range(6, 16)
 _STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _STORED |= {16: "u1", 17: "u2"}  # text, of which only characters of one unit are met
-_LARGEST = 1 << 30
+_LARGEST = 1 << 28
+"""Bytes of all variables of a file together, unpacked."""
+_MOST_PARTS = 1 << 16
+"""Cells or fields of all elements of one array."""
+_LONGEST_TEXT = 1 << 16
 
 
 def read_mat(path: str | Path) -> dict[str, Any]:
@@ -29,14 +34,14 @@ def read_mat(path: str | Path) -> dict[str, Any]:
 
     Numeric arrays are arrays of the type that they are stored with (MATLAB stores whole numbers as small as they fit),
     text is str, structures of one element are dicts, other structures and cells are lists, in MATLAB's order.
-    Variables of other kinds (functions, sparse matrices, objects) are None.
+    Variables of other kinds (functions, sparse matrices, objects, complex numbers) are None.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not a regular file, not a level 5 file (such as version 7.3, which is HDF5), or damaged.
+        ValueError: not a regular file, not a level 5 file (such as version 7.3, which is HDF5), damaged, or too large.
     """
     path = Path(path)
-    data = read_regular(path, "MATLAB file")
+    data = read_regular(path, "MATLAB file", largest=_LARGEST)
     if data[:8] == b"\x89HDF\r\n\x1a\n" or data.startswith(b"MATLAB 7.3"):
         raise ValueError(f"{path}: a MATLAB 7.3 (HDF5) file; save it in MATLAB with the option -v7")
     if len(data) < 128 or data[126:128] not in (b"IM", b"MI"):
@@ -45,18 +50,21 @@ def read_mat(path: str | Path) -> dict[str, Any]:
     try:
         return dict(_variables(data, 128, order))
     except (struct.error, zlib.error, ValueError, KeyError, IndexError, RecursionError) as error:
-        raise ValueError(f"{path}: the MATLAB file is damaged ({error}); copy it again from its source") from None
+        what = f"there is no type {error}" if isinstance(error, KeyError) else str(error)[:200]
+        raise ValueError(f"{path}: the MATLAB file is damaged ({what}); copy it again from its source") from None
 
 
 def _variables(data: bytes, position: int, order: str) -> list[tuple[str, Any]]:
     found = []
+    room = _LARGEST
     while position < len(data):
         kind, payload, position = _element(data, position, order, padded=False)
         if kind == _COMPRESSED:
             inflate = zlib.decompressobj()
-            payload = inflate.decompress(payload, _LARGEST)
-            if not inflate.eof:
-                raise ValueError("a compressed variable is cut short or too large")
+            payload = inflate.decompress(payload, max(room, 1))
+            room -= len(payload)
+            if not inflate.eof or room < 0:
+                raise ValueError(f"a compressed variable is cut short, or they hold more than {_LARGEST} bytes")
             kind, payload, _ = _element(payload, 0, order)
         if kind != _MATRIX:
             raise ValueError(f"element of type {kind} where a variable was expected")
@@ -85,6 +93,8 @@ def _numbers(data: bytes, position: int, order: str) -> tuple[NDArray[Any], int]
 
 def _text(data: bytes, position: int, order: str) -> tuple[str, int]:
     codes, position = _numbers(data, position, order)
+    if len(codes) > _LONGEST_TEXT or codes.dtype.kind not in "iu":
+        raise ValueError("a text is too long or made of fractions")
     return "".join(map(chr, codes.tolist())), position
 
 
@@ -94,10 +104,16 @@ def _matrix(data: bytes, order: str) -> tuple[str, Any]:
     flags, position = _numbers(data, 0, order)
     shape, position = _numbers(data, position, order)
     name, position = _text(data, position, order)
-    kind = int(flags[0]) & 0xFF
-    size = int(np.prod(shape))
+    kind, is_complex = int(flags[0]) & 0xFF, int(flags[0]) & 0x800
+    if shape.dtype.kind not in "iu" or not 2 <= len(shape) <= 8 or min(shape.tolist()) < 0:
+        raise ValueError("an array has no size")
+    size = prod(shape.tolist())
+    if is_complex:
+        return name, None
     if kind in _NUMERIC:
         values, _ = _numbers(data, position, order)
+        if len(values) != size:
+            raise ValueError(f"an array of {size} numbers holds {len(values)}")
         return name, values.reshape(shape, order="F")
     if kind == _CHAR:
         return name, _text(data, position, order)[0]
@@ -106,6 +122,8 @@ def _matrix(data: bytes, order: str) -> tuple[str, Any]:
     if kind == _STRUCT:
         width, position = _numbers(data, position, order)
         _, names, position = _element(data, position, order)
+        if int(width[0]) < 1:
+            raise ValueError("names of fields have no length")
         fields = [names[i : i + int(width[0])].split(b"\0")[0].decode() for i in range(0, len(names), int(width[0]))]
         contents = _matrices(data, position, order, size * len(fields))
         elements = [
@@ -116,6 +134,8 @@ def _matrix(data: bytes, order: str) -> tuple[str, Any]:
 
 
 def _matrices(data: bytes, position: int, order: str, count: int) -> list[Any]:
+    if count > _MOST_PARTS:
+        raise ValueError(f"more than {_MOST_PARTS} cells or fields")
     values = []
     for _ in range(count):
         _, payload, position = _element(data, position, order)

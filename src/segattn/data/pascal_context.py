@@ -12,7 +12,7 @@ DANet's code ignores background and scores 59 classes; its published 52.6 and it
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from segattn.contracts import IGNORE, Classes
 from segattn.data.base import LabelMap, Pair, PairedDataset, check_split, require_folders
 from segattn.data.conversion import Conversion, Plan
+from segattn.data.files import MAX_PIXELS
 from segattn.data.lists import listed_pairs, read_list
 from segattn.data.palette import distinct_colours
-from segattn.data.rle import decode_rle
+from segattn.data.rle import decode_rle, is_whole, shortened
 from segattn.data.voc import devkit
 from segattn.files import read_regular
 
@@ -48,6 +49,7 @@ SPLITS = {"train": 4998, "val": 5105}
 _HINT = "PASCAL Context masks hold 0 (background) and 1..59"
 _LISTS = Path("ImageSets/SegmentationContext")
 _MASKS = "SegmentationClassContext"
+_LONGEST_NAME = 200
 
 
 class PascalContext(PairedDataset):
@@ -104,42 +106,82 @@ def plan(root: Path) -> Plan:
         raise FileNotFoundError(f"{source}: no such file; put the PASCAL in Detail annotations there")
     try:
         content = json.loads(read_regular(source, "annotation file"))
-        annotations: dict[int, list[dict[str, Any]]] = defaultdict(list)
-        for annotation in content["annos_segmentation"]:
-            annotations[annotation["image_id"]].append(annotation)
-        images = [image for image in content["images"] if image["phase"] in SPLITS]
-        lists = {
-            folder / _LISTS / f"{split}.txt": sorted(
-                Path(image["file_name"]).stem for image in images if image["phase"] == split
-            )
-            for split in SPLITS
-        }
-        masks = [_conversion(source, image, annotations[image["image_id"]]) for image in images]
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        what = f"no {error}" if isinstance(error, KeyError) else str(error)
+        images, found = _rows(content, "images"), _rows(content, "annos_segmentation")
+    except RecursionError:
+        raise ValueError(f"{source}: its brackets are too deep; not the PASCAL in Detail annotations") from None
+    except ValueError as error:  # of JSON, or of an encoding
+        what = str(error).removeprefix(f"{source}: ")[:200]
         raise ValueError(f"{source}: not the PASCAL in Detail annotations ({what}); copy it again") from None
+    annotations: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for number, annotation in enumerate(found):
+        annotations[_image_id(source, f"annos_segmentation.{number}", annotation)].append(annotation)
+    images = [image for image in images if image.get("phase") in tuple(SPLITS)]
+    names = [_name(source, f"images.{number}", image) for number, image in enumerate(images)]
+    numbers = [_image_id(source, f"image {name}", image) for name, image in zip(names, images, strict=True)]
+    for name, count in [*Counter(names).items(), *Counter(numbers).items()]:
+        if count > 1:
+            raise ValueError(f"{source}: {name} is there {count} times among the images; keep one of them")
+    lists = {
+        folder / _LISTS / f"{split}.txt": sorted(
+            name for name, image in zip(names, images, strict=True) if image["phase"] == split
+        )
+        for split in SPLITS
+    }
+    masks = [
+        Conversion(folder / _MASKS / f"{name}.png", partial(_draw, source, image, annotations.get(number, [])))
+        for name, number, image in zip(names, numbers, images, strict=True)
+    ]
     return Plan(masks, lists)
 
 
-def _conversion(source: Path, image: dict[str, Any], annotations: list[dict[str, Any]]) -> Conversion:
-    name, size = image["file_name"], (image["height"], image["width"])
-    return Conversion(
-        source.parent / _MASKS / f"{Path(name).stem}.png", partial(_draw, source, name, size, annotations)
+def _rows(content: Any, key: str) -> list[dict[str, Any]]:
+    if not isinstance(content, dict) or key not in content:
+        raise ValueError(f"no {key!r}")
+    rows = content[key]
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{key}: a list of mappings was expected, got {shortened(rows)}")
+    return rows
+
+
+def _image_id(source: Path, where: str, row: dict[str, Any]) -> int:
+    value = row.get("image_id")
+    if not is_whole(value):
+        raise ValueError(f"{source}: image_id of {where}: a whole number was expected, got {shortened(value)}")
+    return int(value or 0)
+
+
+def _name(source: Path, where: str, image: dict[str, Any]) -> str:
+    name = image.get("file_name")
+    stem = Path(name).stem if isinstance(name, str) else ""
+    if not stem or "\0" in stem or len(stem) > _LONGEST_NAME:
+        raise ValueError(f"{source}: file_name of {where}: a file's name was expected, got {shortened(name)}")
+    return stem
+
+
+def _size(source: Path, image: dict[str, Any]) -> tuple[int, int]:
+    height, width = image.get("height"), image.get("width")
+    if isinstance(height, int) and isinstance(width, int) and min(height, width) > 0 and height * width <= MAX_PIXELS:
+        return height, width
+    raise ValueError(
+        f"{source}: height and width of {image['file_name']}: whole numbers, and {MAX_PIXELS} pixels at most, were "
+        f"expected, got {shortened(height)} and {shortened(width)}"
     )
 
 
-def _draw(source: Path, name: str, size: tuple[int, int], annotations: list[dict[str, Any]]) -> NDArray[np.uint8]:
+def _draw(source: Path, image: dict[str, Any], annotations: list[dict[str, Any]]) -> NDArray[np.uint8]:
+    name, size = image["file_name"], _size(source, image)
     ids = np.zeros(size, np.uint8)
     for annotation in annotations:
-        category = annotation["category_id"]
-        if category not in _IDS:
+        category, number = annotation.get("category_id"), shortened(annotation.get("id"))
+        if not is_whole(category) or category not in _IDS:
             raise ValueError(
-                f"{source}: category {category} in {name} is none of the 59; use the file trainval_merged.json"
+                f"{source}: category {shortened(category)} in {name} is none of the 59; "
+                "use the file trainval_merged.json"
             )
         try:
-            inside = decode_rle(annotation["segmentation"])
-        except (KeyError, ValueError) as error:
-            raise ValueError(f"{source}: annotation {annotation.get('id')} of {name}: {error}") from None
+            inside = decode_rle(annotation.get("segmentation"))
+        except ValueError as error:
+            raise ValueError(f"{source}: annotation {number} of {name}: {error}") from None
         if inside.shape != size:
             raise ValueError(f"{source}: an annotation of {name} has the size {inside.shape}, the image {size}")
         ids[inside] = _IDS[category]

@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segattn.contracts import nearest
 from segattn.data import coco_stuff, pascal_context, voc
 from segattn.data.conversion import Conversion, Plan
+from segattn.data.files import MAX_PIXELS
 from segattn.files import write_file
 from segattn.pictures import write_picture
 from segattn.progress import track
@@ -85,9 +87,11 @@ def prepare(name: str, root: str | Path) -> PrepareReport:
     failed = []
     for conversion in track(waiting, f"preparing {name}", len(waiting)):
         try:
-            _convert(conversion)
-        except (ValueError, FileNotFoundError) as error:
-            failed.append(str(error))
+            ids = _made(conversion)
+        except (ValueError, OSError, MemoryError) as error:
+            failed.append(str(error) or f"{conversion.target.stem}: out of memory")
+            continue
+        write_picture(conversion.target, ids)
     if not failed:
         for path, names in plan.lists.items():
             _write_list(path, names)
@@ -117,11 +121,11 @@ def _is_there(target: Path) -> bool:
     return target.is_file() and target.stat().st_size > 0
 
 
-def _convert(conversion: Conversion) -> None:
+def _made(conversion: Conversion) -> NDArray[np.uint8]:
     ids = conversion.make()
-    if ids.size == 0 or ids.min() < 0 or ids.max() > 255 or (ids != np.floor(ids)).any():
+    if ids.size == 0 or ids.size > MAX_PIXELS or ids.min() < 0 or ids.max() > 255 or (ids != np.floor(ids)).any():
         raise ValueError(f"{conversion.target.stem}: the ids of this mask are not whole numbers in 0..255")
-    write_picture(conversion.target, np.ascontiguousarray(ids, np.uint8))
+    return np.ascontiguousarray(ids, np.uint8)
 
 
 def _write_list(path: Path, names: list[str]) -> None:

@@ -103,14 +103,18 @@ def predict(
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no picture, or an array of another shape or type.
+        ValueError: no picture, an array of another shape or type, or a size that the network can't take.
     """
+    source = ""
     if not isinstance(image, np.ndarray):
-        name = name or Path(image).stem
+        source, name = f"{image}: ", name or Path(image).stem
         image = read_image(image, upright=True)
     elif image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise ValueError(f"image of shape {image.shape} and type {image.dtype}: expected (H, W, 3) uint8, RGB")
-    labels = predict_labels(model, image, protocol).cpu().numpy()
+    try:
+        labels = predict_labels(model, image, protocol).cpu().numpy()
+    except ValueError as error:
+        raise ValueError(f"{source}{error}") from error
     return Prediction(name or "image", image, labels, model, protocol)
 
 

@@ -48,8 +48,8 @@ def evaluate(
         on_prediction: called with each sample and its (H, W) uint8 training ids, in the order of the data set.
 
     Raises:
-        ValueError: an image without a mask, a mask of another size or with unknown ids (the file is named), an empty
-            data set, or a shard that doesn't exist.
+        ValueError: an image without a mask or of a size that the network can't take, a mask of another size or with
+            unknown ids (the file is named), an empty data set, or a shard that doesn't exist.
     """
     rank, world = shard
     if not 0 <= rank < world:
@@ -62,8 +62,8 @@ def evaluate(
     with _in_evaluation_mode(model), _reporting(progress, len(indices)) as report:
         for index, sample in zip(indices, _prefetched(dataset, indices), strict=True):
             mask = _checked_mask(sample)
-            labels = predict_labels(model, sample.image, protocol, device=device, autocast=autocast).cpu().numpy()
             try:
+                labels = predict_labels(model, sample.image, protocol, device=device, autocast=autocast).cpu().numpy()
                 counts = confusion.update(labels, mask)
             except ValueError as error:
                 raise ValueError(f"{sample.image_path}: {error}") from None

@@ -1,6 +1,7 @@
 """Where the network looks: the size at which it sees a picture, and the windows that it is cut into.
 
-Sizes are (height, width) in pixels. Nothing here imports torch.
+Sizes are (height, width) in pixels. Every side is 1 at least: a picture of one row has one at a scale of 0.5 too.
+Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class NativeSize:
     """The picture at its own size times the scale, rounded down (AttaNet and ACFNet). Resizes the normalised input."""
 
     def size(self, height: int, width: int, scale: float) -> Size:
-        return int(height * scale), int(width * scale)
+        return _at_least_one(height * scale, width * scale)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class FixedSize:
         check_size(self)
 
     def size(self, height: int, width: int, scale: float) -> Size:
-        return int(self.height * scale), int(self.width * scale)
+        return _at_least_one(self.height * scale, self.width * scale)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +52,8 @@ class LongSide:
     def size(self, height: int, width: int, scale: float) -> Size:
         long = ceil(self.pixels * scale)
         if height > width:
-            return long, int(width * long / height + 0.5)
-        return int(height * long / width + 0.5), long
+            return _at_least_one(long, width * long / height + 0.5)
+        return _at_least_one(height * long / width + 0.5, long)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +75,9 @@ class FitInside:
 
     def steps(self, height: int, width: int, scale: float) -> tuple[Size, ...]:
         """The sizes that the picture takes one after the other."""
-        long, short = int(self.long * scale), int(self.short * scale)
+        long, short = _at_least_one(self.long * scale, self.short * scale)
         factor = min(long / max(height, width), short / min(height, width))
-        kept = int(height * factor + 0.5), int(width * factor + 0.5)
+        kept = _at_least_one(height * factor + 0.5, width * factor + 0.5)
         if self.divisor is None:
             return (kept,)
         return kept, (ceil(kept[0] / self.divisor) * self.divisor, ceil(kept[1] / self.divisor) * self.divisor)
@@ -152,6 +153,11 @@ class OverhangingWindows:
 
     def _starts(self, side: int) -> tuple[int, ...]:
         return tuple(i * self.stride for i in range(_count(side, self.crop, self.stride)))
+
+
+def _at_least_one(height: float, width: float) -> Size:
+    """Both rounded down, and 1 pixel at least."""
+    return max(int(height), 1), max(int(width), 1)
 
 
 def _check_windows(crop: int, stride: int) -> None:

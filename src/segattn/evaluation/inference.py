@@ -6,6 +6,7 @@ Shapes: H x W pixels of the picture, h x w of the network's input, K classes. Al
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import cv2
@@ -27,6 +28,13 @@ from segattn.evaluation.protocol import (
 from segattn.layers import resize
 
 Picture = NDArray[Any]
+_TOO_SMALL = (
+    "kernel size can't be greater",
+    "output size is too small",
+    "should be greater than 0",
+    "padding size should be",
+)
+"""What torch says of maps that are smaller than a kernel or a window."""
 _MEANS = (MeanLogits, MeanProbabilities)
 """Where a mirror image is a view of its own; elsewhere a window and its mirror image make one score."""
 
@@ -53,7 +61,8 @@ def predict_scores(
         (K, H, W) float32 on the device.
 
     Raises:
-        ValueError: an image of another shape or type, or an output that the model doesn't have.
+        ValueError: an image of another shape or type, a size that the network can't take, or an output that the model
+            doesn't have.
     """
     look = _Look(model, protocol, _device(model, device), autocast)
     size = _checked_size(image)
@@ -194,7 +203,10 @@ class _Look:
 
     def coarse(self, x: Tensor) -> Tensor:
         """The protocol's outputs added up, (1, K, h', w') at the first one's own resolution."""
-        with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+        with (
+            _naming_size(x),
+            torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None),
+        ):
             if self.protocol.outputs == ("main",):
                 return self.model.logits(x).to(torch.float32, copy=True)  # what follows adds in place
             output = self.model.segment(x)
@@ -236,6 +248,21 @@ def _checked_size(image: Picture) -> Size:
             "expected (height, width, 3), RGB, uint8 in 0..255 or float32 in 0..1"
         )
     return image.shape[0], image.shape[1]
+
+
+@contextmanager
+def _naming_size(x: Tensor) -> Iterator[None]:
+    """Turns what torch says of an input that is too small for a network into a ValueError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(phrase in str(error).lower() for phrase in _TOO_SMALL):
+            raise
+        height, width = x.shape[-2:]
+        raise ValueError(
+            f"the network can't take an input of {width}x{height} pixels ({str(error).splitlines()[0][:200]}); "
+            "give a larger picture, or a protocol that resizes it"
+        ) from error
 
 
 def _device(model: SegmentationModel, device: torch.device | str | None) -> torch.device:
