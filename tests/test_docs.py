@@ -82,7 +82,7 @@ print("quiet")
 
 
 def test_no_code_runs_what_a_file_says() -> None:
-    """No eval, no exec, no unpickling, no unsafe YAML, and no torch.load without weights_only=True."""
+    """No eval, no exec, no unpickling, no unsafe YAML, and torch.load for our own state.pt alone, weights_only=True."""
     source = Path(__file__).parents[1] / "src/segattn"
     forbidden = re.compile(r"(?<![\w.])(eval|exec)\(|pickle\.loads?\(|yaml\.(unsafe_|full_)?load\(|allow_pickle=True")
     loads = 0
@@ -92,4 +92,4 @@ def test_no_code_runs_what_a_file_says() -> None:
         for call in re.findall(r"torch\.load\((?!`)[^)]+\)", code):
             loads += 1
             assert "weights_only=True" in call, (file, call)
-    assert loads >= 2
+    assert loads == 1

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segattn.contracts import Classes, cut
+from segattn.contracts import Classes, cut, shown
 from segattn.data.files import IMAGE_SUFFIXES
 from segattn.data.reading import read_image
 from segattn.data.tree import is_leftover
@@ -216,9 +216,9 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ValueError(f"device {name!r}: expected auto, cpu, cuda, cuda:1, mps or the like") from None
+        raise ValueError(f"device {shown(name)}: expected auto, cpu, cuda, cuda:1, mps or the like") from None
     try:
         torch.ones(1, device=device).cpu()
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {name!r} can't be used here: {str(error).splitlines()[0]}") from None
+    except (RuntimeError, AssertionError, ImportError, AttributeError) as error:  # torch raises any of them
+        raise ValueError(f"device {name!r} can't be used here: {cut(str(error).splitlines()[0])}") from None
     return device
