@@ -22,6 +22,7 @@ BASE = {"contracts", "files", "layers"}
 DESCRIPTIONS = {
     "data.augmentations",
     "data.transforms",
+    "data.transforms_balanced",
     "data.transforms_papers",
     "evaluation.protocol",
     "losses.terms",

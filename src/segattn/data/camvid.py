@@ -87,11 +87,13 @@ def parse_split(split: str) -> tuple[str, Literal["only", "without"] | None, tup
     Raises:
         ValueError: not a split's name.
     """
+    if split in _FORMS:
+        raise ValueError(
+            f"CamVid's split {split!r} is a pattern: put train, val, trainval or test, and names of drives"
+        )
     match = re.fullmatch(r"(?P<base>[^_]*)_(?P<keep>only|without)_(?P<drives>[^_]*)", split)
     if match is None:
         check_split(split, (*SPLITS, *_FORMS), "CamVid")
-        if split in _FORMS:
-            raise ValueError(f"CamVid's split {split!r} is a pattern: put the names of drives for DRIVES")
         return split, None, ()
     check_split(match["base"], SPLITS, "CamVid")
     drives = tuple(match["drives"].split("+"))
@@ -112,8 +114,10 @@ def _of_drives(pairs: list[Pair], keep: str, drives: tuple[str, ...], split: str
     there = Counter(drive_of(pair.name) for pair in pairs)
     unknown = [drive for drive in drives if drive not in there]
     if unknown:
-        shown = ", ".join(f"{drive} ({count} frames)" for drive, count in list(there.items())[:20])
-        raise ValueError(f"CamVid's split {split!r}: no frame is of drive {unknown[0]!r}; there are {shown}")
+        shown = ", ".join(f"{drive} ({count})" for drive, count in list(there.items())[:20])
+        raise ValueError(
+            f"CamVid's split {split!r}: no frame is of drive {unknown[0]!r}; its drives (frames) are {shown}"
+        )
     kept = [pair for pair in pairs if (drive_of(pair.name) in drives) == (keep == "only")]
     if not kept:
         raise ValueError(f"CamVid's split {split!r}: no frame is left without these drives; leave one of them in")

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from segattn.recipes.schema import Recipe
+from segattn.recipes.sources import SOURCES
 
 _TITLES = {"miou": "mean IoU", "macc": "mean class accuracy", "aacc": "pixel accuracy"}
 
@@ -27,7 +28,7 @@ segattn.predict(model, "photo.jpg").save("predictions")
 
 {scores}
 
-## Classes
+{limits}## Classes
 
 {classes}
 
@@ -64,11 +65,13 @@ def model_card(recipe: Recipe, description: Mapping[str, Any], name: str) -> str
     what = f"A semantic segmentation network of segattn: `{recipe.name}`"
     if paper is not None:
         what += f", after [{paper.title}](https://arxiv.org/abs/{paper.arxiv}) ({paper.venue})"
+    source = SOURCES.get(recipe.data.dataset)
     deviations = "".join(f"- {text}\n" for text in recipe.deviations)
     card = _CARD.format(
         name=name,
         what=f"{what}.",
         scores=_scores(recipe, scores, description.get("protocol")),
+        limits=f"## What it does not know\n\n{source.limits}.\n\n" if source is not None and source.limits else "",
         classes=", ".join(description["classes"]["names"]),
         recipe=recipe.name,
         data=recipe.data.dataset,

