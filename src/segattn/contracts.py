@@ -43,12 +43,12 @@ class Range:
         return above and below
 
 
-POSITIVE = Range(0, inf, "a finite number above 0", low_open=True, high_open=True)
+POSITIVE = Range(0, inf, "a positive number below infinity", low_open=True, high_open=True)
 NOT_NEGATIVE = Range(0, inf, "a finite number, 0 or more", high_open=True)
 FINITE = Range(-inf, inf, "a finite number", low_open=True, high_open=True)
 FRACTION = Range(0, 1, "0 to 1")
 BELOW_ONE = Range(0, 1, "0 or more and below 1", high_open=True)
-ABOVE_ZERO_TO_ONE = Range(0, 1, "above 0, at most 1", low_open=True)
+ABOVE_ZERO_TO_ONE = Range(0, 1, "a number above 0, at most 1", low_open=True)
 FACTOR = Range(0, 100, "above 0, at most 100", low_open=True)
 COUNT = Range(1, 2**63 - 1, "1 or more, below 2^63")
 COUNT_OR_NONE = Range(0, 2**63 - 1, "0 or more, below 2^63")

@@ -191,7 +191,10 @@ def test_plan_gives_every_recipe_rules_that_match() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["attanet_lite_camvid"], "unknown recipe 'attanet_lite_camvid'. Did you mean attanet_light_camvid"),
+        (
+            ["attanet_lite_camvid"],
+            "unknown recipe 'attanet_lite_camvid'. Did you mean attanet_lite0_camvid, attanet_light",
+        ),
         (["attanet_light_camvid", "attanet_light_camvid"], "attanet_light_camvid: named more than once"),
         (["attanet_light_camvid"], "attanet_light_camvid: where is camvid? Give its folder with --data.root DIR"),
         (["attanet_light_camvid", "--network.backbone", "df2"], "--network.backbone: networks are what is compared"),

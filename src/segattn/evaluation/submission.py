@@ -16,13 +16,15 @@ from segattn.files import require_writable, write_file
 def write_label_png(labels: NDArray[np.integer], classes: Classes, path: str | Path) -> None:
     """Write (H, W) training ids as an 8-bit grey PNG of the data set's own ids, `classes.file_ids`.
 
-    The file appears whole or not at all, with the folders above it.
+    The file appears whole or not at all, in a folder that exists.
 
     Raises:
         ValueError: a label that is no training id, or a file id that doesn't fit 8 bits.
-        OSError: it can't be written.
+        OSError: the folder doesn't exist, or the file can't be written.
     """
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent}: no such folder to write {path.name} into")
     file_ids = np.array(range(len(classes)) if classes.file_ids is None else classes.file_ids)
     if file_ids.min() < 0 or file_ids.max() > 255:
         raise ValueError(f"file ids from {file_ids.min()} to {file_ids.max()}: an 8-bit PNG holds 0 to 255")
@@ -48,6 +50,7 @@ def submission_writer(folder: str | Path, classes: Classes) -> Callable[[Sample,
 
     def write(sample: Sample, labels: NDArray[np.uint8]) -> None:
         path = folder / f"{sample.name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_label_png(labels, classes, path)
 
     return write

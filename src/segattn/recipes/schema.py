@@ -67,7 +67,8 @@ class Claim:
     chosen_on_split: bool = False
 
     def __post_init__(self) -> None:
-        check(self, value=Range(0, 100, "a percentage"))
+        percentage = Range(0, 100, "a percentage")
+        check(self, value=percentage, macc=percentage, aacc=percentage)
         for name in self.protocol_names:
             find_protocol(name)
 
@@ -258,8 +259,8 @@ class Training:
         check(self, validate_every=COUNT, checkpoint_every=COUNT, log_every=COUNT, seed=COUNT_OR_NONE)
         check(
             self,
-            workers=Range(0, 1024, "0 to 1024"),
-            max_loss_growth=Range(1, inf, "a finite number above 1, or null for never", low_open=True, high_open=True),
+            workers=Range(0, 1024, "0 or more, at most 1024"),
+            max_loss_growth=Range(1, inf, "a number above 1, not infinite, or null", low_open=True, high_open=True),
         )
         for pattern in self.frozen:
             _check_pattern("frozen", pattern)
@@ -316,6 +317,7 @@ class Recipe:
     deviations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check(self, processes=Range(1, 65536, "1 to 65536"))
         name = self.name
         if (
             not name

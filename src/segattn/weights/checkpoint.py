@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from segattn.contracts import cut, shown
-from segattn.files import atomic_path
+from segattn.files import atomic_path, require_regular
 from segattn.weights.kinds import kind_of
 
 HEADER_KEY = "segattn"
@@ -49,6 +49,7 @@ def read_model(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ValueError: it is no safetensors file, carries no description of ours, or a damaged one.
     """
     path = Path(path)
+    require_regular(path)
     description = require_description(path)
     return read_tensors(path), description
 

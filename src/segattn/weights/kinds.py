@@ -44,7 +44,7 @@ def kind_of(path: Path) -> Kind:
         FileNotFoundError: no such file.
         ValueError: it is nothing that weights are kept in; says what it is.
     """
-    size = require_regular(path, "file of weights")
+    size = require_regular(path, "weights file")
     with path.open("rb") as file:
         head = file.read(512)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= min(_LONGEST_HEADER, size - 8):

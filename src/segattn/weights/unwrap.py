@@ -31,6 +31,9 @@ _COPIES = ("module", *_TRANSPARENT)
 """Prefixes with which, and without, a file may hold one tensor twice."""
 
 _KNOWN_PREFIXES = (*_COPIES, "model", "net", "network")
+_PARTS = ("backbone", "head", "auxiliary_head", "decode_head")
+"""Of networks, ours and released: a file that holds one part alone keeps its name."""
+
 _MOST_TENSORS = 1 << 14
 _LONGEST_NAME = 500
 _MOST_STEPS = 1_000_000
@@ -143,7 +146,8 @@ def plain_names(names: Iterable[Any], *, any_prefix: bool = True) -> Names:
     """Names without the prefixes that all share, such as `module.`, and without what `torch.compile` puts between.
 
     Args:
-        any_prefix: strip whatever all names share but for `backbone.`; otherwise only what wrappers are known to add.
+        any_prefix: strip whatever all names share but for the network's own parts, as `backbone.`; otherwise only what
+            wrappers are known to add.
 
     Raises:
         ValueError: a name is no text, or too long to be one, or two are the same then.
@@ -166,7 +170,7 @@ def plain_names(names: Iterable[Any], *, any_prefix: bool = True) -> Names:
             pairs = [(plain, name) for plain, name in pairs if name not in counters]
         first = {plain.partition(".")[0] if "." in plain else None for plain, _ in pairs}
         prefix = first.pop() if len(first) == 1 else None
-        if prefix is None or prefix == "backbone" or not (any_prefix or prefix in _KNOWN_PREFIXES):
+        if prefix is None or prefix in _PARTS or not (any_prefix or prefix in _KNOWN_PREFIXES):
             break
         pairs = [(plain.partition(".")[2], name) for plain, name in pairs]
     plain_to_name: dict[str, str] = {}
