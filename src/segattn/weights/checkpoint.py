@@ -49,13 +49,13 @@ def read_model(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ValueError: it is no safetensors file, carries no description of ours, or a damaged one.
     """
     path = Path(path)
-    require_regular(path)
     description = require_description(path)
     return read_tensors(path), description
 
 
 def require_description(path: Path) -> dict[str, Any]:
     """The description in a file of ours, which must carry one; errors as `read_model`."""
+    require_regular(path)
     if kind_of(path) != "safetensors":
         raise ValueError(
             f"{path}: is a PyTorch file, which doesn't say what network it is of; name a recipe and give the file as "
