@@ -77,7 +77,8 @@ def test_paddings_agree_on_odd_sides_only() -> None:
     with torch.no_grad():
         odd, even = torch.randn(1, 3, 65, 97), torch.randn(1, 3, 64, 96)
         assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(same(odd), centred(odd), strict=True))
-        assert not any(torch.allclose(a, b) for a, b in zip(same(even), centred(even), strict=True))
+        # Fresh weights shrink the values from stage to stage, down to 1e-9, so differences are relative.
+        assert all((a - b).abs().max() > 0.1 * a.abs().max() for a, b in zip(same(even), centred(even), strict=True))
 
 
 def test_every_parameter_gets_a_gradient_in_bf16_too() -> None:

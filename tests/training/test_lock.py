@@ -14,10 +14,10 @@ import os, sys, time
 from pathlib import Path
 from segattn.training.lock import RunLock
 with RunLock(Path(sys.argv[1])):
-    if os.fork() == 0:
+    if os.fork() == 0:  # it lets go of the lock before it prints
+        print("held", flush=True)
         time.sleep(60)
         os._exit(0)
-    print("held", flush=True)
     time.sleep(60)
 """
 
