@@ -34,13 +34,12 @@ from torch import Tensor
 
 from segattn.attention.agent import AgentAttention
 from segattn.deploy.machine import peak_memory, provenance
-from segattn.models.build_agent import agent_pvt_semantic_fpn, agent_swin_upernet
-from segattn.models.networks import AgentPVTSemanticFPN, AgentSwinUperNet
+from segattn.models.agent import AgentPVTSemanticFPN, AgentSwinUperNet
 from segattn.models.segmenter import Segmenter
 
 NETWORKS: dict[str, Callable[[], Segmenter]] = {
-    "upernet_agent_swin_t": lambda: agent_swin_upernet(AgentSwinUperNet(size="t"), 150),
-    "fpn_agent_pvt_s": lambda: agent_pvt_semantic_fpn(AgentPVTSemanticFPN(size="s"), 150),
+    "upernet_agent_swin_t": lambda: AgentSwinUperNet(size="t").build(150),
+    "fpn_agent_pvt_s": lambda: AgentPVTSemanticFPN(size="s").build(150),
 }
 FORMS = ("ours", "plain")
 

@@ -15,8 +15,7 @@ import time
 import torch
 from torch import Tensor, nn
 
-from segattn.models.build import build_network
-from segattn.models.networks import AttaNet
+from segattn.models.attanet import AttaNet
 
 
 def main() -> None:
@@ -26,8 +25,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    corners = build_network(AttaNet(backbone="light"), 11).eval()
-    grid = build_network(AttaNet(backbone="light", align_corners="grid"), 11).eval()
+    corners = AttaNet(backbone="light").build(11).eval()
+    grid = AttaNet(backbone="light", align_corners="grid").build(11).eval()
     image = torch.rand(1, 3, *arguments.size)
     with torch.inference_mode():
         for _ in range(5):

@@ -27,7 +27,6 @@ from segattn.deploy.machine import provenance
 from segattn.deploy.optimize import fold_batch_norms, optimize_for_inference
 from segattn.deploy.parts import Watch
 from segattn.layers import channels_last
-from segattn.models.build import build_network
 from segattn.models.segmenter import Segmenter
 from segattn.recipes.catalog import recipe as find_recipe
 from segattn.recipes.schema import Recipe
@@ -85,7 +84,7 @@ def product_gflops() -> float:
 
 def compare(recipe: Recipe, size: tuple[int, int], forms: list[str], rounds: int) -> dict[str, Any]:
     torch.manual_seed(0)
-    plain = build_network(recipe.network, recipe.data.num_classes).eval()
+    plain = recipe.network.build(recipe.data.num_classes).eval()
     images = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8)
     models = {form: prepared(plain, form) for form in forms}
     reference: Tensor | None = None

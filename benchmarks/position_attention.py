@@ -190,8 +190,7 @@ def work_network(job: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from segattn.attention import dual
-    from segattn.models.build import build_network
-    from segattn.models.networks import DANet
+    from segattn.models.danet import DANet
 
     attend: Callable[..., Any] = dual.position_attention if job["form"] == "lean" else dual.plain_position_attention
     spent: list[float] = []
@@ -203,7 +202,7 @@ def work_network(job: dict[str, Any]) -> dict[str, Any]:
         return out
 
     dual.position_attention = timed  # type: ignore[assignment]
-    model = build_network(DANet(backbone="resnet101"), 19).eval()
+    model = DANet(backbone="resnet101").build(19).eval()
     height, width = (int(side) for side in job["image"].split("x"))
     with torch.no_grad():
         x = torch.randn(1, 3, height, width)

@@ -24,8 +24,7 @@ from segattn.evaluation.argmax import resized_argmax
 from segattn.evaluation.inference import predict_labels
 from segattn.evaluation.metrics import ConfusionMatrix
 from segattn.layers import resize
-from segattn.models.build import build_network
-from segattn.models.networks import AttaNet
+from segattn.models.attanet import AttaNet
 
 SIZE = (1024, 2048)
 CLASSES = 19
@@ -43,7 +42,7 @@ def main() -> None:
     image = rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
     blocks = rng.integers(0, CLASSES, (SIZE[0] // 16, SIZE[1] // 16), dtype=np.uint8)
     truth = blocks.repeat(16, 0).repeat(16, 1)
-    model = build_network(AttaNet(backbone="light"), CLASSES).eval()
+    model = AttaNet(backbone="light").build(CLASSES).eval()
     align = model.align_corners
     confusion = ConfusionMatrix(CLASSES)
 

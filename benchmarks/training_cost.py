@@ -42,9 +42,10 @@ from segattn.data.transforms import HorizontalFlip
 from segattn.deploy.machine import peak_memory, provenance
 from segattn.evaluation.protocol import Protocol
 from segattn.losses.terms import CrossEntropy
-from segattn.models.build import build_network
-from segattn.models.networks import AttaNet, Network, VANLightHam
+from segattn.models.attanet import AttaNet
+from segattn.models.networks import Network
 from segattn.models.segmenter import Segmenter
+from segattn.models.van import VANLightHam
 from segattn.recipes.schema import SGD, Data, Recipe, Schedule, Training
 from segattn.training.loop import Run, train
 
@@ -113,7 +114,7 @@ def recipe_of(case: Case, steps: int) -> Recipe:
 
 def build(case: Case) -> Segmenter:
     torch.manual_seed(0)
-    return build_network(case.network, CLASSES)
+    return case.network.build(CLASSES)
 
 
 def bare_loop(case: Case, device: torch.device, steps: int) -> Callable[[], None]:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 
-from segattn.models.build import build_network
 from segattn.models.complexity import complexity
 from segattn.recipes.catalog import RECIPES
 from segattn.recipes.costs import Cost
@@ -24,7 +23,7 @@ START = "COSTS: dict[str, Cost] = {\n"
 def count(recipe: Recipe) -> Cost:
     """A recipe's parameters and multiply-accumulates, without computing anything."""
     with torch.device("meta"):
-        model = build_network(recipe.network, recipe.data.num_classes)
+        model = recipe.network.build(recipe.data.num_classes)
     counted = complexity(model, recipe.data.count_at)
     return Cost(counted.parameters, counted.macs, counted.size)
 

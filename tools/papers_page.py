@@ -16,8 +16,6 @@ import torch
 from segattn.contracts import Normalization
 from segattn.deploy.reproduce import accuracies
 from segattn.models import networks
-from segattn.models.build import BUILDERS, build_network
-from segattn.recipes import papers
 from segattn.recipes.catalog import RECIPES
 from segattn.recipes.costs import COSTS
 from segattn.recipes.published import PublishedCost
@@ -26,15 +24,6 @@ from segattn.recipes.schema import Claim, Paper, Recipe
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src/segattn"
 PAGE = ROOT / "PAPERS.md"
-
-IDEAS: dict[str, tuple[str, ...]] = {
-    papers.ATTANET.arxiv: ("strip",),
-    papers.DANET.arxiv: ("dual",),
-    papers.ACFNET.arxiv: ("class_center", "eca"),
-    papers.VAN.arxiv: ("large_kernel", "hamburger"),
-    papers.AGENT.arxiv: ("agent", "window", "spatial_reduction"),
-}
-"""By arXiv number, the files of attention/ that a paper brings or uses."""
 
 FIXTURES: dict[str, networks.Network] = {
     "attanet_light": networks.AttaNet(backbone="light"),
@@ -98,7 +87,7 @@ def _section(paper: Paper, recipes: list[Recipe]) -> Iterable[str]:
     yield ""
     yield "| idea | file | test |"
     yield "|---|---|---|"
-    for idea in IDEAS[paper.arxiv]:
+    for idea in paper.ideas:
         file = f"src/segattn/attention/{idea}.py"
         yield f"| {_first_sentence(ROOT / file)} | {_link(file)} | {_link(f'tests/attention/test_{idea}.py')} |"
     yield ""
@@ -117,14 +106,13 @@ def _section(paper: Paper, recipes: list[Recipe]) -> Iterable[str]:
 
 def _network_row(recipe: Recipe) -> str:
     network = recipe.network
-    build = BUILDERS[type(network)]
     with torch.device("meta"):
-        model = build_network(network, recipe.data.num_classes)
+        model = network.build(recipe.data.num_classes)
     parts = [_module_link(type(model.backbone)), _module_link(type(model.head))]
     if model.auxiliary_head is not None:
         parts[1] += f", auxiliary {_module_link(type(model.auxiliary_head))}"
-    name = type(network).__name__
-    return f"| {name} | {_link(_file_of(build), f'`{build.__name__}`')} | {' | '.join(parts)} |"
+    kind = type(network)
+    return f"| {kind.__name__} | {_link(_file_of(kind))} | {' | '.join(parts)} |"
 
 
 def _recipe_rows(recipe: Recipe) -> Iterable[str]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from segattn.evaluation.evaluate import evaluate
     from segattn.evaluation.metrics import Scores
     from segattn.evaluation.protocol import Protocol, protocol
-    from segattn.models.pairs import build
+    from segattn.models.build import build
     from segattn.models.segmenter import Segmenter
     from segattn.recipes.catalog import list_recipes, recipe
     from segattn.recipes.schema import Recipe
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "build": "models.pairs",
+    "build": "models.build",
     "create_model": "api",
     "load_model": "api",
     "open_dataset": "data.catalog",

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from segattn.contracts import Classes, SegmentationDataset
 from segattn.data.catalog import CLASSES, open_dataset
-from segattn.models.build import build_network
 from segattn.models.segmenter import Segmenter
 from segattn.recipes.catalog import recipe as find_recipe
 from segattn.recipes.schema import Recipe
@@ -38,7 +37,7 @@ def create_model(name: str | Recipe, *, num_classes: int | None = None, weights:
         weights = default_weights(recipe.name)
     if num_classes is not None and num_classes < 1:
         raise ValueError(f"num_classes {num_classes}: expected 1 or more")
-    model = build_network(recipe.network, num_classes or recipe.data.num_classes)
+    model = recipe.network.build(num_classes or recipe.data.num_classes)
     known = CLASSES.get(recipe.data.dataset)
     if known is not None and len(known) == model.num_classes:
         model.classes = known
@@ -78,7 +77,7 @@ def load_model(path: str | Path, overrides: Mapping[str, str] | None = None) -> 
         raise ValueError(
             f"{path}: its description asks for a network of {values:,} values, more than the file can hold"
         )
-    model = build_network(recipe.network, len(classes))
+    model = recipe.network.build(len(classes))
     model.classes = classes
     load_weights(model, path)
     return recipe, model.eval()

@@ -113,10 +113,16 @@ class Backbone(Protocol):
     Attributes:
         channels: of each returned map.
         strides: nominal input pixels per cell of each returned map (sizes round up or down as the paper's code does).
+        blocks: the paths of its blocks, modules of one tensor to one, in the order in which data flows. Layer decay,
+            activation checkpointing and sharding go by them.
+
+    It may also have `block_of`, a mapping from paths of modules and parameters outside the blocks to the block beside
+    which they learn, where the order in which they were registered does not say it (see `training/blocks.py`).
     """
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]
+    blocks: tuple[str, ...]
 
     def __call__(self, x: Tensor) -> Features:
         """(B, 3, H, W) normalised -> one (B, channels[i], ~H/strides[i], ~W/strides[i]) map per stage."""

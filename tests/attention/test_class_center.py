@@ -13,7 +13,7 @@ from torch import Tensor
 from segattn.attention.class_center import ClassFeature, class_centers, released_class_feature
 from segattn.backbones.light import AttaNetLight
 from segattn.backbones.resnet import ResNet
-from segattn.weights.acfnet import ACFNET
+from segattn.models.acfnet import ACFNET
 
 Form = Callable[[Tensor, Tensor], Tensor]
 both_forms = pytest.mark.parametrize("form", [class_centers, released_class_feature], ids=["paper", "released"])

@@ -17,7 +17,7 @@ from segattn.attention.dual import (
     plain_position_attention,
     position_attention,
 )
-from segattn.weights.danet import DANET
+from segattn.models.danet import DANET
 
 
 def oracle() -> ModuleType:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from segattn.attention.strip import AttentionFusion, StripAttention
-from segattn.weights.attanet import ATTANET_LIGHT, ATTANET_RESNET
+from segattn.models.attanet import ATTANET_LIGHT, ATTANET_RESNET
 
 
 def oracle() -> ModuleType:

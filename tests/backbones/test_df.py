@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from segattn.backbones.df import DF1, DF2
-from segattn.weights.attanet import DF_IMAGENET
+from segattn.models.attanet import DF_IMAGENET
 
 
 def filled(parity: Any, norm_eps: float = 1e-5) -> DF2:

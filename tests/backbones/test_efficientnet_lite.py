@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from segattn.backbones.efficientnet_lite import EfficientNetLite, SamePad, scaled_stages
-from segattn.weights.efficientnet_lite import EFFICIENTNET_LITE_IMAGENET
+from segattn.models.compose import EFFICIENTNET_LITE_IMAGENET
 from segattn.weights.pretrained import pretrained_file
 
 needs_weights = pytest.mark.skipif(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from segattn.backbones.timm_adapter import TimmBackbone
-from segattn.models.pairs import build
+from segattn.models.build import build
 
 CHANNELS, STRIDES = [8, 32, 64, 96, 128], [2, 4, 8, 16, 32]
 

@@ -13,9 +13,11 @@ from segattn.deploy import benchmark
 from segattn.deploy.benchmark import Settings, measure, measure_here
 from segattn.deploy.machine import machine, peak_memory, provenance
 from segattn.deploy.parts import Watch, watched_modules
-from segattn.models.build import build_network
+from segattn.models.acfnet import ACFNet
+from segattn.models.agent import AgentSwinUperNet
+from segattn.models.attanet import AttaNet
 from segattn.models.complexity import complexity
-from segattn.models.networks import ACFNet, AgentSwinUperNet, AttaNet, Network
+from segattn.models.networks import Network
 from segattn.models.segmenter import Segmenter
 from segattn.recipes.catalog import recipe
 
@@ -33,7 +35,7 @@ def test_the_figures_of_a_fresh_process() -> None:
     assert (m.recipe, m.size, m.threads, m.clock) == (row.name, (32, 64), 1, "processor")
     assert len(m.times) == 2
     assert min(m.times) <= m.seconds <= max(m.times)
-    assert m.macs == complexity(build_network(row.network, row.data.num_classes), (32, 64)).macs
+    assert m.macs == complexity(row.network.build(row.data.num_classes), (32, 64)).macs
     assert m.gflops == pytest.approx(2 * m.macs / m.seconds / 1e9)
     assert m.of_product == pytest.approx(m.gflops / m.product_gflops)
     assert 50e6 < m.memory_built <= m.memory < 2e9
@@ -86,13 +88,13 @@ def test_bf16_is_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_parts(network: Network, expected: set[str]) -> None:
-    parts = seconds_of_parts(build_network(network, 5).eval())
+    parts = seconds_of_parts(network.build(5).eval())
     assert expected | {"normalisation", "backbone, the rest", "head, the rest", "resizing"} <= set(parts)
     assert all(seconds >= 0 for seconds in parts.values())
 
 
 def test_time_goes_to_the_innermost_part() -> None:
-    model = build_network(AttaNet(backbone="light"), 5).eval()
+    model = AttaNet(backbone="light").build(5).eval()
     plain = seconds_of_parts(model)
     model.head.strip.query.register_forward_hook(lambda *_: time.sleep(0.2))
     slow = seconds_of_parts(model)
@@ -101,7 +103,7 @@ def test_time_goes_to_the_innermost_part() -> None:
 
 
 def test_watching_leaves_no_hooks() -> None:
-    model = build_network(AttaNet(backbone="light"), 5).eval()
+    model = AttaNet(backbone="light").build(5).eval()
     seconds_of_parts(model)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     assert len({id(module) for _, module in watched_modules(model)}) == len(watched_modules(model))

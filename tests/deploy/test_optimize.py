@@ -12,21 +12,14 @@ from torch import nn
 from segattn.cli.main import main
 from segattn.deploy.optimize import optimize_for_inference
 from segattn.layers import ConvNormAct
-from segattn.models.build import build_network
-from segattn.models.networks import (
-    ACFNet,
-    AgentPVTSemanticFPN,
-    AgentSwinUperNet,
-    AttaNet,
-    DANet,
-    Network,
-    Pair,
-    VANHamNet,
-    VANLightHam,
-    VANSemanticFPN,
-    VANUperNet,
-)
+from segattn.models.acfnet import ACFNet
+from segattn.models.agent import AgentPVTSemanticFPN, AgentSwinUperNet
+from segattn.models.attanet import AttaNet
+from segattn.models.compose import Pair
+from segattn.models.danet import DANet
+from segattn.models.networks import Network
 from segattn.models.segmenter import Segmenter
+from segattn.models.van import VANHamNet, VANLightHam, VANSemanticFPN, VANUperNet
 from segattn.recipes.catalog import recipe
 from segattn.weights.checkpoint import save_model
 from segattn.weights.description import describe_model
@@ -54,7 +47,7 @@ KEPT = {"light_ham_van_tiny": 13, "ham_van_tiny": 13, "upernet_van_tiny": 13, "f
 
 def lived_in(network: Network, classes: int = CLASSES) -> Segmenter:
     """A network whose norms are as after training: no mean, deviation, scale or shift is that of a new one."""
-    model = build_network(network, classes).eval()
+    model = network.build(classes).eval()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(std=0.3)
@@ -116,7 +109,7 @@ def test_one_pair_is_exact_to_rounding() -> None:
     nn.init.normal_(block.norm.weight)
     nn.init.normal_(block.norm.bias)
     exact = copy.deepcopy(block).double()
-    model = build_network(AttaNet(backbone="light"), CLASSES).eval()
+    model = AttaNet(backbone="light").build(CLASSES).eval()
     model.backbone.s2_3 = block
     folded = optimize_for_inference(model).backbone.s2_3
     x = torch.randn(2, 16, 9, 11)
@@ -142,7 +135,7 @@ def test_the_model_is_left_as_it_was() -> None:
 
 
 def test_training_mode_is_refused() -> None:
-    model = build_network(AttaNet(backbone="light"), CLASSES)
+    model = AttaNet(backbone="light").build(CLASSES)
     with pytest.raises(ValueError, match=r"the model is in training mode.*model\.eval\(\)"):
         optimize_for_inference(model)
     model.eval()
@@ -157,7 +150,7 @@ def test_a_sequential_with_its_own_forward_is_left_alone() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self[0](self[1](x))
 
-    model = build_network(AttaNet(backbone="light"), CLASSES).eval()
+    model = AttaNet(backbone="light").build(CLASSES).eval()
     model.backbone.s2_2 = Backwards(nn.Conv2d(64, 64, 3, padding=1), nn.BatchNorm2d(64)).eval()
     model.backbone.s2_2[1].running_mean.normal_()
     x = torch.randn(1, 3, 32, 32)

@@ -10,9 +10,7 @@ from segattn.attention.class_center import class_centers, released_class_feature
 from segattn.backbones.light import AttaNetLight
 from segattn.heads.acfnet import ACFNetHead
 from segattn.heads.aspp import ASPP
-from segattn.models.build import build_network
-from segattn.models.networks import ACFNet
-from segattn.weights.acfnet import ACFNET
+from segattn.models.acfnet import ACFNET, ACFNet
 
 
 def features() -> tuple[Tensor, ...]:
@@ -94,7 +92,7 @@ def test_aspp_equals_the_reference(parity: Any) -> None:
 @pytest.mark.parametrize("class_feature", ["paper", "released"])
 def test_parameter_count_and_ceil_rounded_sizes(class_feature: Any) -> None:
     with torch.device("meta"):
-        model = build_network(ACFNet(backbone="ecanet101", class_feature=class_feature), 19).eval()
+        model = ACFNet(backbone="ecanet101", class_feature=class_feature).build(19).eval()
         sizes = {(112, 144): (15, 19), (97, 129): (13, 17), (769, 769): (97, 97), (1024, 2048): (129, 257)}
         for size, wanted in sizes.items():
             out = model.segment(torch.empty(1, 3, *size))
@@ -105,5 +103,5 @@ def test_parameter_count_and_ceil_rounded_sizes(class_feature: Any) -> None:
 @pytest.mark.parametrize("backbone", ["resnet50", "resnet101"])
 def test_builds_on_resnets_without_eca(backbone: Any) -> None:
     with torch.device("meta"):
-        model = build_network(ACFNet(backbone=backbone), 19)
+        model = ACFNet(backbone=backbone).build(19)
     assert not any("eca" in name for name, _ in model.named_parameters())

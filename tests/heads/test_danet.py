@@ -5,8 +5,7 @@ import torch
 
 from segattn.backbones.light import AttaNetLight
 from segattn.heads.danet import DANetHead
-from segattn.models.build import build_network
-from segattn.models.networks import DANet
+from segattn.models.danet import DANet
 
 
 def test_outputs_by_name_at_the_map_s_size() -> None:
@@ -90,7 +89,7 @@ def test_any_backbone_will_do() -> None:
 )
 def test_parameter_counts(network: DANet, classes: int, parameters: int) -> None:
     with torch.device("meta"):
-        model = build_network(network, classes)
+        model = network.build(classes)
     assert sum(p.numel() for p in model.parameters()) == parameters
     assert model.align_corners
 
@@ -98,6 +97,6 @@ def test_parameter_counts(network: DANet, classes: int, parameters: int) -> None
 @pytest.mark.parametrize("backbone", ["resnet50", "resnet101", "resnet152"])
 def test_builds_and_answers_at_an_eighth(backbone: str) -> None:
     with torch.device("meta"):
-        output = build_network(DANet(backbone=backbone), 7).segment(torch.empty(2, 3, 97, 129))  # type: ignore[arg-type]
+        output = DANet(backbone=backbone).build(7).segment(torch.empty(2, 3, 97, 129))  # type: ignore[arg-type]
     assert output.logits.shape == (2, 7, 13, 17)
     assert set(output.auxiliary) == {"position", "channel"}

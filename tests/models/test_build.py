@@ -1,69 +1,151 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
+from torch import Tensor, nn
 
-from segattn.contracts import Normalization
-from segattn.models.build import build_network
-from segattn.models.networks import AttaNet
+import segattn
+from segattn.contracts import Normalization, SegOutput
+from segattn.heads.upernet import UperNet
+from segattn.models.build import BACKBONES, HEADS, build, make_backbone
+from segattn.models.compose import Pair
+from segattn.recipes.schema import Recipe
+from segattn.recipes.serialize import from_dict, override, to_dict
+
+PAIRS = [
+    ("van_tiny", "danet", None),
+    ("van_tiny", "attanet", None),
+    ("van_tiny_os8", "acfnet", None),
+    ("resnet18", "upernet", "fcn"),
+    ("resnet18", "light_ham", None),
+    ("resnet50_os8", "ham", None),
+    ("agent_swin_t", "acfnet", None),
+    ("swin_t", "semantic_fpn", None),
+    ("agent_pvt_t", "danet", "fcn"),
+    ("pvt_t", "upernet", None),
+    ("df2", "semantic_fpn", None),
+    ("attanet_light", "danet", None),
+    ("attanet_light", "attanet", None),
+    ("df1", "attanet_light", None),
+    ("resnet34", "fcn", None),
+]
+
+
+@pytest.mark.parametrize(("backbone", "head", "auxiliary"), PAIRS)
+def test_pairs_run_at_odd_sizes_and_train_every_parameter(backbone: str, head: str, auxiliary: str | None) -> None:
+    model = build(backbone, head, num_classes=5, auxiliary_head=auxiliary)
+    assert not model.training
+    with torch.no_grad():
+        assert model(torch.rand(1, 3, 65, 97)).shape == (1, 5, 65, 97)
+    output = model.train().segment(torch.rand(2, 3, 65, 97))
+    assert ("aux" in output.auxiliary) == (auxiliary is not None or head == "acfnet")
+    total = output.logits.square().mean()
+    for logits in output.auxiliary.values():
+        total = total + logits.square().mean()
+    total.backward()
+    expected_unused = unused(backbone, head, auxiliary)
+    without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
+    assert {name for name in without if not name.startswith(expected_unused)} == set()
+    assert all(any(name.startswith(prefix) for name in without) for prefix in expected_unused)
+
+
+def unused(backbone: str, head: str, auxiliary: str | None) -> tuple[str, ...]:
+    """Swin gives each map its own norm, so those of maps that nothing reads stay without a gradient."""
+    if backbone.endswith("swin_t") and head == "acfnet":
+        return ("backbone.norm0.", "backbone.norm1.")
+    if (backbone, head) == ("resnet34", "fcn"):
+        return ("backbone.layer4.",)
+    return ()
+
+
+LARGE = ("_large", "_huge", "_b5", "_b6", "_m", "_l", "152", "_large_os8")
 
 
 @pytest.mark.parametrize(
-    ("backbone", "parameters"), [("light", 1_004_768), ("resnet18", 12_789_568), ("df2", 19_087_264)]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * name.endswith(LARGE)) for name in BACKBONES]
 )
-def test_attanet_has_the_expected_number_of_parameters(backbone: Any, parameters: int) -> None:
+def test_every_named_backbone_is_what_it_declares(name: str) -> None:
     with torch.device("meta"):
-        model = build_network(AttaNet(backbone=backbone), 19)
-    assert sum(p.numel() for p in model.parameters()) == parameters
+        backbone = make_backbone(name)
+        maps = backbone(torch.empty(1, 3, 128, 256))
+    assert tuple(map_.shape[1] for map_ in maps) == backbone.channels
+    extra = int(name == "ecanet101_os8")  # its pool rounds up
+    assert [map_.shape[2:] for map_ in maps] == [
+        (128 // stride + extra, 256 // stride + extra) for stride in backbone.strides
+    ]
 
 
-@pytest.mark.parametrize("backbone", ["light", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "df2"])
-def test_attanet_on_every_backbone_answers_at_an_eighth(backbone: Any) -> None:
-    with torch.device("meta"):
-        output = build_network(AttaNet(backbone=backbone), 7).segment(torch.empty(2, 3, 65, 97))
-    assert output.logits.shape == (2, 7, 9, 13)
-    assert set(output.auxiliary) == {"aux1", "aux2"}
+@pytest.mark.parametrize("head", HEADS)
+def test_every_named_head_sits_on_some_backbone(head: str) -> None:
+    backbone = "attanet_light" if head == "attanet_light" else "resnet18"
+    assert build(backbone, head, num_classes=3)(torch.rand(1, 3, 64, 64)).shape == (1, 3, 64, 64)
 
 
-def test_a_description_decides_the_normalisation() -> None:
-    normalization = Normalization(mean=(0.1, 0.2, 0.3), bgr=True)
-    model = build_network(AttaNet(backbone="light", normalization=normalization), 3)
-    assert model.normalization == normalization
-    assert model.align_corners
-    assert model.num_classes == 3
+class OneMap(nn.Module):
+    channels, strides = (16,), (8,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 8, stride=8)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return (self.conv(x),)
 
 
-def test_what_is_no_description_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"of type str: expected one of .*AttaNet"):
-        build_network("attanet", 19)  # type: ignore[arg-type]
+class Linear(nn.Module):
+    def __init__(self, channels: tuple[int, ...], num_classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels[-1], num_classes, 1)
+
+    def main(self, features: tuple[Tensor, ...]) -> Tensor:
+        logits: Tensor = self.conv(features[-1])
+        return logits
+
+    def forward(self, features: tuple[Tensor, ...]) -> SegOutput:
+        return SegOutput(self.main(features), {})
 
 
-def test_an_unknown_resnet_is_named_with_its_neighbours() -> None:
-    with pytest.raises(ValueError, match=r"'resnet51'.*Did you mean .*resnet50"):
-        build_network(AttaNet(backbone="resnet51"), 19)  # type: ignore[arg-type]
+def test_parts_of_the_callers_own() -> None:
+    normalization = Normalization(mean=(0.5, 0.5, 0.5), bgr=True)
+    model = segattn.build(OneMap(), Linear, num_classes=4, align_corners=True, normalization=normalization)
+    assert model(torch.rand(2, 3, 32, 40)).shape == (2, 4, 32, 40)
+    assert (model.align_corners, model.normalization, model.num_classes) == (True, normalization, 4)
+    narrow = segattn.build("resnet18", lambda channels, classes: UperNet(channels, classes, channels=32), num_classes=4)
+    assert narrow(torch.rand(1, 3, 64, 64)).shape == (1, 4, 64, 64)
 
 
-@pytest.mark.parametrize("align_corners", [True, "grid"])
-@pytest.mark.parametrize("backbone", ["light", "resnet18"])
-def test_attanet_exports_for_every_size(backbone: Any, align_corners: Any) -> None:
-    model = build_network(AttaNet(backbone=backbone, align_corners=align_corners), 5).eval()
-    size = {2: torch.export.Dim("height", min=64, max=2048), 3: torch.export.Dim("width", min=64, max=2048)}
-    program = torch.export.export(model, (torch.rand(1, 3, 96, 128),), dynamic_shapes=(size,)).module()
-    for shape in ((97, 129), (64, 160), (96, 128)):
-        images = torch.rand(1, 3, *shape)
-        with torch.no_grad():
-            assert torch.allclose(program(images), model(images), atol=1e-5)
+def test_a_pair_is_a_network_of_a_recipe() -> None:
+    model = Pair(backbone="resnet18", head="upernet", auxiliary_head="fcn", align_corners=True).build(7)
+    assert (model.num_classes, model.align_corners, model.training) == (7, True, True)
+    assert isinstance(model.head, UperNet)
+    recipe = override(
+        segattn.recipe("attanet_light_camvid"), {"network": "{kind: Pair, backbone: van_tiny, head: danet}"}
+    )
+    assert recipe.network == Pair(backbone="van_tiny", head="danet")
+    assert from_dict(Recipe, to_dict(recipe)) == recipe
 
 
-def test_attanet_on_the_grid_is_the_published_one_where_sides_fit() -> None:
-    torch.manual_seed(0)
-    published = build_network(AttaNet(backbone="light"), 5).eval()
-    on_grid = build_network(AttaNet(backbone="light", align_corners="grid"), 5).eval()
-    on_grid.load_state_dict(published.state_dict())
-    with torch.no_grad():
-        fits, does_not = torch.rand(1, 3, 65, 97), torch.rand(1, 3, 64, 96)
-        assert torch.equal(on_grid(fits), published(fits))
-        assert not torch.allclose(on_grid(does_not), published(does_not), rtol=1e-2, atol=0)
-        assert torch.equal(on_grid(does_not)[..., ::8, ::8], on_grid.logits(on_grid.normalize(does_not)))
+@pytest.mark.parametrize(
+    ("backbone", "head", "message"),
+    [
+        ("resnet51", "danet", r"unknown backbone 'resnet51'\. Did you mean resnet\d"),
+        ("resnet50", "upernett", r"unknown head 'upernett'\. Did you mean upernet\?"),
+        ("df2", "light_ham", r"light_ham needs exactly 4 maps, the backbone gives 3, of strides \(8, 16, 32\)"),
+        (OneMap(), "upernet", r"upernet needs at least 2 maps, the backbone gives 1"),
+        (OneMap(), "danet", r"danet: last map of 16 channels, expected 32 or more"),
+        ("resnet50_os8", "semantic_fpn", r"maps that halve .* the backbone's are \(4, 8, 8, 8\)"),
+    ],
+)
+def test_what_does_not_fit_is_said(backbone: str | OneMap, head: str, message: str) -> None:
+    with torch.device("meta"), pytest.raises(ValueError, match=message):
+        build(backbone, head, num_classes=3)
+
+
+def test_a_backbone_must_declare_its_maps() -> None:
+    with pytest.raises(TypeError, match="backbone Conv2d: `channels` is None, expected a tuple"):
+        build(nn.Conv2d(3, 8, 1), "danet", num_classes=3)  # type: ignore[arg-type]
+
+
+def test_no_classes() -> None:
+    with pytest.raises(ValueError, match="num_classes 0: expected 1 or more"):
+        build("resnet18", "danet", num_classes=0)

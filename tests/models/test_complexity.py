@@ -11,22 +11,15 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from segattn.contracts import SegOutput
-from segattn.models.build import build_network
+from segattn.models.acfnet import ACFNet
+from segattn.models.agent import AgentPVTSemanticFPN, AgentSwinUperNet
+from segattn.models.attanet import AttaNet
 from segattn.models.complexity import CONVENTIONS, complexities, complexity
 from segattn.models.counting import count_operations
-from segattn.models.networks import (
-    ACFNet,
-    AgentPVTSemanticFPN,
-    AgentSwinUperNet,
-    AttaNet,
-    DANet,
-    Network,
-    VANHamNet,
-    VANLightHam,
-    VANSemanticFPN,
-    VANUperNet,
-)
+from segattn.models.danet import DANet
+from segattn.models.networks import Network
 from segattn.models.segmenter import Segmenter
+from segattn.models.van import VANHamNet, VANLightHam, VANSemanticFPN, VANUperNet
 
 LATER_NAMES = {"b0": "tiny", "b1": "small", "b2": "base", "b3": "large", "b4": "huge"}
 VAN_HEADS: dict[str, Any] = {"ham": VANHamNet, "upernet": VANUperNet, "fpn": VANSemanticFPN}
@@ -66,7 +59,7 @@ def described(row: str) -> Network:
 
 def on_meta(network: Network, num_classes: int = 150) -> Segmenter:
     with torch.device("meta"):
-        return build_network(network, num_classes)
+        return network.build(num_classes)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +149,7 @@ def test_attention_is_counted_where_torch_counts_nothing() -> None:
 
 
 def test_the_model_is_left_as_it_was() -> None:
-    model = build_network(AttaNet(backbone="light"), 5).train()
+    model = AttaNet(backbone="light").build(5).train()
     model.head.requires_grad_(False)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     result = complexity(model, (64, 96))

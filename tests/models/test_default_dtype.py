@@ -11,7 +11,7 @@ import torch
 
 import segattn
 from segattn.evaluation.protocol import Protocol
-from segattn.models.pairs import build
+from segattn.models.build import build
 from segattn.recipes.schema import Recipe
 from segattn.training.optim import build_optimizer, set_rate
 from segattn.training.schedule import rate

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from segattn.contracts import Normalization
-from segattn.models.pairs import build
+from segattn.models.build import build
 
 NORMALIZATION = Normalization(mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
 

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from segattn.layers import resize
-from segattn.models.build import build_network
-from segattn.models.networks import ACFNet
-from segattn.weights.acfnet import ACFNET
+from segattn.models.acfnet import ACFNET, ACFNet
 from segattn.weights.load import load_weights
 
 TAPS = {
@@ -42,7 +40,7 @@ def record(model: nn.Module, taps: dict[str, str]) -> dict[str, Tensor]:
 
 def test_released_form_all_outputs_and_taps_at_every_size(parity: Any, fill: ModuleType) -> None:
     description, arrays = parity.description("acfnet_ecanet101"), parity.arrays("acfnet_ecanet101")
-    model = build_network(ACFNet(backbone="ecanet101", class_feature="released"), description["classes"]).eval()
+    model = ACFNet(backbone="ecanet101", class_feature="released").build(description["classes"]).eval()
     state = parity.state(description["keys"])
     report = load_weights(model, state)
     assert report.naming == ACFNET.name

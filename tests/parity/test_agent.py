@@ -15,14 +15,13 @@ from torch import Tensor, nn
 
 from segattn.attention.agent import AgentAttention
 from segattn.layers import DropPath, resize
-from segattn.models.build_agent import agent_pvt_semantic_fpn, agent_swin_upernet
-from segattn.models.networks import AgentPVTSemanticFPN, AgentSwinUperNet
+from segattn.models.agent import AgentPVTSemanticFPN, AgentSwinUperNet
+from segattn.models.key_map import MMSEG
 from segattn.models.segmenter import Segmenter
-from segattn.weights.mmseg import MMSEG
 
 MODELS: dict[str, Callable[[], Segmenter]] = {
-    **{f"agent_swin_{s}": lambda s=s: agent_swin_upernet(AgentSwinUperNet(size=s), 150) for s in "tsb"},  # type: ignore[misc]
-    **{f"agent_pvt_{s}": lambda s=s: agent_pvt_semantic_fpn(AgentPVTSemanticFPN(size=s), 150) for s in "tsml"},  # type: ignore[misc]
+    **{f"agent_swin_{s}": lambda s=s: AgentSwinUperNet(size=s).build(150) for s in "tsb"},  # type: ignore[misc]
+    **{f"agent_pvt_{s}": lambda s=s: AgentPVTSemanticFPN(size=s).build(150) for s in "tsml"},  # type: ignore[misc]
 }
 FIXTURES = ("agent_swin_t", "agent_swin_b", "agent_pvt_t", "agent_pvt_s", "agent_pvt_l")
 SIZES = {"swin": [(128, 160), (98, 130), (256, 320)], "pvt": [(128, 160), (100, 132), (224, 256)]}

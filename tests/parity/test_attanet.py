@@ -9,12 +9,9 @@ import torch
 from torch import Tensor
 
 from segattn.layers import resize
-from segattn.models.build import build_network
-from segattn.models.networks import AttaNet
+from segattn.models.attanet import ATTANET_LIGHT, ATTANET_RESNET, AttaNet
+from segattn.models.key_map import RESNET_IMAGENET, KeyMap
 from segattn.models.segmenter import Segmenter
-from segattn.weights.attanet import ATTANET_LIGHT, ATTANET_RESNET
-from segattn.weights.keymap import KeyMap
-from segattn.weights.resnet import RESNET_IMAGENET
 
 BOTH_TAPS = {
     "head.conv_head1": "head.before_strip",
@@ -58,7 +55,7 @@ variants = pytest.mark.parametrize(
 
 def load_released(parity: Any, fixture: str, network: AttaNet, key_map: KeyMap) -> Segmenter:
     description = parity.description(fixture)
-    model = build_network(network, description["classes"]).eval()
+    model = network.build(description["classes"]).eval()
     state = parity.state(description["keys"])
     model.load_state_dict({ours: state[theirs] for theirs, ours in key_map.translate_all(state).items()})
     return model
@@ -101,7 +98,7 @@ def test_released_keys_and_ours_match_one_to_one(
     description = parity.description(fixture)
     released, translated = description["keys"], key_map.translate_all(description["keys"])
     with torch.device("meta"):
-        model = build_network(network, description["classes"])
+        model = network.build(description["classes"])
     ours = {key: list(value.shape) for key, value in model.state_dict().items()}
     counts = {"attanet_r18": (197, 195), "attanet_light": (135, 135)}[fixture]
     assert (len(released), len(set(translated.values()))) == counts
@@ -120,7 +117,7 @@ def test_only_the_imagenet_classifier_is_dropped_and_with_a_reason(parity: Any) 
 @pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
 def test_torchvisions_files_fill_the_backbone_and_leave_the_classifier(backbone: Any) -> None:
     with torch.device("meta"):
-        state = build_network(AttaNet(backbone=backbone), 19).backbone.state_dict()
+        state = AttaNet(backbone=backbone).build(19).backbone.state_dict()
     translated = RESNET_IMAGENET.translate_all([*state, "fc.weight", "fc.bias"])
     assert translated == {key: f"backbone.{key}" for key in state}
     assert "classifier" in (RESNET_IMAGENET.reason_to_drop("fc.bias") or "")
@@ -130,7 +127,7 @@ def test_torchvisions_files_fill_the_backbone_and_leave_the_classifier(backbone:
 def test_a_training_step_reaches_every_parameter(
     fixture: str, network: AttaNet, key_map: KeyMap, taps: dict[str, str]
 ) -> None:
-    model = build_network(network, 5)
+    model = network.build(5)
     output = model.segment(torch.randn(2, 3, 97, 129))
     sum(x.square().mean() for x in (output.logits, *output.auxiliary.values())).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or p.grad.abs().max() == 0] == []

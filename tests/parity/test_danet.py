@@ -10,10 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from segattn.layers import resize
-from segattn.models.build import build_network
-from segattn.models.networks import DANet
+from segattn.models.danet import DANET, DANET_DEEP_STEM, DANet
 from segattn.models.segmenter import Segmenter
-from segattn.weights.danet import DANET, DANET_DEEP_STEM
 from segattn.weights.load import load_weights
 
 TAPS = {
@@ -42,7 +40,7 @@ VARIANTS = {
 def load_released(parity: Any, fixture: str) -> Segmenter:
     description = parity.description(fixture)
     network = VARIANTS[fixture]
-    model = build_network(network, description["classes"]).eval()
+    model = network.build(description["classes"]).eval()
     key_map = DANET_DEEP_STEM if network.stem == "deep" else DANET
     state = parity.state(description["keys"])
     model.load_state_dict({key_map.translate(key): value for key, value in state.items()})
@@ -89,13 +87,13 @@ def test_released_keys_load_strictly_and_old_files_too(parity: Any, tmp_path: An
     description = parity.description("danet_r50")
     state = parity.state(description["keys"])
     with torch.device("meta"):
-        names = set(build_network(DANet(backbone="resnet50"), 19).state_dict())
+        names = set(DANet(backbone="resnet50").build(19).state_dict())
     assert {DANET.translate(key) for key in state} == names
 
     old = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
     old |= {"pretrained.fc.weight": torch.zeros(1000, 2048), "pretrained.fc.bias": torch.zeros(1000)}
     torch.save({"epoch": 240, "state_dict": old, "best_pred": 0.8}, tmp_path / "DANet50.pth.tar")
-    model = build_network(DANet(backbone="resnet50"), 19)
+    model = DANet(backbone="resnet50").build(19)
     report = load_weights(model, tmp_path / "DANet50.pth.tar")
     assert set(report.dropped) == {"pretrained.fc.weight", "pretrained.fc.bias"}
     assert all("ImageNet classifier" in reason for reason in report.dropped.values())
@@ -107,8 +105,8 @@ def test_released_keys_load_strictly_and_old_files_too(parity: Any, tmp_path: An
 def test_deep_stem_files_are_told_apart(parity: Any) -> None:
     state = parity.state(parity.description("danet_r50_deepstem")["keys"])
     network = VARIANTS["danet_r50_deepstem"]
-    report = load_weights(build_network(network, 19), state)
+    report = load_weights(network.build(19), state)
     assert report.naming == DANET_DEEP_STEM.name
     assert report.loaded == len(state)
     with pytest.raises(ValueError, match="does not fit"):
-        load_weights(build_network(DANet(backbone="resnet50"), 19), state)
+        load_weights(DANet(backbone="resnet50").build(19), state)

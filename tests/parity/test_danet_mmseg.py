@@ -11,10 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from segattn.models.build import build_network
-from segattn.models.networks import DANet
+from segattn.models.danet import DANET_MMSEG, DANet
 from segattn.recipes.catalog import recipe
-from segattn.weights.danet import DANET_MMSEG
 from segattn.weights.load import load_backbone, load_weights
 
 
@@ -60,7 +58,7 @@ def as_saved(state: dict[str, Tensor]) -> dict[str, Any]:
 
 def test_outputs_are_the_structures(oracle: ModuleType, state: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save(as_saved(state), tmp_path / "danet_r50-d8_512x1024_80k_cityscapes.pth")
-    model = build_network(NETWORK, 7).eval()
+    model = NETWORK.build(7).eval()
     report = load_weights(model, tmp_path / "danet_r50-d8_512x1024_80k_cityscapes.pth")
     assert (report.naming, report.loaded) == (DANET_MMSEG.name, len(state))
     assert report.dropped == report.defaulted == {}
@@ -89,7 +87,7 @@ def test_every_key_and_shape_of_its_files_has_its_place(
     oracle: ModuleType, name: str, depth: int, classes: int
 ) -> None:
     with torch.device("meta"):
-        model = build_network(recipe(name).network, classes)
+        model = recipe(name).network.build(classes)
     ours = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     theirs = {DANET_MMSEG.translate(key): shape for key, shape in oracle.shapes(depth, classes).items()}
     assert {key: shape or (1,) if key.endswith("gamma") else shape for key, shape in theirs.items()} == ours
@@ -98,15 +96,15 @@ def test_every_key_and_shape_of_its_files_has_its_place(
 def test_the_authors_network_refuses_it_and_this_one_the_authors(state: dict[str, Tensor], parity: Any) -> None:
     theirs = parity.state(parity.description("danet_r50")["keys"])
     with pytest.raises(ValueError, match="does not fit"):
-        load_weights(build_network(DANet(backbone="resnet50"), 7), state)
+        load_weights(DANet(backbone="resnet50").build(7), state)
     with pytest.raises(ValueError, match="does not fit"):
-        load_weights(build_network(NETWORK, 19), theirs)
+        load_weights(NETWORK.build(19), theirs)
     with pytest.raises(ValueError, match="does not fit"):
-        load_weights(build_network(NETWORK, 7), {k: v for k, v in state.items() if "cam_out" not in k})
+        load_weights(NETWORK.build(7), {k: v for k, v in state.items() if "cam_out" not in k})
 
 
 def test_gates_of_one_dimension_load_too(state: dict[str, Tensor]) -> None:
-    model = build_network(NETWORK, 7)
+    model = NETWORK.build(7)
     load_weights(model, {k: v.reshape(1) if k.endswith("gamma.scale") else v for k, v in state.items()})
     assert model.state_dict()["head.position.1.gamma"].item() == state["decode_head.pam.gamma.scale"].item()
 
@@ -115,7 +113,7 @@ def test_gates_of_one_dimension_load_too(state: dict[str, Tensor]) -> None:
 def test_its_backbone_loads_alone(state: dict[str, Tensor], prefix: str) -> None:
     part = {prefix + k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
     part |= {"decode_head.bottleneck.conv.weight": torch.ones(3)} if prefix else {"fc.weight": torch.ones(1000, 2048)}
-    model = build_network(NETWORK, 4)
+    model = NETWORK.build(4)
     report = load_backbone(model, part)
     assert len(report.dropped) == 1
     ours = model.state_dict()
@@ -128,7 +126,7 @@ def test_its_backbone_loads_alone(state: dict[str, Tensor], prefix: str) -> None
 
 def test_an_imagenet_stem_of_another_width_is_said_and_left_on_request(state: dict[str, Tensor]) -> None:
     part = {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
-    wider = build_network(DANet(backbone="resnet50", stem="deep"), 4)
+    wider = DANet(backbone="resnet50", stem="deep").build(4)
     with pytest.raises(ValueError, match=r"its stem.*partial=True"):
         load_backbone(wider, part)
     report = load_backbone(wider, part, partial=True)

@@ -17,24 +17,23 @@ from torch import Tensor, nn
 
 from segattn.attention.hamburger import MatrixFactorization
 from segattn.layers import DropPath, resize
-from segattn.models.build_van import van_hamnet, van_light_ham, van_semantic_fpn, van_upernet
-from segattn.models.networks import VANHamNet, VANLightHam, VANSemanticFPN, VANUperNet
+from segattn.models.key_map import MMSEG
 from segattn.models.segmenter import Segmenter
-from segattn.weights.mmseg import MMSEG, VAN_IMAGENET
+from segattn.models.van import VAN_IMAGENET, VANHamNet, VANLightHam, VANSemanticFPN, VANUperNet
 
 TINY_HAM = VANLightHam(size="tiny", ham_channels=480)
 D256 = VANLightHam(size="tiny", ham_channels=256, channels=256, bases=16)
 MODELS: dict[str, Callable[[], Segmenter]] = {
-    "van_tiny_light_ham_d256": lambda: van_light_ham(D256, 150),
-    "van_tiny_light_ham": lambda: van_light_ham(TINY_HAM, 150),
-    "van_base_light_ham": lambda: van_light_ham(VANLightHam(size="base"), 150),
-    "van_large_light_ham": lambda: van_light_ham(VANLightHam(size="large"), 150),
-    "van_tiny_ham": lambda: van_hamnet(VANHamNet(size="tiny"), 150),
-    "van_tiny_upernet": lambda: van_upernet(VANUperNet(size="tiny"), 150),
-    "van_b0_upernet_newer": lambda: van_upernet(VANUperNet(size="tiny", norm_eps=1e-5), 150),
-    "van_tiny_fpn": lambda: van_semantic_fpn(VANSemanticFPN(size="tiny"), 150),
-    "van_b0_fpn_newer": lambda: van_semantic_fpn(VANSemanticFPN(size="tiny", norm_eps=1e-5), 150),
-    "van_small_fpn": lambda: van_semantic_fpn(VANSemanticFPN(size="small"), 150),
+    "van_tiny_light_ham_d256": lambda: D256.build(150),
+    "van_tiny_light_ham": lambda: TINY_HAM.build(150),
+    "van_base_light_ham": lambda: VANLightHam(size="base").build(150),
+    "van_large_light_ham": lambda: VANLightHam(size="large").build(150),
+    "van_tiny_ham": lambda: VANHamNet(size="tiny").build(150),
+    "van_tiny_upernet": lambda: VANUperNet(size="tiny").build(150),
+    "van_b0_upernet_newer": lambda: VANUperNet(size="tiny", norm_eps=1e-5).build(150),
+    "van_tiny_fpn": lambda: VANSemanticFPN(size="tiny").build(150),
+    "van_b0_fpn_newer": lambda: VANSemanticFPN(size="tiny", norm_eps=1e-5).build(150),
+    "van_small_fpn": lambda: VANSemanticFPN(size="small").build(150),
 }
 SIZES = {name: [(128, 160), (100, 132)] + [(224, 256)] * name.startswith("van_tiny") for name in MODELS}
 FAST = dict.fromkeys(MODELS, 1) | {"van_tiny_light_ham_d256": 2, "van_tiny_fpn": 2}  # how many sizes
@@ -204,10 +203,10 @@ LIGHT = {
     "huge": (VANLightHam(size="huge"), 61_128_662),
 }
 COUNTS: list[tuple[Callable[[], Segmenter], int, int]] = [
-    (lambda: van_light_ham(D256, 150), 4_208_630, 0),
-    *((lambda network=network: van_light_ham(network, 150), count, 0) for network, count in LIGHT.values()),
+    (lambda: D256.build(150), 4_208_630, 0),
+    *((lambda network=network: network.build(150), count, 0) for network, count in LIGHT.values()),
     *(
-        (lambda size=size: van_hamnet(VANHamNet(size=size), 150), count, auxiliary)
+        (lambda size=size: VANHamNet(size=size).build(150), count, auxiliary)
         for size, count, auxiliary in (
             ("tiny", 11_940_236, 407_702),
             ("small", 24_168_172, 776_342),
@@ -216,7 +215,7 @@ COUNTS: list[tuple[Callable[[], Segmenter], int, int]] = [
         )
     ),
     *(
-        (lambda size=size: van_upernet(VANUperNet(size=size), 150), count, count - main)
+        (lambda size=size: VANUperNet(size=size).build(150), count, count - main)
         for size, count, main in (
             ("tiny", 32_133_004, 31_725_302),
             ("small", 43_836_652, 43_060_310),
@@ -228,7 +227,7 @@ COUNTS: list[tuple[Callable[[], Segmenter], int, int]] = [
         )
     ),
     *(
-        (lambda size=size: van_semantic_fpn(VANSemanticFPN(size=size), 150), count, 0)
+        (lambda size=size: VANSemanticFPN(size=size).build(150), count, 0)
         for size, count in (
             ("tiny", 7_984_374),
             ("small", 17_615_446),

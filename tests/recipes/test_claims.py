@@ -11,7 +11,6 @@ from segattn.data.transforms_papers import RandomShortSide, RandomTenths
 from segattn.evaluation.protocol import PROTOCOLS
 from segattn.losses.terms import CrossEntropy, Lovasz, OhemCrossEntropy
 from segattn.models import networks
-from segattn.models.build import build_network
 from segattn.models.complexity import complexity
 from segattn.recipes.catalog import RECIPES, recipe
 from segattn.recipes.published import PublishedCost, agrees
@@ -41,7 +40,7 @@ def test_counting_gives_the_published_figures_or_the_recipe_says_that_it_does_no
     assert published is not None
     assert published.parameters is not None
     with torch.device("meta"):
-        model = build_network(row.network, row.data.num_classes)
+        model = row.network.build(row.data.num_classes)
     counted = complexity(model, row.data.count_at, published.convention)
     found = agrees(published.parameters, counted.parameters / 1e6)
     if published.macs is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from segattn.models.build import build_network
 from segattn.models.complexity import complexity
 from segattn.recipes.catalog import RECIPES
 from segattn.recipes.costs import COSTS, Cost
@@ -30,6 +29,6 @@ def test_sizes_are_the_recipes() -> None:
 def test_counting_gives_the_table(name: str) -> None:
     recipe = RECIPES[name]
     with torch.device("meta"):
-        model = build_network(recipe.network, recipe.data.num_classes)
+        model = recipe.network.build(recipe.data.num_classes)
     counted = complexity(model, recipe.data.count_at)
     assert COSTS[name] == Cost(counted.parameters, counted.macs, counted.size), HOW

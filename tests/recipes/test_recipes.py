@@ -17,7 +17,6 @@ from segattn.data.catalog import CLASSES
 from segattn.data.transforms import Compose
 from segattn.losses.terms import CrossEntropy, Lovasz
 from segattn.models import networks
-from segattn.models.build import build_network
 from segattn.models.segmenter import Segmenter
 from segattn.recipes.catalog import RECIPES, list_recipes, recipe
 from segattn.recipes.schema import Checkpoint, Claim, Recipe
@@ -145,7 +144,7 @@ AVAILABLE = {
 @cache
 def on_meta(network: networks.Network, num_classes: int) -> Segmenter:
     with torch.device("meta"):
-        return build_network(network, num_classes)
+        return network.build(num_classes)
 
 
 def built(row: Recipe) -> Segmenter:
@@ -163,7 +162,7 @@ def outputs_of(kind: type, auxiliary: bool) -> dict[str, torch.Tensor]:
     rows = [row for row in RECIPES.values() if composition(row) == (kind, auxiliary)]
     smallest = min(rows, key=lambda row: sum(p.numel() for p in built(row).parameters()))
     with torch.no_grad():
-        output = build_network(smallest.network, 5).eval().segment(torch.randn(1, 3, 64, 96))
+        output = smallest.network.build(5).eval().segment(torch.randn(1, 3, 64, 96))
     return {"main": output.logits, **output.auxiliary}
 
 
@@ -379,7 +378,7 @@ def test_camvid_recipes_differ_in_nothing_but_the_network() -> None:
 def test_it_takes_a_training_step(name: str) -> None:
     """A crop of 64 pixels, two pictures: what isn't frozen has its part in the loss, and the step changes it."""
     row = recipe(name)
-    model = build_network(row.network, row.data.num_classes)
+    model = row.network.build(row.data.num_classes)
     step = training_step(model, row)
     optimizer = build_optimizer(model, row.optimizer, row.parameter_rules)
     set_rate(optimizer, row.schedule.lr)

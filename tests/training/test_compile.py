@@ -17,8 +17,8 @@ from torch import nn
 
 from segattn.layers import DropPath
 from segattn.losses.terms import CrossEntropy, Dice, OhemCrossEntropy
-from segattn.models.build import build_network
-from segattn.models.networks import AttaNet, Pair
+from segattn.models.attanet import AttaNet
+from segattn.models.compose import Pair
 from segattn.training import step
 from segattn.training.recompute import recompute_blocks
 from segattn.training.step import training_step
@@ -85,7 +85,7 @@ def compiled_and_plain(network: Any, backend: str, monkeypatch: pytest.MonkeyPat
     results = []
     for wanted in (True, False):
         torch.manual_seed(0)
-        model = build_network(network, 2)
+        model = network.build(2)
         forward = training_step(model, replace(recipe, training=replace(recipe.training, compile=wanted)))
         loss = forward(images, labels)["total"]
         loss.backward()

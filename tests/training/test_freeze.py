@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from segattn.losses.terms import CrossEntropy
-from segattn.models.build import build_network
-from segattn.models.networks import AttaNet
+from segattn.models.attanet import AttaNet
 from segattn.recipes.schema import Training
 from segattn.training.freeze import freeze
 
@@ -62,7 +61,7 @@ def test_wrong_patterns_are_refused() -> None:
 
 def make_model() -> nn.Module:
     torch.manual_seed(3)
-    return build_network(AttaNet(backbone="light"), 2)
+    return AttaNet(backbone="light").build(2)
 
 
 def make_recipe(iterations: int = 6, **training: Any) -> Any:
@@ -107,7 +106,7 @@ def test_a_stopped_run_with_a_frozen_part_continues_bit_for_bit(tmp_path: Path) 
     _, result = LOOP["run"](tmp_path / "parts", make_recipe(), make_model(), train_set=stopping)
     assert result.interrupted == "SIGTERM"
     # from other weights: frozen ones come from the run too; and computing twice may be switched on meanwhile
-    other = build_network(AttaNet(backbone="light"), 2)
+    other = AttaNet(backbone="light").build(2)
     model, _ = LOOP["run"](tmp_path / "parts", make_recipe(checkpoint_activations=True), other)
     LOOP["assert_same"](model.state_dict(), whole.state_dict())
     LOOP["assert_same"](

@@ -20,7 +20,7 @@ from segattn.contracts import IGNORE, Classes, Sample, SegOutput
 from segattn.data.transforms import ColorJitter, HorizontalFlip
 from segattn.evaluation.protocol import Protocol
 from segattn.losses.terms import CrossEntropy
-from segattn.models.networks import AttaNet
+from segattn.models.attanet import AttaNet
 from segattn.recipes.schema import SGD, Data, ParameterRule, Recipe, Schedule, Training
 from segattn.training import loop
 from segattn.training.checkpoint import RunFolder

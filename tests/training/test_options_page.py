@@ -12,7 +12,6 @@ import torch
 import yaml
 
 from segattn.cli.main import build_parser, split_overrides
-from segattn.models.build import build_network
 from segattn.recipes.catalog import recipe
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import from_dict, override, to_dict
@@ -35,7 +34,7 @@ def test_commands_are_understood(command: str) -> None:
         return
     row = override(recipe(arguments.recipe), overrides)
     with torch.device("meta"):
-        model = build_network(row.network, row.data.num_classes)
+        model = row.network.build(row.data.num_classes)
     freeze(model.train(), row.training.frozen)
     if row.training.checkpoint_activations:
         recompute_blocks(model)

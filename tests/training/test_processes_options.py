@@ -27,7 +27,7 @@ recipe = replace(
     losses=losses, parameter_rules=(), optimizer=SGD(layer_decay=0.7),
 )
 torch.manual_seed(3)
-run(Path(sys.argv[1]), recipe, build_network(AttaNet(backbone="light"), 2))
+run(Path(sys.argv[1]), recipe, AttaNet(backbone="light").build(2))
 if torch.distributed.is_initialized():
     torch.distributed.destroy_process_group()
 """

@@ -11,8 +11,13 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from segattn.losses.terms import CrossEntropy
-from segattn.models.build import build_network
-from segattn.models.networks import ACFNet, AgentPVTSemanticFPN, AttaNet, DANet, Network, Pair, VANLightHam
+from segattn.models.acfnet import ACFNet
+from segattn.models.agent import AgentPVTSemanticFPN
+from segattn.models.attanet import AttaNet
+from segattn.models.compose import Pair
+from segattn.models.danet import DANet
+from segattn.models.networks import Network
+from segattn.models.van import VANLightHam
 from segattn.training import recompute
 from segattn.training.recompute import recompute_blocks
 from segattn.training.step import TrainingStep
@@ -92,7 +97,7 @@ def _one_thread() -> Any:
 
 def pair(network: Network) -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(0)
-    plain = build_network(network, 5)
+    plain = network.build(5)
     twice = copy.deepcopy(plain)
     recompute_blocks(twice)
     return plain, twice
@@ -119,7 +124,7 @@ def test_the_same_bits_in_low_precision() -> None:
 
 def test_paths_are_dropped_at_all() -> None:
     """Otherwise nothing above would tell of random states."""
-    model = build_network(AgentPVTSemanticFPN(size="t", drop_path=0.5), 5)
+    model = AgentPVTSemanticFPN(size="t", drop_path=0.5).build(5)
     recompute_blocks(model)
     torch.manual_seed(0)
     x = torch.rand(2, 3, 64, 64)
@@ -142,7 +147,7 @@ def test_a_second_backward_pass_and_frozen_norms() -> None:
 
 
 def test_norms_over_processes_count_once() -> None:
-    model = build_network(AttaNet(backbone="light"), 5)
+    model = AttaNet(backbone="light").build(5)
     for module in model.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = ProcessBatchNorm2d
@@ -186,10 +191,11 @@ def test_random_states_of_devices_that_torch_does_not_look_after(monkeypatch: py
 
     device = Device()
     monkeypatch.setattr(torch, "get_device_module", lambda _: device)
-    model = nn.ModuleDict({"backbone": nn.ModuleDict({"layer1": nn.Sequential(Block(), Block())})})
-    recompute_blocks(model)
-    model["backbone"]["layer1"](torch.rand(1, 3, 4, 4)).sum().backward()
-    first, second = model["backbone"]["layer1"]
+    backbone = nn.Sequential(Block(), Block())
+    backbone.blocks = ("0", "1")  # type: ignore[assignment]
+    recompute_blocks(nn.ModuleDict({"backbone": backbone}))
+    backbone(torch.rand(1, 3, 4, 4)).sum().backward()
+    first, second = backbone
     assert first.drawn == [5, 5]
     assert second.drawn == [6, 6]
     assert device.state == 7
@@ -197,4 +203,4 @@ def test_random_states_of_devices_that_torch_does_not_look_after(monkeypatch: py
 
 def test_a_model_without_known_blocks_is_refused() -> None:
     with pytest.raises(ValueError, match="no backbone whose blocks are known"):
-        recompute_blocks(nn.Sequential(nn.Conv2d(3, 3, 1)))
+        recompute_blocks(nn.ModuleDict({"backbone": nn.Sequential(nn.Conv2d(3, 3, 1))}))

@@ -6,21 +6,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from segattn.models.build_agent import agent_pvt_semantic_fpn, agent_swin_upernet
-from segattn.models.networks import AgentPVTSemanticFPN, AgentSwinUperNet
-from segattn.weights.agent import AGENT_PVT_IMAGENET, AGENT_SWIN_IMAGENET, fit_trained_size
+from segattn.models.agent import AGENT_PVT_IMAGENET, AGENT_SWIN_IMAGENET, AgentPVTSemanticFPN, AgentSwinUperNet
+from segattn.weights.fit_size import fit_trained_size
 
 
 @pytest.fixture(scope="module")
 def swin() -> dict[str, Tensor]:
     with torch.device("meta"):
-        return agent_swin_upernet(AgentSwinUperNet(size="s"), 150).state_dict()
+        return AgentSwinUperNet(size="s").build(150).state_dict()
 
 
 @pytest.fixture(scope="module")
 def pvt() -> dict[str, Tensor]:
     with torch.device("meta"):
-        return agent_pvt_semantic_fpn(AgentPVTSemanticFPN(size="m"), 150).state_dict()
+        return AgentPVTSemanticFPN(size="m").build(150).state_dict()
 
 
 def backbone(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -19,8 +19,7 @@ from segattn.backbones.swin import Swin
 from segattn.backbones.van import VAN
 from segattn.contracts import Backbone
 from segattn.heads.fcn import FCN
-from segattn.models.build import build_network
-from segattn.models.networks import DANet
+from segattn.models.danet import DANet
 from segattn.models.segmenter import Segmenter
 from segattn.recipes.catalog import RECIPES
 from segattn.weights import pretrained
@@ -269,7 +268,7 @@ LITE_PARTS |= {"depthwise.norm": "_bn1", "project.conv": "_project_conv", "proje
 
 def released_name(key: str) -> str:
     """The name in the released file of a tensor of EfficientNetLite."""
-    for ours, theirs in {"stem.conv": "_conv_stem", "stem.norm": "_bn0", "blocks": "_blocks", **LITE_PARTS}.items():
+    for ours, theirs in {"stem.conv": "_conv_stem", "stem.norm": "_bn0", "layers": "_blocks", **LITE_PARTS}.items():
         key = key.replace(f"{ours}.", f"{theirs}.")
     return key
 
@@ -369,7 +368,7 @@ def test_a_danet_of_pytorch_encoding_loads_as_a_whole(parity: Any, tmp_path: Pat
     state = encoding_file(parity)
     content = {"epoch": 80, "state_dict": state, "best_pred": 0.6, "acclist_train": [1.0], "acclist_val": [2.0]}
     torch.save(content, tmp_path / "model_best.pth.tar")
-    model = build_network(DANet(backbone="resnet50", stem="deep", stage4_dilations=(2, 4, 4)), 19)
+    model = DANet(backbone="resnet50", stem="deep", stage4_dilations=(2, 4, 4)).build(19)
     report = load_weights(model, tmp_path / "model_best.pth.tar")
     assert set(report.dropped) == {key for key in state if "auxlayer" in key or ".fc." in key}
     assert report.loaded == len(model.state_dict())

@@ -8,22 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segattn.models.build import build_network
-from segattn.models.networks import (
-    ACFNet,
-    AgentPVTSemanticFPN,
-    AgentSwinUperNet,
-    AttaNet,
-    DANet,
-    Network,
-    VANHamNet,
-    VANLightHam,
-    VANSemanticFPN,
-    VANUperNet,
-)
+from segattn.models.acfnet import ACFNet
+from segattn.models.agent import AgentPVTSemanticFPN, AgentSwinUperNet
+from segattn.models.attanet import AttaNet
+from segattn.models.danet import DANet
+from segattn.models.networks import KEY_MAPS, Network
+from segattn.models.van import VANHamNet, VANLightHam, VANSemanticFPN, VANUperNet
 from segattn.weights.load import load_weights
 from segattn.weights.match import match, read_names
-from segattn.weights.released import KEY_MAPS
 
 FILES: dict[str, Network] = {
     "attanet_light": AttaNet(backbone="light"),
@@ -84,7 +76,7 @@ def wrapped(name: str, state: dict[str, Tensor]) -> dict[str, Any]:
 def test_every_key_of_every_file_has_its_place(parity: Any, name: str) -> None:
     state, classes = released(parity, name)
     with torch.device("meta"):
-        target = build_network(FILES[name], classes).state_dict()
+        target = FILES[name].build(classes).state_dict()
     result = match(read_names(state, KEY_MAPS), target)
     assert result.names_fit
     assert result.misfits(state, target) == []
@@ -104,7 +96,7 @@ def test_half_precision_files_load_as_the_training_code_wrote_them(
     state, classes = released(parity, name)
     half = {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
     torch.save(wrapped(name, half), tmp_path / "file.pth.tar")
-    model = build_network(FILES[name], classes)
+    model = FILES[name].build(classes)
     report = load_weights(model, tmp_path / "file.pth.tar")
     assert report.notes == (f"converted from {str(dtype).removeprefix('torch.')}",)
     ours = model.state_dict()
@@ -121,7 +113,7 @@ def test_half_precision_files_load_as_the_training_code_wrote_them(
 @pytest.mark.parametrize("name", ["attanet_r18", "danet_r50_deepstem", "van_tiny_ham", "van_tiny_fpn", "agent_pvt_t"])
 def test_another_class_list_keeps_all_but_the_classifiers_on_request(parity: Any, name: str) -> None:
     state, classes = released(parity, name)
-    model = build_network(FILES[name], 7)
+    model = FILES[name].build(7)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     with pytest.raises(ValueError, match=r"num_classes_may_differ=True"):
         load_weights(model, state)
@@ -140,7 +132,7 @@ def test_another_class_list_keeps_all_but_the_classifiers_on_request(parity: Any
 
 def test_the_same_class_count_skips_nothing(parity: Any) -> None:
     state, classes = released(parity, "attanet_light")
-    report = load_weights(build_network(FILES["attanet_light"], classes), state, num_classes_may_differ=True)
+    report = load_weights(FILES["attanet_light"].build(classes), state, num_classes_may_differ=True)
     assert report.loaded == len(state)
     assert report.defaulted == {}
 
@@ -149,7 +141,7 @@ def test_misfits_that_no_class_count_explains_stay_errors(parity: Any) -> None:
     state, _ = released(parity, "attanet_light")
     state["conv_out.conv_out.weight"] = torch.ones(11, 64, 3, 3)
     with pytest.raises(ValueError, match=r"shape \(11, 64, 3, 3\).*\(19, 64, 1, 1\)"):
-        load_weights(build_network(FILES["attanet_light"], 19), state, num_classes_may_differ=True)
+        load_weights(FILES["attanet_light"].build(19), state, num_classes_may_differ=True)
 
 
 def test_activated_norm_scales_are_converted_on_request_only(parity: Any) -> None:
@@ -159,7 +151,7 @@ def test_activated_norm_scales_are_converted_on_request_only(parity: Any) -> Non
     assert len(norms) > 100
     for key in norms[::2]:
         state[key] = -state[key]
-    model = build_network(FILES["acfnet_ecanet101"], classes)
+    model = FILES["acfnet_ecanet101"].build(classes)
     plain = load_weights(model, state)
     ours = model.state_dict()
     assert all(torch.equal(ours[plain.renamed[key]], state[key]) for key in norms)
@@ -172,14 +164,14 @@ def test_activated_norm_scales_are_converted_on_request_only(parity: Any) -> Non
     assert report.notes == (f"{len(norms)} batch norm scales stored as |w| + 1e-5",)
     light, _ = released(parity, "attanet_light")
     with pytest.raises(ValueError, match=r"inplace_abn is for ACFNet.*AttaNet-light"):
-        load_weights(build_network(FILES["attanet_light"], 19), light, inplace_abn=True)
+        load_weights(FILES["attanet_light"].build(19), light, inplace_abn=True)
 
 
 def test_other_trained_sizes_are_resized_on_request_and_said(parity: Any) -> None:
     state, classes = released(parity, "agent_pvt_t")
     state["backbone.pos_embed1"] = torch.full((1, 64 * 64, 64), 3.0)
     state["backbone.block1.0.attn.ah_bias"] = torch.full((1, 1, 9, 64, 1), 2.0)
-    model = build_network(FILES["agent_pvt_t"], classes)
+    model = FILES["agent_pvt_t"].build(classes)
     with pytest.raises(ValueError, match=r"another image size: sizes_may_differ=True"):
         load_weights(model, state)
     report = load_weights(model, state, sizes_may_differ=True)
@@ -200,7 +192,7 @@ def test_unexplained_tensors_come_with_their_nearest_names(parity: Any) -> None:
     with pytest.raises(
         ValueError, match=r"conv_out\.conv_out\.weights Did you mean head\.output\.classifier\.weight"
     ) as e:
-        load_weights(build_network(FILES["attanet_light"], 19), state)
+        load_weights(FILES["attanet_light"].build(19), state)
     assert "head.output.classifier.weight (nearest in the file: conv_out.conv_out.weights)" in str(e.value)
 
 
@@ -208,11 +200,11 @@ def test_quantised_weights_are_refused(parity: Any) -> None:
     state, _ = released(parity, "attanet_light")
     state["conv_out.conv_out.weight"] = state["conv_out.conv_out.weight"].to(torch.int8)
     with pytest.raises(ValueError, match=r"conv_out\.conv_out\.weight holds int8 values"):
-        load_weights(build_network(FILES["attanet_light"], 19), state)
+        load_weights(FILES["attanet_light"].build(19), state)
 
 
 def test_a_backbone_file_is_recognised_and_the_way_named() -> None:
-    model = build_network(AttaNet(backbone="resnet18"), 19)
+    model = AttaNet(backbone="resnet18").build(19)
     assert isinstance(model.backbone, nn.Module)
     with pytest.raises(ValueError, match=r"fits the backbone alone \(ResNet.*load_backbone \(--pretrained\)"):
         load_weights(model, {**model.backbone.state_dict(), "fc.weight": torch.ones(1000, 512)})

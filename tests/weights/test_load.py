@@ -8,8 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from segattn.models.build import build_network
-from segattn.models.networks import AttaNet
+from segattn.models.attanet import AttaNet
 from segattn.models.segmenter import Segmenter
 from segattn.weights.load import load_weights
 
@@ -21,7 +20,7 @@ def released(parity) -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def model() -> Segmenter:
-    return build_network(AttaNet(backbone="light"), 19)
+    return AttaNet(backbone="light").build(19)
 
 
 def _wrap(state: dict[str, torch.Tensor], form: str) -> dict[str, object]:
@@ -49,7 +48,7 @@ def test_released_files_load_in_every_wrapping(tmp_path, model, released, form: 
 def test_our_own_names_load(tmp_path, model, released) -> None:
     load_weights(model, released)
     save_file(model.state_dict(), tmp_path / "ours.safetensors")
-    other = build_network(AttaNet(backbone="light"), 19)
+    other = AttaNet(backbone="light").build(19)
     report = load_weights(other, tmp_path / "ours.safetensors")
     assert report.naming == "our own"
     assert not report.renamed
@@ -65,7 +64,7 @@ def test_counters_may_be_missing_and_are_said(model, released) -> None:
 
 def test_dropped_tensors_are_accounted_for(parity) -> None:
     state = parity.state(parity.description("attanet_r18")["keys"])
-    report = load_weights(build_network(AttaNet(backbone="resnet18"), 19), state)
+    report = load_weights(AttaNet(backbone="resnet18").build(19), state)
     assert sorted(report.dropped) == ["head.resnet.fc.bias", "head.resnet.fc.weight"]
     assert report.loaded == len(state) - 2
 

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from segattn.api import load_model
-from segattn.models.build import build_network
-from segattn.models.networks import AgentSwinUperNet, AttaNet
+from segattn.models.agent import AgentSwinUperNet
+from segattn.models.attanet import AttaNet
 from segattn.weights.checkpoint import read_description, read_model, save_model
 from segattn.weights.extract import extract
 from segattn.weights.files import ForeignObjectsError, open_checkpoint
@@ -28,7 +28,7 @@ CONV, VARIANCE, COUNTER = "backbone.s1_1.conv.weight", "backbone.s1_1.norm.runni
 
 @pytest.fixture
 def model() -> nn.Module:
-    return build_network(AttaNet(backbone="light"), 11)
+    return AttaNet(backbone="light").build(11)
 
 
 def _set(name: str, value: float) -> Callable[[dict[str, Tensor]], None]:
@@ -126,7 +126,7 @@ def test_a_tensor_that_is_there_twice_is_refused(tmp_path: Path, model: nn.Modul
 
 
 def test_indices_that_follow_from_the_window_may_be_missing_but_not_wrong() -> None:
-    model = build_network(AgentSwinUperNet(size="t"), 4)
+    model = AgentSwinUperNet(size="t").build(4)
     state = dict(model.state_dict())
     index = [key for key in state if key.endswith("relative_position_index")]
     assert index

@@ -30,6 +30,7 @@ they are what evaluation keeps from call to call, while P and R exist only a few
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -99,6 +100,8 @@ class AgentAttention(nn.Module, ABC):
         heads: divides C.
         shape: of the agents.
     """
+
+    counts_products = False
 
     def __init__(self, channels: int, heads: int, shape: AgentShape) -> None:
         super().__init__()
@@ -187,6 +190,20 @@ class AgentAttention(nn.Module, ABC):
             R = (terms.columns @ terms.read_rows[:, y]).add_(terms.read_columns).flatten(1, 2)
             pieces.append(F.scaled_dot_product_attention(Q[:, :, y].flatten(2, 3), A, V_A, attn_mask=R[None]))
         return torch.cat([piece.transpose(1, 2) for piece in pieces], dim=1)
+
+    def paper_operations(self, x: Tensor) -> dict[str, int]:
+        """Biases by four bilinear resizes and agents by pooling; here both are products with matrices of one axis.
+
+        `script_attention` is the term of the authors' own script, 4 h w a C.
+        """
+        batch, h, w, channels = x.shape
+        n, a = h * w, prod(self.shape.agents)
+        return {
+            "bilinear": 4 * self.heads * n * (self.shape.trained**2 + a),
+            "adaptive_pool": batch * a * channels,
+            "adaptive_pool_input": x.numel(),
+            "script_attention": 4 * x.numel() * a,
+        }
 
 
 def _pieces(count: int, elements: int, device: torch.device) -> list[slice]:

@@ -97,6 +97,10 @@ class MatrixFactorization(nn.Module):
             return F.normalize(torch.rand(shape, device=self.fixed.device, dtype=torch.float32), dim=1)
         return self.fixed
 
+    def paper_operations(self, x: Tensor, *_: object) -> dict[str, int]:
+        """The first coefficients are multiplied by a temperature of 1."""
+        return {"product": x[:, 0].numel() * self.fixed.shape[-1]}
+
 
 class Hamburger(nn.Module):
     """(B, D, h, w) -> (B, D, h, w): 1 x 1, ReLU, factorisation, 1 x 1 and norm; added to the input, then ReLU.

@@ -9,6 +9,8 @@ weight per channel and image.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -68,6 +70,8 @@ class AttentionFusion(nn.Module):
         channels: C.
         kernel_size: of the convolution that mixes the two maps: 1 on ResNet-18, 3 in the light network.
     """
+
+    conv_norm_pairs: ClassVar = (("gate", "norm"),)
 
     def __init__(self, fine_channels: int, coarse_channels: int, channels: int, kernel_size: int) -> None:
         super().__init__()

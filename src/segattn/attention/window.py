@@ -52,6 +52,8 @@ class WindowAttention(nn.Module):
         shifted: roll the map by half a window, rounded down.
     """
 
+    counts_products = False
+
     relative_position_index: Tensor
 
     def __init__(self, channels: int, heads: int, *, window: int, shifted: bool) -> None:
@@ -100,3 +102,7 @@ class WindowAttention(nn.Module):
         )
         mask = bias + regions[:, None]
         return mask.expand(B, *mask.shape).flatten(0, 1)
+
+    def paper_operations(self, x: Tensor) -> dict[str, int]:
+        """The term of the script of Agent Attention's authors, 2 h w M^2 C."""
+        return {"script_attention": 2 * x.numel() * self.window**2}

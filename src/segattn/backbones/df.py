@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from segattn.backbones.resnet import BasicBlock, Norm, conv, init_residual, stage
+from segattn.backbones.resnet import BasicBlock, Norm, block_paths, conv, init_residual, stage
 
 if TYPE_CHECKING:
     from segattn.contracts import Features
@@ -52,6 +52,7 @@ class DF1(nn.Module):
         self.stage3 = stage(BasicBlock, 64, 128, 3, stride=2, norm=norm)
         self.stage4 = stage(BasicBlock, 128, 256, 3, stride=2, norm=norm)
         self.stage5 = stage(BasicBlock, 256, 512, 1, stride=1, norm=norm)
+        self.blocks = block_paths(self, ("stage2", "stage3", "stage4", "stage5"))
         init_residual(self)
 
     def forward(self, x: Tensor) -> Features:
@@ -85,6 +86,7 @@ class DF2(nn.Module):
         self.stage3_2 = stage(BasicBlock, 128, 256, 1, stride=1, norm=norm)
         self.stage4_1 = stage(BasicBlock, 256, 256, 4, stride=2, norm=norm)
         self.stage4_2 = stage(BasicBlock, 256, 512, 2, stride=1, norm=norm)
+        self.blocks = block_paths(self, ("stage2_1", "stage2_2", "stage3_1", "stage3_2", "stage4_1", "stage4_2"))
         init_residual(self)
 
     def forward(self, x: Tensor) -> Features:

@@ -191,14 +191,14 @@ class EfficientNetLite(nn.Module):
         if padding not in ("same", "centred"):
             raise ValueError(f"EfficientNet-Lite padding {padding!r}: expected 'same' or 'centred'")
         self.stem = ConvNorm(3, 32, 3, stride=2, padding=padding)
-        self.blocks = nn.ModuleList()
+        self.layers = nn.ModuleList()
         channels, reached = 32, 2
         last: dict[int, tuple[int, int]] = {}  # stride -> channels and index of its last block
         for stage in scaled_stages(size):
             stride = stage.stride if reached * stage.stride <= output_stride else 1
             reached *= stride
             for index in range(stage.blocks):
-                self.blocks.append(
+                self.layers.append(
                     InvertedResidual(
                         channels,
                         stage.channels,
@@ -209,17 +209,18 @@ class EfficientNetLite(nn.Module):
                     )
                 )
                 channels = stage.channels
-            last[reached] = channels, len(self.blocks) - 1
+            last[reached] = channels, len(self.layers) - 1
         kept = {stride: entry for stride, entry in last.items() if stride >= FINEST}
         self.strides: tuple[int, ...] = tuple(kept)
         self.channels: tuple[int, ...] = tuple(channels for channels, _ in kept.values())
+        self.blocks = tuple(f"layers.{index}" for index in range(len(self.layers)))
         self._ends = {index for _, index in kept.values()}
         init_residual(self)
 
     def forward(self, x: Tensor) -> Features:
         x = self.stem(x)
         maps = []
-        for index, block in enumerate(self.blocks):
+        for index, block in enumerate(self.layers):
             x = block(x)
             if index in self._ends:
                 maps.append(x)

@@ -22,10 +22,12 @@ class AttaNetLight(nn.Module):
 
     Attributes:
         channels, strides: of the three maps.
+        blocks: every layer, as there is no stem.
     """
 
     channels: tuple[int, ...] = (64, 128, 128)
     strides: tuple[int, ...] = (8, 16, 16)
+    blocks: tuple[str, ...] = ("s1_1", "s1_2", "s2_1", "s2_2", "s2_3", "s3_1", "s3_2", "s3_3")
 
     def __init__(self) -> None:
         super().__init__()

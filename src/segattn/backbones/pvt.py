@@ -98,6 +98,9 @@ class PVT(nn.Module):
             self.register_parameter(f"pos_embed{i + 1}", nn.Parameter(torch.empty(1, shape.grid**2, channels)))
             self.add_module(f"block{i + 1}", blocks)
             nn.init.trunc_normal_(self.get_parameter(f"pos_embed{i + 1}"), std=0.02)
+        depths = PVT_DEPTHS[size]
+        self.blocks = tuple(f"block{s + 1}.{i}" for s, depth in enumerate(depths) for i in range(depth))
+        self.block_of = {f"pos_embed{s}": f"block{s}.0" for s in (2, 3, 4)}
         initialize_linear(self)
 
     def forward(self, x: Tensor) -> Features:

@@ -7,12 +7,13 @@ on the 3x3 convolution, as torchvision's do, and parameters have torchvision's n
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segattn.attention.eca import EfficientChannelAttention
+from segattn.contracts import nearest
 
 if TYPE_CHECKING:
     from segattn.contracts import Features
@@ -56,6 +57,8 @@ def init_residual(network: nn.Module) -> None:
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut: (B, in, H, W) -> (B, planes, ~H/stride, ~W/stride)."""
 
+    conv_norm_pairs: ClassVar = (("conv1", "bn1"), ("conv2", "bn2"))
+
     expansion = 1
 
     def __init__(
@@ -87,6 +90,8 @@ class BasicBlock(nn.Module):
 
 class Bottleneck(nn.Module):
     """1x1, 3x3 with the stride, 1x1 and a shortcut: (B, in, H, W) -> (B, 4 planes, ~H/stride, ~W/stride)."""
+
+    conv_norm_pairs: ClassVar = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))
 
     expansion = 4
 
@@ -146,6 +151,32 @@ def stage(
     return layers
 
 
+def block_paths(backbone: nn.Module, stages: tuple[str, ...]) -> tuple[str, ...]:
+    """The paths of all blocks of these stages, which are sequences of blocks."""
+    return tuple(f"{name}.{block}" for name in stages for block, _ in backbone.get_submodule(name).named_children())
+
+
+RESNET_DEPTHS: dict[str, Depth] = {
+    "resnet18": 18,
+    "resnet34": 34,
+    "resnet50": 50,
+    "resnet101": 101,
+    "resnet152": 152,
+}
+
+
+def resnet_depth(name: str) -> Depth:
+    """The depth in a ResNet's name.
+
+    Raises:
+        ValueError: no such ResNet.
+    """
+    if name not in RESNET_DEPTHS:
+        known = ", ".join(RESNET_DEPTHS)
+        raise ValueError(f"unknown backbone {name!r}: expected one of {known}.{nearest(name, RESNET_DEPTHS)}")
+    return RESNET_DEPTHS[name]
+
+
 class ResNet(nn.Module):
     """(B, 3, H, W) -> the maps of `layer1`..`layer4`, without a classifier.
 
@@ -168,6 +199,8 @@ class ResNet(nn.Module):
     Raises:
         ValueError: for a depth, output stride or list of dilations that does not exist.
     """
+
+    conv_norm_pairs: ClassVar = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))
 
     def __init__(
         self,
@@ -209,6 +242,7 @@ class ResNet(nn.Module):
 
         self.channels: tuple[int, ...] = tuple(widths)
         self.strides: tuple[int, ...] = tuple(min(4 * 2**i, output_stride) for i in range(4))
+        self.blocks = block_paths(self, ("layer1", "layer2", "layer3", "layer4"))
         init_residual(self)
 
     def stem(self, x: Tensor) -> Tensor:

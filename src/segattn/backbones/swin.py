@@ -173,6 +173,8 @@ class Swin(nn.Module):
         )
         for i, channels in enumerate(self.channels):
             self.add_module(f"norm{i}", nn.LayerNorm(channels, eps=NORM_EPS))
+        self.blocks = tuple(f"layers.{s}.blocks.{i}" for s, depth in enumerate(shape.depths) for i in range(depth))
+        self.block_of = {f"norm{s}": f"layers.{s}.blocks.{depth - 1}" for s, depth in enumerate(shape.depths)}
         initialize_linear(self)
 
     def forward(self, x: Tensor) -> Features:

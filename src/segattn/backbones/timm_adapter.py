@@ -52,9 +52,23 @@ class TimmBackbone(nn.Module):
             raise ValueError(f"timm's {name} has no map of stride {FINEST} or more")
         self.channels: tuple[int, ...] = tuple(every[i][0] for i in self._kept)
         self.strides: tuple[int, ...] = tuple(every[i][1] for i in self._kept)
+        self.blocks = tuple(f"model.{path}" for path in _blocks(self.model))
         self._channels_last = "NHWC" in str(getattr(self.model, "output_fmt", ""))  # Swin and its kind
 
     def forward(self, x: Tensor) -> Features:
         maps = self.model(x)
         kept: list[Tensor] = [maps[i] for i in self._kept]
         return tuple(map_.permute(0, 3, 1, 2) if self._channels_last else map_ for map_ in kept)
+
+
+def _blocks(module: nn.Module, prefix: str = "") -> list[str]:
+    """The paths of the blocks that a network is a row of: all that is in a sequence of modules with modules in them."""
+    found: list[str] = []
+    for name, child in module.named_children():
+        path = f"{prefix}{name}"
+        is_sequence = isinstance(child, (nn.Sequential, nn.ModuleList))
+        if isinstance(module, (nn.Sequential, nn.ModuleList)) and not is_sequence and any(child.children()):
+            found.append(path)
+        else:
+            found += _blocks(child, f"{path}.")
+    return found

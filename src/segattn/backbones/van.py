@@ -10,7 +10,7 @@ import itertools
 import math
 import operator
 from collections import OrderedDict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,8 @@ VAN_SHAPES = {
 class PatchEmbed(nn.Module):
     """Overlapping patches: (B, in, H, W) -> (B, out, ceil(H / stride), ceil(W / stride))."""
 
+    conv_norm_pairs: ClassVar = (("proj", "norm"),)
+
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2)
@@ -74,6 +76,8 @@ class Mlp(nn.Module):
 
 class Block(nn.Module):
     """Attention and MLP, each normalised before, scaled per channel, randomly dropped and added."""
+
+    norm_conv_pairs: ClassVar = (("norm2", "mlp.fc1"),)
 
     def __init__(self, channels: int, mlp_ratio: int, drop_path: float) -> None:
         super().__init__()
@@ -131,6 +135,8 @@ class VAN(nn.Module):
             self.add_module(f"block{stage}", nn.Sequential(*(Block(channels, ratio, rate) for rate in rates[i])))
             self.add_module(f"norm{stage}", ChannelNorm(channels, eps=norm_eps))
             previous = channels
+        self.blocks = tuple(f"block{s + 1}.{i}" for s, depth in enumerate(shape.depths) for i in range(depth))
+        self.block_of = {f"norm{s + 1}": f"block{s + 1}.{depth - 1}" for s, depth in enumerate(shape.depths)}
         self._initialize()
 
     def _initialize(self) -> None:

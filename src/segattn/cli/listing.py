@@ -6,10 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segattn.recipes.schema import Checkpoint, Claim, Paper, Recipe
-
-_METHODS = ("attanet", "danet", "acfnet", "van", "agent")
-
+    from segattn.recipes.schema import Checkpoint, Claim, Recipe
 
 _WIDE = 140
 """From so many columns on each recipe with one claim takes one line."""
@@ -27,7 +24,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         "`segattn show RECIPE` has their address, the licence in full, and a command for each score.",
     )
     parser.add_argument("words", nargs="*", metavar="WORD", help="show only recipes whose name contains every WORD")
-    parser.add_argument("--method", choices=_METHODS, help="only recipes of one paper")
+    parser.add_argument("--method", metavar="PAPER", help="only recipes of one paper, such as attanet or van")
     parser.add_argument("--dataset", metavar="NAME", help="only recipes for this data set")
     parser.add_argument(
         "--max-parameters", type=float, metavar="MILLIONS", help="only recipes with at most so many million parameters"
@@ -68,7 +65,7 @@ def _list(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 def _chosen(arguments: argparse.Namespace) -> list[Recipe]:
     """The recipes that pass all filters. Raises ValueError if none does."""
     from segattn.contracts import nearest
-    from segattn.recipes.catalog import RECIPES
+    from segattn.recipes.catalog import PAPERS, RECIPES
     from segattn.recipes.costs import COSTS
 
     known = {recipe.data.dataset: None for recipe in RECIPES.values()}
@@ -78,11 +75,15 @@ def _chosen(arguments: argparse.Namespace) -> list[Recipe]:
             f"Recipes are for {', '.join(known)}"
         )
     most, method = arguments.max_parameters, arguments.method
+    if method is not None and method not in PAPERS:
+        raise ValueError(
+            f"--method {method!r}: no such paper.{nearest(method, PAPERS)} Recipes are of {', '.join(PAPERS)}"
+        )
     chosen = [
         recipe
         for name, recipe in RECIPES.items()
         if all(word in name for word in arguments.words)
-        and (method is None or recipe.paper == _papers()[method])
+        and (method is None or recipe.paper == PAPERS[method])
         and arguments.dataset in (None, recipe.data.dataset)
         and (most is None or COSTS[name].parameters <= most * 1e6)
     ]
@@ -93,12 +94,6 @@ def _chosen(arguments: argparse.Namespace) -> list[Recipe]:
         given += [f"at most {most:g} million parameters"] if most is not None else []
         raise ValueError(f"no recipe has {' and '.join(given)}; `segattn list` shows all")
     return chosen
-
-
-def _papers() -> dict[str, Paper]:
-    from segattn.recipes import papers
-
-    return dict(zip(_METHODS, (papers.ATTANET, papers.DANET, papers.ACFNET, papers.VAN, papers.AGENT), strict=True))
 
 
 def _weights(checkpoint: Checkpoint) -> str:

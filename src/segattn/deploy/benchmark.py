@@ -26,7 +26,6 @@ from segattn.deploy.machine import peak_memory
 from segattn.deploy.optimize import optimize_for_inference
 from segattn.deploy.parts import Watch
 from segattn.layers import channels_last
-from segattn.models.build import build_network
 from segattn.models.complexity import complexity
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import from_dict, to_dict
@@ -137,7 +136,7 @@ def measure_here(recipe: Recipe, size: tuple[int, int], settings: Settings) -> M
         torch.set_num_threads(settings.threads)
     device = torch.device(settings.device)
     clock = _Clock(device)
-    model = build_network(recipe.network, recipe.data.num_classes).eval().to(device)
+    model = recipe.network.build(recipe.data.num_classes).eval().to(device)
     if settings.fold:
         model = optimize_for_inference(model)
     if settings.channels_last:

@@ -25,7 +25,6 @@ from segattn.deploy.comparison import Comparison, Row, known_rows
 from segattn.deploy.machine import machine, provenance
 from segattn.deploy.predictor import pick_device
 from segattn.evaluation.evaluate import evaluate
-from segattn.models.build import build_network
 from segattn.models.complexity import complexity
 from segattn.models.segmenter import Segmenter
 from segattn.processes import place
@@ -63,7 +62,7 @@ def plan(own: Recipe, base: Recipe) -> tuple[Recipe, tuple[str, ...]]:
     """
     recipe, notes = controlled(own, base)
     with torch.device("meta"):
-        model = build_network(recipe.network, recipe.data.num_classes)
+        model = recipe.network.build(recipe.data.num_classes)
     rules = tuple(
         rule
         for rule in recipe.parameter_rules
@@ -222,7 +221,7 @@ def _key(trained: _Trained, base: Recipe, scored: SegmentationDataset, condition
 def _row(trained: _Trained, key: str, base: Recipe, scored: SegmentationDataset, device: str) -> Row:
     recipe = replace(trained.recipe, data=base.data)
     with torch.device("meta"):
-        network = build_network(recipe.network, base.data.num_classes)
+        network = recipe.network.build(base.data.num_classes)
     count = complexity(network, base.data.count_at)
     cost = measure(recipe, base.data.count_at, Settings(device=_cost_device(device)))
     scores = None

@@ -5,12 +5,8 @@ from __future__ import annotations
 import torch
 
 from segattn.deploy.reproduce import accuracies, how_to
-from segattn.models.build import build_network
 from segattn.models.complexity import complexities
 from segattn.recipes.schema import Claim, Recipe
-
-_PAPERS_CONVENTION = {"2202.09741": "torchprofile", "2312.08874": "agent_script"}
-"""By arXiv number, how a paper's table was counted where it was not in plain multiply-accumulates."""
 
 
 def describe(recipe: Recipe) -> list[str]:
@@ -37,9 +33,8 @@ def describe(recipe: Recipe) -> list[str]:
 
 def _size_and_cost(recipe: Recipe) -> list[str]:
     with torch.device("meta"):
-        model = build_network(recipe.network, recipe.data.num_classes)
-    published = _PAPERS_CONVENTION.get(recipe.paper.arxiv) if recipe.paper else None
-    conventions = ("macs",) if published is None else ("macs", published)
+        model = recipe.network.build(recipe.data.num_classes)
+    conventions = tuple(dict.fromkeys(("macs", recipe.paper.counting if recipe.paper else "macs")))
     plain, *others = complexities(model, recipe.data.count_at, conventions)
     parts = ", ".join(f"{name} {count:,}" for name, count in plain.parts)
     lines = [f"parameters: {plain.parameters:,} ({parts})"]

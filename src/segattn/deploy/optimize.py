@@ -3,6 +3,10 @@
 In evaluation a batch norm is a multiplication and an addition per channel, both linear, so that a convolution before it
 can do the work: ``norm(W * x + b) = (s W) * x + (s (b - mean) + shift)`` with ``s = weight / sqrt(var + eps)``. A 1x1
 convolution after it can too. The result is the same up to float rounding, not bit for bit.
+
+Which of them belong together is read from the order of an `nn.Sequential`, as `ConvNormAct`, and from what a module
+declares: `conv_norm_pairs` are names of its children whose first hands its result to the second and to nothing else,
+`norm_conv_pairs` the same for a norm before a 1x1 convolution.
 """
 
 from __future__ import annotations
@@ -15,22 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from segattn.attention.strip import AttentionFusion
-from segattn.backbones.resnet import BasicBlock, Bottleneck, ResNet
-from segattn.backbones.van import Block, PatchEmbed
 from segattn.layers import channels_last
 from segattn.models.segmenter import Segmenter
-
-_NAMED_PAIRS: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {
-    ResNet: (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")),
-    BasicBlock: (("conv1", "bn1"), ("conv2", "bn2")),
-    Bottleneck: (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")),
-    PatchEmbed: (("proj", "norm"),),
-    AttentionFusion: (("gate", "norm"),),
-}
-"""Modules whose forward hands a convolution's result to a norm and to nothing else. In an `nn.Sequential`, such as
-`ConvNormAct`, the order of the children says it."""
-
 
 _WIDE = 1024
 """Input channels from which a 3x3 convolution is slower with channels innermost: on 512 both layouts are equally fast,
@@ -95,15 +85,23 @@ def fold_batch_norms(model: Segmenter) -> Segmenter:
         for module in folded.modules():
             for conv, norm in _conv_then_norm(module):
                 _fold(module, conv, norm)
-            if isinstance(module, Block) and type(module.norm2) is nn.BatchNorm2d:
-                _fold_forward(module.norm2, module.mlp.fc1)
-                module.norm2 = nn.Identity()  # type: ignore[assignment]
+            for norm, conv in _declared(module, "norm_conv_pairs"):
+                before = module.get_submodule(norm)
+                if type(before) is nn.BatchNorm2d:
+                    _fold_forward(before, module.get_submodule(conv))
+                    setattr(module, norm, nn.Identity())
     return folded.eval().requires_grad_(False)
+
+
+def _declared(module: nn.Module, what: str) -> tuple[tuple[str, str], ...]:
+    """Paths of children that the module's own class declares; a class derived from it may use them in another way."""
+    pairs: tuple[tuple[str, str], ...] = vars(type(module)).get(what, ())
+    return pairs
 
 
 def _conv_then_norm(module: nn.Module) -> Iterator[tuple[str, str]]:
     """Names of the module's children that are a convolution and the norm of its result."""
-    pairs = _NAMED_PAIRS.get(type(module), ())
+    pairs = _declared(module, "conv_norm_pairs")
     if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
         pairs = tuple(pairwise(name for name, _ in module.named_children()))
     children = dict(module.named_children())
@@ -121,8 +119,9 @@ def _fold(module: nn.Module, conv: str, norm: str) -> None:
     setattr(module, norm, nn.Identity())
 
 
-def _fold_forward(norm: nn.BatchNorm2d, conv: nn.Conv2d) -> None:
+def _fold_forward(norm: nn.BatchNorm2d, conv: nn.Module) -> None:
     """Let a 1x1 convolution without padding do the work of the norm before it."""
+    assert isinstance(conv, nn.Conv2d)
     assert conv.kernel_size == (1, 1)
     assert conv.padding == (0, 0)
     scale, shift = _scale_and_shift(norm)

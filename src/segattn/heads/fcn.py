@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from segattn.contracts import SegOutput
-from segattn.heads.initialization import Norm, initialize_convolutions, make_classifier
-from segattn.layers import ConvNormAct
+from segattn.layers import ConvNormAct, Norm, initialize_convolutions, make_classifier
 
 if TYPE_CHECKING:
     from segattn.contracts import Features

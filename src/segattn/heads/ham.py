@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from segattn.attention.hamburger import Hamburger
 from segattn.contracts import SegOutput
-from segattn.heads.initialization import group_norm, initialize_convolutions, make_classifier
-from segattn.layers import ConvNormAct, resize
+from segattn.layers import ConvNormAct, group_norm, initialize_convolutions, make_classifier, resize
 
 if TYPE_CHECKING:
     from segattn.contracts import Features
@@ -55,6 +54,10 @@ class LightHam(nn.Module):
 
     def forward(self, features: Features) -> SegOutput:
         return SegOutput(self.main(features), {})
+
+    def paper_operations(self, features: Features) -> dict[str, int]:
+        """The first of the three maps is resized to its own size; here it is left alone."""
+        return {"bilinear": features[1].numel()}
 
 
 class HamNet(nn.Module):

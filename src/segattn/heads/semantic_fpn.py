@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from segattn.contracts import SegOutput
-from segattn.heads.initialization import initialize_convolutions, make_classifier
-from segattn.layers import ConvNormAct, resize
+from segattn.layers import ConvNormAct, initialize_convolutions, make_classifier, resize
 
 if TYPE_CHECKING:
     from segattn.contracts import Features
@@ -72,3 +71,14 @@ class SemanticFPN(nn.Module):
 
     def forward(self, features: Features) -> SegOutput:
         return SegOutput(self.main(features), {})
+
+    def paper_operations(self, features: Features) -> dict[str, int]:
+        """Branches are resized to the finest map's size even if they have it already."""
+        finest = features[0]
+        skipped = sum(
+            tuple(side << i for side in feature.shape[-2:]) == tuple(finest.shape[-2:])
+            for i, feature in enumerate(features[1:], start=1)
+        )
+        classifier = self.classifier[-1]
+        assert isinstance(classifier, nn.Conv2d)
+        return {"bilinear": skipped * classifier.in_channels * finest[:, 0].numel()}

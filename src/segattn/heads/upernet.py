@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from segattn.contracts import SegOutput
-from segattn.heads.initialization import initialize_convolutions, make_classifier
-from segattn.layers import ConvNormAct, adaptive_average_pool, resize
+from segattn.layers import ConvNormAct, adaptive_average_pool, initialize_convolutions, make_classifier, resize
 
 if TYPE_CHECKING:
     from segattn.contracts import Features
@@ -26,6 +25,8 @@ class UperNet(nn.Module):
         in_channels: of all four stages.
         channels: of every convolution.
     """
+
+    counts_products = False
 
     def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512) -> None:
         super().__init__()
@@ -57,3 +58,12 @@ class UperNet(nn.Module):
 
     def forward(self, features: Features) -> SegOutput:
         return SegOutput(self.main(features), {})
+
+    def paper_operations(self, features: Features) -> dict[str, int]:
+        """Adaptive pooling; here products with averaging matrices."""
+        coarsest = features[-1]
+        cells = coarsest.shape[:2].numel()
+        return {
+            "adaptive_pool": cells * sum(size**2 for size in POOL_SIZES),
+            "adaptive_pool_input": len(POOL_SIZES) * coarsest.numel(),
+        }

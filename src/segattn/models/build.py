@@ -1,138 +1,218 @@
-"""From a network's description to the network: one function a composition, explicit in all that it puts together."""
+"""`segattn.build`: any backbone with any head, parts by name from explicit lists, or the caller's own."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
-from segattn.attention.class_center import class_centers, released_class_feature
-from segattn.backbones.df import DF2
+from segattn.backbones.df import DF1, DF2
+from segattn.backbones.efficientnet_lite import EfficientNetLite
 from segattn.backbones.light import AttaNetLight
-from segattn.backbones.resnet import Depth, ResNet
-from segattn.contracts import nearest
+from segattn.backbones.pvt import PVT
+from segattn.backbones.resnet import ResNet
+from segattn.backbones.swin import Swin
+from segattn.backbones.timm_adapter import TimmBackbone
+from segattn.backbones.van import VAN
+from segattn.contracts import AlignCorners, Backbone, Head, Normalization, nearest
 from segattn.heads.acfnet import ACFNetHead
 from segattn.heads.attanet import AttaNetHead, AttaNetLightHead
 from segattn.heads.danet import DANetHead
 from segattn.heads.fcn import FCN
+from segattn.heads.ham import HamNet, LightHam
+from segattn.heads.semantic_fpn import SemanticFPN
+from segattn.heads.upernet import UperNet
 from segattn.layers import float32_by_default
-from segattn.models import networks
-from segattn.models.build_agent import agent_pvt_semantic_fpn, agent_swin_upernet
-from segattn.models.build_van import VAN_BUILDERS
-from segattn.models.pairs import pair
 from segattn.models.segmenter import Segmenter
 
-RESNET_DEPTHS: dict[str, Depth] = {
-    "resnet18": 18,
-    "resnet34": 34,
-    "resnet50": 50,
-    "resnet101": 101,
-    "resnet152": 152,
+_os8 = partial(ResNet, output_stride=8, stage3_dilations=(1, 2), stage4_dilations=(2, 4))
+_acfnet_trunk = partial(
+    ResNet, output_stride=8, stage3_dilations=(2,), stage4_dilations=(4,), deep_stem=True, ceil_pool=True
+)
+_lite_os16 = partial(EfficientNetLite, output_stride=16, padding="centred")
+
+BACKBONES: dict[str, Callable[[], Backbone]] = {
+    "resnet18": partial(ResNet, 18),
+    "resnet34": partial(ResNet, 34),
+    "resnet50": partial(ResNet, 50),
+    "resnet101": partial(ResNet, 101),
+    "resnet152": partial(ResNet, 152),
+    "resnet50_os8": partial(_os8, 50),
+    "resnet101_os8": partial(_os8, 101),
+    "resnet152_os8": partial(_os8, 152),
+    "ecanet101_os8": partial(_acfnet_trunk, 101, eca=True),
+    "attanet_light": AttaNetLight,
+    "df1": DF1,
+    "df2": DF2,
+    "efficientnet_lite0": partial(EfficientNetLite, 0),
+    "efficientnet_lite1": partial(EfficientNetLite, 1),
+    "efficientnet_lite2": partial(EfficientNetLite, 2),
+    "efficientnet_lite3": partial(EfficientNetLite, 3),
+    "efficientnet_lite4": partial(EfficientNetLite, 4),
+    "efficientnet_lite0_os16": partial(_lite_os16, 0),
+    "efficientnet_lite1_os16": partial(_lite_os16, 1),
+    "efficientnet_lite2_os16": partial(_lite_os16, 2),
+    "efficientnet_lite3_os16": partial(_lite_os16, 3),
+    "efficientnet_lite4_os16": partial(_lite_os16, 4),
+    "van_tiny": partial(VAN, "tiny"),
+    "van_small": partial(VAN, "small"),
+    "van_base": partial(VAN, "base"),
+    "van_large": partial(VAN, "large", drop_path=0.25),
+    "van_huge": partial(VAN, "huge", drop_path=0.4),
+    "van_b5": partial(VAN, "b5", drop_path=0.4),
+    "van_b6": partial(VAN, "b6", drop_path=0.5),
+    "van_tiny_os8": partial(VAN, "tiny", stage_strides=(4, 2, 1, 1)),
+    "van_small_os8": partial(VAN, "small", stage_strides=(4, 2, 1, 1)),
+    "van_base_os8": partial(VAN, "base", stage_strides=(4, 2, 1, 1)),
+    "van_large_os8": partial(VAN, "large", stage_strides=(4, 2, 1, 1), drop_path=0.25),
+    "agent_swin_t": partial(Swin, "t", drop_path=0.3),
+    "agent_swin_s": partial(Swin, "s", drop_path=0.3),
+    "agent_swin_b": partial(Swin, "b", drop_path=0.5),
+    "swin_t": partial(Swin, "t", attention="BBBB", drop_path=0.3),
+    "swin_s": partial(Swin, "s", attention="BBBB", drop_path=0.3),
+    "swin_b": partial(Swin, "b", attention="BBBB", drop_path=0.5),
+    "agent_pvt_t": partial(PVT, "t", drop_path=0.1),
+    "agent_pvt_s": partial(PVT, "s", drop_path=0.1),
+    "agent_pvt_m": partial(PVT, "m", drop_path=0.2),
+    "agent_pvt_l": partial(PVT, "l", drop_path=0.1),
+    "pvt_t": partial(PVT, "t", agents=False, drop_path=0.1),
+    "pvt_s": partial(PVT, "s", agents=False, drop_path=0.1),
+    "pvt_m": partial(PVT, "m", agents=False, drop_path=0.2),
+    "pvt_l": partial(PVT, "l", agents=False, drop_path=0.1),
 }
+"""Every backbone by name, with random weights and the drop path of its recipes. `timm:NAME` is taken too.
+
+The `resnet*_os8` are dilated by 2 and 4 without multi-grid; `ecanet101_os8` is ACFNet's; the `van_*_os8` are HamNet's,
+without dilation; the `efficientnet_lite*_os16` have three maps, at 1/4, 1/8 and 1/16, and their cells on the grid."""
 
 
-def build_network(network: networks.Network, num_classes: int) -> Segmenter:
-    """The described network with random float32 weights, in training mode; logits of `num_classes`.
+class _HeadEntry(NamedTuple):
+    """How a head is made of a backbone's channels, and what it asks of the maps.
+
+    Attributes:
+        maps: fewest maps.
+        exactly: no more than that.
+        halving: each map half as large as the one before.
+    """
+
+    make: Callable[[tuple[int, ...], int], Head]
+    maps: int
+    exactly: bool = False
+    halving: bool = False
+
+
+def _danet(channels: tuple[int, ...], num_classes: int) -> Head:
+    if channels[-1] < 32:
+        raise ValueError(f"head danet: last map of {channels[-1]} channels, expected 32 or more for its keys")
+    return DANetHead(channels[-1], num_classes)
+
+
+HEADS: dict[str, _HeadEntry] = {
+    "danet": _HeadEntry(_danet, maps=1),
+    "acfnet": _HeadEntry(partial(ACFNetHead, aux_index=-2), maps=2),
+    "attanet": _HeadEntry(lambda channels, num_classes: AttaNetHead(channels[-3:], num_classes), maps=3),
+    "attanet_light": _HeadEntry(AttaNetLightHead, maps=3, exactly=True),
+    "light_ham": _HeadEntry(LightHam, maps=4, exactly=True),
+    "ham": _HeadEntry(HamNet, maps=1),
+    "upernet": _HeadEntry(UperNet, maps=2),
+    "semantic_fpn": _HeadEntry(SemanticFPN, maps=2, halving=True),
+    "fcn": _HeadEntry(FCN, maps=2),
+}
+"""Every head by name: danet and ham read the last map, fcn the last but one, acfnet both; attanet reads the last three,
+light_ham all four but the first, upernet and semantic_fpn all."""
+
+MakeHead = Callable[[tuple[int, ...], int], Head]
+"""A backbone's channels and a number of classes -> a head."""
+
+
+def build(
+    backbone: str | Backbone,
+    head: str | MakeHead,
+    *,
+    num_classes: int,
+    auxiliary_head: str | MakeHead | None = None,
+    align_corners: AlignCorners = False,
+    normalization: Normalization = Normalization(),
+) -> Segmenter:
+    """A backbone with a head, with random weights, in evaluation mode.
+
+    >>> model = build("van_tiny", "danet", num_classes=19)
+
+    Args:
+        backbone: a name of `BACKBONES`, `timm:NAME`, or a module with `channels` and `strides` (`contracts.Backbone`).
+        head: a name of `HEADS`, or a function of the backbone's channels and the number of classes.
+        num_classes: K of all logits.
+        auxiliary_head: a second head that only training runs; its logits are the output "aux".
+        align_corners: how logits are resized to the image.
+        normalization: what the backbone's weights expect.
 
     Raises:
-        TypeError: `network` is no description that this module knows.
-        ValueError: it names a part that does not exist.
+        ValueError: an unknown name (the nearest are offered), or maps that don't suit the head.
+        TypeError: a backbone without `channels` and `strides`.
+        ImportError: `timm:NAME` without timm.
     """
-    builder = BUILDERS.get(type(network))
-    if builder is None:
-        known = ", ".join(kind.__name__ for kind in BUILDERS)
-        raise TypeError(f"network description of type {type(network).__name__}: expected one of {known}")
+    if num_classes < 1:
+        raise ValueError(f"num_classes {num_classes}: expected 1 or more")
     with float32_by_default():
-        return builder(network, num_classes)
-
-
-def attanet(network: networks.AttaNet, num_classes: int) -> Segmenter:
-    """AttaNet: the light stack with its own head, anything else with the ResNet-18 head."""
-    if network.backbone == "light":
-        light = AttaNetLight()
+        trunk = make_backbone(backbone) if isinstance(backbone, str) else backbone
+        channels, strides = _declared(trunk)
         return Segmenter(
-            backbone=light,
-            head=AttaNetLightHead(light.channels, num_classes),
+            trunk,
+            _make_head(head, channels, strides, num_classes),
+            None if auxiliary_head is None else _make_head(auxiliary_head, channels, strides, num_classes),
             num_classes=num_classes,
-            align_corners=network.align_corners,
-            stride=8,
-            normalization=network.normalization,
-        )
-    backbone = DF2() if network.backbone == "df2" else ResNet(resnet_depth(network.backbone))
-    return Segmenter(
-        backbone=backbone,
-        head=AttaNetHead(backbone.channels[-3:], num_classes),
-        num_classes=num_classes,
-        align_corners=network.align_corners,
-        stride=8,
-        normalization=network.normalization,
-    )
+            align_corners=align_corners,
+            normalization=normalization,
+        ).eval()
 
 
-def danet(network: networks.DANet, num_classes: int) -> Segmenter:
-    """DANet: a ResNet of output stride 8, whose stage 3 dilates by 1 in the first block and 2 in the rest."""
-    backbone = ResNet(
-        resnet_depth(network.backbone),
-        output_stride=8,
-        stage3_dilations=(1, 2),
-        stage4_dilations=network.stage4_dilations,
-        deep_stem=network.stem != "conv7x7",
-        stem_channels=32 if network.stem == "deep32" else 64,
-    )
-    return Segmenter(
-        backbone=backbone,
-        head=DANetHead(backbone.channels[-1], num_classes),
-        auxiliary_head=None if network.auxiliary_head is None else FCN(backbone.channels, num_classes),
-        num_classes=num_classes,
-        align_corners=network.align_corners,
-        normalization=network.normalization,
-    )
-
-
-def acfnet(network: networks.ACFNet, num_classes: int) -> Segmenter:
-    """ACFNet: a deep-stem ResNet of output stride 8, with ECA or without; auxiliary logits from its stage 3."""
-    eca = network.backbone == "ecanet101"
-    backbone = ResNet(
-        101 if eca else resnet_depth(network.backbone),
-        output_stride=8,
-        stage3_dilations=(2,),
-        stage4_dilations=(4,),
-        deep_stem=True,
-        ceil_pool=True,
-        eca=eca,
-    )
-    return Segmenter(
-        backbone=backbone,
-        head=ACFNetHead(
-            backbone.channels,
-            num_classes,
-            aux_index=2,
-            class_feature=class_centers if network.class_feature == "paper" else released_class_feature,
-        ),
-        num_classes=num_classes,
-        align_corners=True,
-        normalization=network.normalization,
-    )
-
-
-def resnet_depth(name: str) -> Depth:
-    """The depth in a ResNet's name.
+def make_backbone(name: str) -> Backbone:
+    """The backbone of that name, with random weights.
 
     Raises:
-        ValueError: no such ResNet.
+        ValueError: there is none; the nearest are offered.
+        ImportError: `timm:NAME` without timm.
     """
-    if name not in RESNET_DEPTHS:
-        known = ", ".join(RESNET_DEPTHS)
-        raise ValueError(f"unknown backbone {name!r}: expected one of {known}.{nearest(name, RESNET_DEPTHS)}")
-    return RESNET_DEPTHS[name]
+    if name.startswith("timm:"):
+        return TimmBackbone(name.removeprefix("timm:"))
+    if name not in BACKBONES:
+        raise ValueError(
+            f"unknown backbone {name!r}.{nearest(name, BACKBONES)} Known: {', '.join(BACKBONES)}, and timm:NAME"
+        )
+    return BACKBONES[name]()
 
 
-BUILDERS: dict[type, Callable[[Any, int], Segmenter]] = {
-    networks.AttaNet: attanet,
-    networks.DANet: danet,
-    networks.ACFNet: acfnet,
-    **VAN_BUILDERS,
-    networks.AgentSwinUperNet: agent_swin_upernet,
-    networks.AgentPVTSemanticFPN: agent_pvt_semantic_fpn,
-    networks.Pair: pair,
-}
-"""Which function builds which description."""
+def _declared(backbone: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    declared = []
+    for what in ("channels", "strides"):
+        values = getattr(backbone, what, None)
+        if not isinstance(values, (tuple, list)) or not all(isinstance(value, int) for value in values):
+            raise TypeError(
+                f"backbone {type(backbone).__name__}: `{what}` is {values!r}, expected a tuple of one int for each map "
+                "that it returns; see segattn.contracts.Backbone"
+            )
+        declared.append(tuple(values))
+    channels, strides = declared
+    if not channels or len(channels) != len(strides):
+        raise ValueError(f"backbone {type(backbone).__name__}: {len(channels)} channels and {len(strides)} strides")
+    return channels, strides
+
+
+def _make_head(head: str | MakeHead, channels: tuple[int, ...], strides: tuple[int, ...], num_classes: int) -> Head:
+    if not isinstance(head, str):
+        return head(channels, num_classes)
+    if head not in HEADS:
+        raise ValueError(f"unknown head {head!r}.{nearest(head, HEADS)} Known: {', '.join(HEADS)}")
+    entry = HEADS[head]
+    if len(channels) < entry.maps or (entry.exactly and len(channels) != entry.maps):
+        raise ValueError(
+            f"head {head} needs {'exactly' if entry.exactly else 'at least'} {entry.maps} maps, "
+            f"the backbone gives {len(channels)}, of strides {strides}"
+        )
+    if entry.halving and any(coarse != 2 * fine for fine, coarse in itertools.pairwise(strides)):
+        raise ValueError(
+            f"head {head} needs maps that halve from one to the next, such as strides (4, 8, 16, 32); "
+            f"the backbone's are {strides}"
+        )
+    return entry.make(channels, num_classes)

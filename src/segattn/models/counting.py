@@ -6,8 +6,10 @@ whatever module or function they come from. Three things need more than that:
 - `F.scaled_dot_product_attention` becomes one of many operators, some of which torch's own `FlopCounterMode` takes for
   nothing (on CPU, all of them). It is caught as the function that it is: two products, and the scaling of the queries.
 - `segattn.position_attention` is one operator of ours with the cost of two products.
-- Some modules reach a result on another way than the papers' code, whose way is what published figures count. They
-  are listed in `PAPER_WAY` with what the papers' code does in place of their own products.
+- Some modules reach a result on another way than the papers' code, whose way is what published figures count. These
+  have a method `paper_operations` of the same arguments as their `forward` (a head's: its features), which gives the
+  operations of the papers' code beyond, or in place of, what is seen to run, by kind. With `counts_products` false
+  their own products, not those of the modules inside them, pool, resize and make masks, and are not counted.
 """
 
 from __future__ import annotations
@@ -27,12 +29,6 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import segattn.attention.dual  # noqa: F401 - defines the operator segattn::position_attention
-from segattn.attention.agent import AgentAttention
-from segattn.attention.hamburger import MatrixFactorization
-from segattn.attention.window import WindowAttention
-from segattn.heads.ham import LightHam
-from segattn.heads.semantic_fpn import SemanticFPN
-from segattn.heads.upernet import POOL_SIZES, UperNet
 from segattn.layers import resize
 from segattn.models.segmenter import Segmenter
 
@@ -106,9 +102,9 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _leave(self, module: object, inputs: tuple[Any, ...]) -> None:
         self._modules.pop()
-        for kind, on_the_paper_way in PAPER_WAY.items():
-            if isinstance(module, kind):
-                self.operations.update(on_the_paper_way(module, *inputs))
+        in_the_paper: Callable[..., dict[str, int]] | None = getattr(module, "paper_operations", None)
+        if in_the_paper is not None:
+            self.operations.update(in_the_paper(*inputs))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -118,8 +114,9 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         formula = _FORMULAS.get(func.overloadpacket)
         if formula is not None:
             module = self._modules[-1]
+            own_products = getattr(module, "counts_products", True)
             for kind, count in formula(args, out).items():
-                if isinstance(module, _OWN_PRODUCTS) and kind in ("matrix_product", "product"):
+                if not own_products and kind in ("matrix_product", "product"):
                     continue
                 linear = kind == "matrix_product" and isinstance(module, nn.Linear)
                 self.operations["linear" if linear else kind] += count
@@ -189,65 +186,3 @@ _FORMULAS: dict[Any, Callable[[Any, Any], dict[str, int]]] = {
     _aten.relu: _elements("relu"),
     _aten.relu_: _elements("relu"),
 }
-
-
-def _agent_attention(module: AgentAttention, x: Tensor) -> dict[str, int]:
-    """Biases by four bilinear resizes and agents by pooling; here both are products with matrices of one axis."""
-    batch, h, w, channels = x.shape
-    n, a = h * w, prod(module.shape.agents)
-    return {
-        "bilinear": 4 * module.heads * n * (module.shape.trained**2 + a),
-        "adaptive_pool": batch * a * channels,
-        "adaptive_pool_input": x.numel(),
-        "script_attention": 4 * x.numel() * a,
-    }
-
-
-def _window_attention(module: WindowAttention, x: Tensor) -> dict[str, int]:
-    return {"script_attention": 2 * x.numel() * module.window**2}
-
-
-def _factorization(module: MatrixFactorization, x: Tensor, *_: Any) -> dict[str, int]:
-    """The first coefficients are multiplied by a temperature of 1."""
-    return {"product": x[:, 0].numel() * module.fixed.shape[-1]}
-
-
-def _upernet(module: UperNet, features: tuple[Tensor, ...]) -> dict[str, int]:
-    """Adaptive pooling; here products with averaging matrices."""
-    coarsest = features[-1]
-    cells = coarsest.shape[:2].numel()
-    return {
-        "adaptive_pool": cells * sum(size**2 for size in POOL_SIZES),
-        "adaptive_pool_input": len(POOL_SIZES) * coarsest.numel(),
-    }
-
-
-def _light_ham(module: LightHam, features: tuple[Tensor, ...]) -> dict[str, int]:
-    """The first of the three maps is resized to its own size; here it is left alone."""
-    return {"bilinear": features[1].numel()}
-
-
-def _semantic_fpn(module: SemanticFPN, features: tuple[Tensor, ...]) -> dict[str, int]:
-    """Branches are resized to the finest map's size even if they have it already."""
-    finest = features[0]
-    skipped = sum(
-        tuple(side << i for side in feature.shape[-2:]) == tuple(finest.shape[-2:])
-        for i, feature in enumerate(features[1:], start=1)
-    )
-    classifier = module.classifier[-1]
-    assert isinstance(classifier, nn.Conv2d)
-    return {"bilinear": skipped * classifier.in_channels * finest[:, 0].numel()}
-
-
-PAPER_WAY: dict[type, Callable[..., dict[str, int]]] = {
-    AgentAttention: _agent_attention,
-    WindowAttention: _window_attention,
-    MatrixFactorization: _factorization,
-    UperNet: _upernet,
-    LightHam: _light_ham,
-    SemanticFPN: _semantic_fpn,
-}
-"""What the papers' code does beyond, or in place of, what is seen to run in these modules."""
-
-_OWN_PRODUCTS = (AgentAttention, UperNet, WindowAttention)
-"""Their own products, not those of the modules inside them, pool, resize and make masks: not counted as products."""

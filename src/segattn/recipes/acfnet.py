@@ -12,9 +12,18 @@ from segattn.contracts import Normalization
 from segattn.data.augmentations import acfnet_augmentation
 from segattn.evaluation.protocol import ACFNET_SLIDE
 from segattn.losses.terms import CrossEntropy, Lovasz, OhemSearchCrossEntropy
-from segattn.models.networks import ACFNet
-from segattn.recipes.papers import ACFNET
-from segattn.recipes.schema import SGD, Checkpoint, Claim, Data, Recipe, Schedule, Training
+from segattn.models.acfnet import ACFNet
+from segattn.recipes.schema import SGD, Checkpoint, Claim, Data, Paper, Recipe, Schedule, Training
+
+ACFNET = Paper(
+    name="acfnet",
+    title="ACFNet: Attentional Class Feature Network for Semantic Segmentation",
+    venue="ICCV 2019",
+    arxiv="1909.09408",
+    code="https://github.com/zrl4836/ACFNet",
+    code_licence="not known (none found in the repository, which is not the authors': theirs was never released)",
+    ideas=("class_center", "eca"),
+)
 
 RELEASED_NORMALIZATION = Normalization(
     mean=(122.67891434 / 255, 116.66876762 / 255, 104.00698793 / 255), std=(1 / 255, 1 / 255, 1 / 255), bgr=True

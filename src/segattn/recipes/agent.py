@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from segattn.evaluation.protocol import MMSEG_WHOLE
-from segattn.models.networks import AgentPVTSemanticFPN, AgentSwinUperNet
+from segattn.models.agent import AgentPVTSemanticFPN, AgentSwinUperNet
 from segattn.recipes.ade20k import (
     ADE20K,
     AUGMENTATION,
@@ -17,9 +17,19 @@ from segattn.recipes.ade20k import (
     MAIN_LOSS,
 )
 from segattn.recipes.attanet import LIGHT_CAMVID
-from segattn.recipes.papers import AGENT
 from segattn.recipes.published import PublishedCost
-from segattn.recipes.schema import Checkpoint, Claim, ParameterRule, Recipe, Training
+from segattn.recipes.schema import Checkpoint, Claim, Paper, ParameterRule, Recipe, Training
+
+AGENT = Paper(
+    name="agent",
+    title="Agent Attention: On the Integration of Softmax and Linear Attention",
+    venue="ECCV 2024",
+    arxiv="2312.08874",
+    code="https://github.com/LeapLabTHU/Agent-Attention",
+    code_licence="not known (none found in the repository)",
+    ideas=("agent", "window", "spatial_reduction"),
+    counting="agent_script",
+)
 
 _NO_DECAY = (
     ParameterRule(

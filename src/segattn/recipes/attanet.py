@@ -19,8 +19,8 @@ from segattn.data.transforms_balanced import ClassBalancedCrop
 from segattn.data.transforms_papers import PhotometricDistortion
 from segattn.evaluation.protocol import ENLARGED_FLIP, WHOLE, WHOLE_512X1024
 from segattn.losses.terms import CrossEntropy, OhemCrossEntropy
-from segattn.models.networks import AttaNet, Pair
-from segattn.recipes.papers import ATTANET
+from segattn.models.attanet import AttaNet
+from segattn.models.compose import Pair
 from segattn.recipes.published import PublishedCost
 from segattn.recipes.schema import (
     SGD,
@@ -29,10 +29,21 @@ from segattn.recipes.schema import (
     Claim,
     Data,
     ExponentialWarmup,
+    Paper,
     ParameterRule,
     Recipe,
     Schedule,
     Training,
+)
+
+ATTANET = Paper(
+    name="attanet",
+    title="AttaNet: Attention-Augmented Network for Fast and Accurate Scene Parsing",
+    venue="AAAI 2021",
+    arxiv="2103.05930",
+    code="https://github.com/songqi-github/AttaNet",
+    code_licence="not known (none found in the repository)",
+    ideas=("strip",),
 )
 
 _OUTPUTS = ("main", "aux1", "aux2")

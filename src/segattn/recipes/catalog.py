@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from segattn.contracts import nearest
 from segattn.recipes import acfnet, agent, attanet, danet, danet_mmseg, van, van_newer
-from segattn.recipes.schema import Recipe
+from segattn.recipes.schema import Paper, Recipe
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
@@ -18,6 +18,9 @@ RECIPES: dict[str, Recipe] = {
         *agent.RECIPES,
     )
 }
+
+PAPERS: dict[str, Paper] = {recipe.paper.name: recipe.paper for recipe in RECIPES.values() if recipe.paper is not None}
+"""Every paper by its short name, in the order of the recipes."""
 
 
 def list_recipes() -> list[str]:

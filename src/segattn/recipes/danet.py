@@ -11,9 +11,18 @@ from dataclasses import replace
 from segattn.data.augmentations import danet_augmentation
 from segattn.evaluation.protocol import DANET_MULTI, DANET_SINGLE
 from segattn.losses.terms import CrossEntropy
-from segattn.models.networks import DANet
-from segattn.recipes.papers import DANET
-from segattn.recipes.schema import SGD, Checkpoint, Claim, Data, ParameterRule, Recipe, Schedule, Training
+from segattn.models.danet import DANet
+from segattn.recipes.schema import SGD, Checkpoint, Claim, Data, Paper, ParameterRule, Recipe, Schedule, Training
+
+DANET = Paper(
+    name="danet",
+    title="Dual Attention Network for Scene Segmentation",
+    venue="CVPR 2019",
+    arxiv="1809.02983",
+    code="https://github.com/junfu1115/DANet",
+    code_licence="MIT",
+    ideas=("dual",),
+)
 
 _NONE_RELEASED = Checkpoint(note="the authors released the weights of ResNet-101 on Cityscapes only")
 

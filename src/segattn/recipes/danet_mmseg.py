@@ -11,9 +11,9 @@ from typing import Literal
 from segattn.data.augmentations import mm_augmentation
 from segattn.evaluation.protocol import MMSEG_CITYSCAPES, MMSEG_SLIDE_769, MMSEG_WHOLE
 from segattn.losses.terms import CrossEntropy
-from segattn.models.networks import DANet
+from segattn.models.danet import DANet
 from segattn.recipes.ade20k import ADE20K, AUXILIARY_LOSS, MAIN_LOSS
-from segattn.recipes.papers import DANET
+from segattn.recipes.danet import DANET
 from segattn.recipes.schema import SGD, Checkpoint, Claim, Data, Recipe, Schedule, Training
 
 _MODELS = "https://download.openmmlab.com/mmsegmentation/v0.5/danet"

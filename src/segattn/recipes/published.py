@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Counting = Literal["macs", "torchprofile", "agent_script"]
+"""How operations are counted: see `segattn.models.complexity.CONVENTIONS`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedCost:
@@ -22,7 +25,7 @@ class PublishedCost:
 
     parameters: float | None = None
     macs: float | None = None
-    convention: Literal["macs", "torchprofile", "agent_script"] = "macs"
+    convention: Counting = "macs"
     frames_per_second: float | None = None
     measured: str = ""
     differs: str = ""

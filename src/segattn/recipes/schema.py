@@ -27,22 +27,30 @@ from segattn.evaluation.protocol import Protocol
 from segattn.evaluation.protocol import protocol as find_protocol
 from segattn.losses.terms import LossTerm
 from segattn.models.networks import Network
-from segattn.recipes.published import PublishedCost
+from segattn.recipes.published import Counting, PublishedCost
 
 
 @dataclass(frozen=True, kw_only=True)
 class Paper:
-    """Where an idea was published; `arxiv` is the number.
+    """Where an idea was published, and what of it is here.
 
-    `code` is the address of the repository that its recipes follow, if there is one; `code_licence` is that
-    repository's: a short name, then what there is to say about it in brackets.
+    Attributes:
+        name: what `segattn list --method` takes.
+        arxiv: the number.
+        code: the address of the repository that its recipes follow, if there is one.
+        code_licence: that repository's: a short name, then what there is to say about it in brackets.
+        ideas: the files of `segattn.attention` that it brings or uses.
+        counting: how its tables count operations, a name of `segattn.models.complexity.CONVENTIONS`.
     """
 
+    name: str = ""
     title: str
     venue: str
     arxiv: str
     code: str | None = None
     code_licence: str = "not known"
+    ideas: tuple[str, ...] = ()
+    counting: Counting = "macs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +137,7 @@ class SGD:
     """Stochastic gradient descent with momentum; `weight_decay` is added to the gradient.
 
     `layer_decay`: the rate of each block of the backbone is that of the next one, nearer to the head, times this; what
-    is no part of the backbone has the full rate. See `segattn/training/depth.py`. None for equal rates.
+    is no part of the backbone has the full rate. See `segattn/training/blocks.py`. None for equal rates.
     """
 
     momentum: float = 0.9

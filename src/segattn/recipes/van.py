@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from segattn.evaluation.protocol import MMSEG_MULTI_FLIP, MMSEG_MULTI_FLIP_32, MMSEG_WHOLE, MMSEG_WHOLE_32
-from segattn.models.networks import VANHamNet, VANLightHam, VANSemanticFPN, VANUperNet
+from segattn.models.van import VANHamNet, VANLightHam, VANSemanticFPN, VANUperNet
 from segattn.recipes.ade20k import (
     ADE20K,
     AUGMENTATION,
@@ -21,9 +21,19 @@ from segattn.recipes.ade20k import (
     MAIN_LOSS,
 )
 from segattn.recipes.attanet import LIGHT_CAMVID
-from segattn.recipes.papers import VAN
 from segattn.recipes.published import PublishedCost
-from segattn.recipes.schema import Checkpoint, Claim, ParameterRule, Recipe, Training
+from segattn.recipes.schema import Checkpoint, Claim, Paper, ParameterRule, Recipe, Training
+
+VAN = Paper(
+    name="van",
+    title="Visual Attention Network",
+    venue="CVMJ 2023",
+    arxiv="2202.09741",
+    code="https://github.com/Visual-Attention-Network/VAN-Segmentation",
+    code_licence="Apache-2.0 (says the README, and asks to contact the authors for commercial use)",
+    ideas=("large_kernel", "hamburger"),
+    counting="torchprofile",
+)
 
 _NO_DECAY_ON_BACKBONE_NORMS = (ParameterRule(pattern=r"^backbone\..*norm", weight_decay=0.0),)
 """The released rule, "the name contains norm", reaches the backbone alone: the heads' norms have other names there."""

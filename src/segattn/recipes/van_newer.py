@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from segattn.models.networks import VANSize, VANUperNet
+from segattn.models.van import VANSize, VANUperNet
 from segattn.recipes.published import PublishedCost
 from segattn.recipes.schema import Checkpoint, Recipe
 from segattn.recipes.van import LICENCE, UPERNET_TINY, upernet_claim

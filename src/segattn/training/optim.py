@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from segattn.recipes.schema import SGD, AdamW, ParameterRule
-from segattn.training.depth import parameter_depths
+from segattn.training.blocks import parameter_depths
 
 
 def parameter_groups(
@@ -19,7 +19,7 @@ def parameter_groups(
     """The trainable parameters by learning rate factor and weight decay.
 
     The factor is the product of all rules that match, and with `optimizer.layer_decay` of its power to the number of
-    layers between the parameter and the top: see `depth.py`. Frozen parameters count as layers and for rules.
+    layers between the parameter and the top: see `blocks.py`. Frozen parameters count as layers and for rules.
 
     Returns:
         Groups for a `torch.optim` optimiser in the order of their first parameter, each with `params`, their `names` in
@@ -29,7 +29,7 @@ def parameter_groups(
         ValueError: if a rule matches no parameter, nothing is left to train, or a depth can't be told.
     """
     named = list(model.named_parameters())
-    factors = _layer_factors([name for name, _ in named], optimizer.layer_decay)
+    factors = _layer_factors(model, optimizer.layer_decay)
     groups: dict[tuple[float, float], dict[str, Any]] = {}
     unused = list(rules)
     for name, parameter in named:
@@ -57,10 +57,10 @@ def parameter_groups(
     return list(groups.values())
 
 
-def _layer_factors(names: Sequence[str], decay: float | None) -> dict[str, float]:
+def _layer_factors(model: nn.Module, decay: float | None) -> dict[str, float]:
     if decay is None:
-        return dict.fromkeys(names, 1.0)
-    depths = parameter_depths(names)
+        return dict.fromkeys((name for name, _ in model.named_parameters()), 1.0)
+    depths = parameter_depths(model)
     top = max(depths.values())
     return {name: decay ** (top - depth) for name, depth in depths.items()}
 

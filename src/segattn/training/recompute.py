@@ -4,7 +4,7 @@ Only what enters each block of the backbone is kept for the backward pass, which
 more. The same operators run on the same numbers, so loss and gradients are the same bits wherever the operators repeat
 themselves, as they do on CPU. Two things would go wrong by themselves: batch norms would count the same batch twice,
 and on devices whose random state `torch.utils.checkpoint` doesn't look after (MPS), a block would draw other paths to
-drop. `depth.py` says which modules are blocks; heads keep all that they have.
+drop. `blocks.py` says which modules are blocks; heads keep all that they have.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from segattn.training.depth import block_paths
+from segattn.training.blocks import backbone_blocks
 
 
 def recompute_blocks(model: nn.Module) -> None:
@@ -26,15 +26,9 @@ def recompute_blocks(model: nn.Module) -> None:
     Parameters, their names and what the model computes stay the same; evaluation is not concerned.
 
     Raises:
-        ValueError: the model has no backbone whose blocks are known.
+        ValueError: the model has no backbone, or one that declares no blocks.
     """
-    paths = block_paths(name for name, _ in model.named_parameters())
-    if not paths:
-        raise ValueError(
-            "training.checkpoint_activations: this model has no backbone whose blocks are known; known are those of"
-            " ResNet, DF, AttaNet-light, VAN, Swin, PVT and EfficientNet-Lite. Set it to false"
-        )
-    for path in paths:
+    for path in backbone_blocks(model, "training.checkpoint_activations"):
         block = model.get_submodule(path)
         block.__class__ = _recomputed(type(block))  # type: ignore[arg-type]
 

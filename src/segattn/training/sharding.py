@@ -1,6 +1,6 @@
 """Fully sharded data parallelism: each process keeps a part of every weight, gradient and optimiser state.
 
-PyTorch's `fully_shard` does the work: the weights of a block of the backbone (`depth.py` says what these are) are
+PyTorch's `fully_shard` does the work: the weights of a block of the backbone (`blocks.py` says what these are) are
 gathered for the time of its forward or backward pass, all others for the time of the network's. This file also turns
 parts into whole tensors for checkpoints and scoring, and back.
 """
@@ -16,7 +16,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from segattn.training.depth import block_paths
+from segattn.training.blocks import backbone_blocks
 
 
 def shard(model: nn.Module, device: torch.device) -> None:
@@ -29,7 +29,7 @@ def shard(model: nn.Module, device: torch.device) -> None:
     for tensor in [*model.parameters(), *model.buffers()]:
         dist.broadcast(tensor.data, 0)
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
-    for path in block_paths(name for name, _ in model.named_parameters()):
+    for path in backbone_blocks(model, "training.parallel fsdp"):
         fully_shard(model.get_submodule(path), mesh=mesh)
     fully_shard(model, mesh=mesh)
     register_fsdp_forward_method(model, "segment")

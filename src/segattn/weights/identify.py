@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from segattn.contracts import Normalization
-from segattn.models.networks import Network
+from segattn.models.networks import BACKBONE_MAPS, KEY_MAPS, Network
 from segattn.recipes.catalog import RECIPES
-from segattn.weights.agent import fit_trained_size, without_class_token
+from segattn.weights.fit_size import fit_trained_size, without_class_token
 from segattn.weights.match import Match, Reading, class_counts, explain_names, match, read_names
-from segattn.weights.released import BACKBONE_MAPS, KEY_MAPS
 from segattn.weights.shapes import network_shapes
 
 

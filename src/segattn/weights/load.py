@@ -9,22 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segattn.weights.acfnet import ACFNET
-from segattn.weights.agent import fit_trained_size, without_class_token
+from segattn.models.acfnet import ACFNET
+from segattn.models.key_map import DEEP_STEM_IMAGENET, GATE_NAME, RESNET_IMAGENET, V1C_IMAGENET, has_deep_stem, in_stem
+from segattn.models.networks import BACKBONE_MAPS, KEY_MAPS
 from segattn.weights.check import checked
 from segattn.weights.files import Checkpoint, open_checkpoint
+from segattn.weights.fit_size import fit_trained_size, without_class_token
 from segattn.weights.match import Match, class_counts, explain_names, explain_shapes, match, read_names
 from segattn.weights.pretrained import PRETRAINED, pretrained_file
-from segattn.weights.released import BACKBONE_MAPS, KEY_MAPS
 from segattn.weights.report import LoadReport, Shape
-from segattn.weights.resnet import (
-    DEEP_STEM_IMAGENET,
-    GATE_NAME,
-    RESNET_IMAGENET,
-    V1C_IMAGENET,
-    has_deep_stem,
-    in_stem,
-)
 
 Source = str | Path | Mapping[str, Any]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from segattn.contracts import cut, nearest
-from segattn.weights.keymap import KeyMap
+from segattn.models.key_map import KeyMap
 
 NO_COUNTER = "counters, which files of old PyTorch lack; at zero"
 

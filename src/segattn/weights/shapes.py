@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from segattn.models.build import build_network
 from segattn.models.networks import Network
 
 _FACTORIES = frozenset((torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn))
@@ -34,4 +33,4 @@ def network_shapes(network: Network, num_classes: int) -> dict[str, Tensor]:
         ValueError: it names a part that does not exist.
     """
     with _ShapesOnly():
-        return build_network(network, num_classes).state_dict()
+        return network.build(num_classes).state_dict()

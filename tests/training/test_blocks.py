@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from segattn.models.pairs import BACKBONES
-from segattn.training.depth import block_paths, parameter_depths
+from segattn.models.build import BACKBONES
+from segattn.training.blocks import backbone_blocks, parameter_depths
 
 NAMES = [*BACKBONES]
 FAMILIES = ["resnet18", "resnet50_os8", "ecanet101_os8", "attanet_light", "df1", "df2", "van_tiny", "swin_t"]
@@ -19,26 +19,22 @@ def built(name: str) -> nn.Module:
         return nn.ModuleDict({"backbone": BACKBONES[name](), "head": nn.Linear(2, 2)})
 
 
-def depths(model: nn.Module) -> dict[str, int]:
-    return parameter_depths([name for name, _ in model.named_parameters()])
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_every_parameter_has_a_depth_and_every_depth_a_parameter(name: str) -> None:
     model = built(name)
-    found = depths(model)
+    found = parameter_depths(model)
     top = found["head.weight"]
     assert {*found} == {name for name, _ in model.named_parameters()}
     assert sorted({*found.values()}) == list(range(top + 1))
     assert max(value for key, value in found.items() if key.startswith("backbone.")) == top - 1
     stem = 0 if name == "attanet_light" else 1
-    assert len(block_paths(found)) == top - stem
+    assert len(backbone_blocks(model, "this test")) == top - stem
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_depth_grows_along_the_forward_pass(name: str) -> None:
     model = built(name)
-    found, order = depths(model), []
+    found, order = parameter_depths(model), []
     for path, module in model.named_modules():
         own = [key for key, _ in module.named_parameters(recurse=False)]
         if own and not any(module.children()):
@@ -49,7 +45,7 @@ def test_depth_grows_along_the_forward_pass(name: str) -> None:
 
 
 def test_a_resnet_by_hand() -> None:
-    found = depths(built("resnet18"))
+    found = parameter_depths(built("resnet18"))
     by_hand = {
         "backbone.conv1.weight": 0,
         "backbone.bn1.bias": 0,
@@ -63,7 +59,7 @@ def test_a_resnet_by_hand() -> None:
 
 
 def test_what_lies_between_stages_by_hand() -> None:
-    van, swin, pvt = (depths(built(name)) for name in ("van_tiny", "swin_t", "pvt_t"))
+    van, swin, pvt = (parameter_depths(built(name)) for name in ("van_tiny", "swin_t", "pvt_t"))
     assert van["backbone.patch_embed1.proj.weight"] == 0
     assert van["backbone.norm1.weight"] == van["backbone.block1.2.mlp.fc2.bias"] == 3
     assert van["backbone.patch_embed2.norm.weight"] == van["backbone.block2.0.layer_scale_1"] == 4
@@ -74,15 +70,49 @@ def test_what_lies_between_stages_by_hand() -> None:
 
 
 def test_blocks_are_listed_in_order() -> None:
-    names = [name for name, _ in built("resnet101_os8").named_parameters()]
-    paths = block_paths(reversed(names))
+    paths = backbone_blocks(built("resnet101_os8"), "this test")
     assert paths[:2] == ["backbone.layer1.0", "backbone.layer1.1"]
     assert paths[-4:-2] == ["backbone.layer3.22", "backbone.layer4.0"]
-    assert block_paths(["head.layer1.0.weight"]) == []
 
 
-def test_unknown_names_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"the depth of backbone\.model\.stem\.weight can't be told"):
-        parameter_depths(["backbone.model.stem.weight", "head.weight"])
-    with pytest.raises(ValueError, match=r"no parameter's name begins with 'backbone\.'"):
-        parameter_depths(["stem.weight"])
+class Own(nn.Module):
+    """A backbone of somebody's own."""
+
+    channels, strides = (4,), (2,)
+
+    def __init__(self, blocks: object) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 1)
+        self.body = nn.ModuleList(nn.Conv2d(4, 4, 1) for _ in range(2))
+        self.last = nn.Linear(4, 4)
+        if blocks is not None:
+            self.blocks = blocks
+
+
+def test_a_backbone_of_ones_own_goes_by_the_blocks_that_it_declares() -> None:
+    model = nn.ModuleDict({"backbone": Own(("body.0", "body.1")), "head": nn.Linear(2, 2)})
+    found = {name.removesuffix(".weight"): depth for name, depth in parameter_depths(model).items()}
+    weights = {name: depth for name, depth in found.items() if not name.endswith("bias")}
+    assert weights == {
+        "backbone.first": 0,
+        "backbone.body.0": 1,
+        "backbone.body.1": 2,
+        "backbone.last": 2,
+        "head": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [
+        (None, "this model has no part called `backbone`"),
+        (Own(None), "no backbone whose blocks are known: Own declares none in `blocks`"),
+        (Own([]), "Own declares none in `blocks`"),
+        (Own(nn.ModuleList()), "Own declares none in `blocks`"),
+        (Own(("body.0", "body.7")), "Own.blocks names 'body.7', and the backbone has no such module"),
+    ],
+)
+def test_what_declares_no_blocks_is_refused(backbone: nn.Module | None, message: str) -> None:
+    model = nn.ModuleDict({"head": nn.Linear(2, 2)} if backbone is None else {"backbone": backbone})
+    with pytest.raises(ValueError, match=f"optimizer.layer_decay: .*{message}"):
+        parameter_depths(model)

@@ -1,8 +1,7 @@
-"""ImageNet classifiers of Swin, Agent-Swin, PVT and Agent-PVT, as a start for the backbones.
+"""Weights that were trained at another image size, fitted to the network at hand.
 
-The released files keep the tensors under `model`, with names that fit the backbones here one to one. Agent-Swin's hold
-nothing for `norm0` to `norm3`, which stay as initialised; the classifier's last `norm` is not used for `norm3`.
-Classifiers trained at 224 x 224 fit as they are; those of other sizes need `fit_trained_size` (`sizes_may_differ`).
+Swin's, Agent-Swin's, PVT's and Agent-PVT's classifiers trained at 224 x 224 fit as they are; those of other sizes need
+`fit_trained_size` (`sizes_may_differ`).
 """
 
 from __future__ import annotations
@@ -13,29 +12,6 @@ from collections.abc import Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from segattn.weights.keymap import KeyMap
-
-AGENT_SWIN_IMAGENET = KeyMap(
-    name="Agent-Swin or Swin, ImageNet classifier",
-    renames=((r"^(?:module\.)?((?:patch_embed|layers|norm\d)\.)", r"backbone.\1"),),
-    dropped=(
-        (r"^(?:module\.)?head\.", "the ImageNet classes"),
-        (r"^(?:module\.)?norm\.", "the classifier's last norm; each stage has its own here"),
-        (r"\.attn_mask$", "masks are made for the image at hand"),
-    ),
-    absent=((r"^backbone\.norm[0-3]\.", "the classifier has no norm for each stage; they start as initialised"),),
-)
-
-AGENT_PVT_IMAGENET = KeyMap(
-    name="Agent-PVT or PVT, ImageNet classifier",
-    renames=((r"^(?:module\.)?", "backbone."),),
-    dropped=(
-        (r"^(?:module\.)?head\.", "the ImageNet classes"),
-        (r"^(?:module\.)?norm\.", "PVT's last norm, which only its classifier uses"),
-        (r"^(?:module\.)?cls_token$", "PVT's class token, which only its classifier uses"),
-    ),
-)
 
 _LINES = {"ah_bias": 3, "aw_bias": 4, "ha_bias": 2, "wa_bias": 3}
 """Which axis of an agent bias runs along the map's rows or columns."""

@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segattn.models.build_van import VAN_BUILDERS
-from segattn.models.networks import VANHamNet, VANLightHam, VANSemanticFPN, VANUperNet
 from segattn.models.segmenter import Segmenter
+from segattn.models.van import VANHamNet, VANLightHam, VANSemanticFPN, VANUperNet
 
 NETWORKS = {
     "light_ham": (VANLightHam(size="tiny", ham_channels=256, channels=256, bases=16), (9, 13)),
@@ -22,7 +21,7 @@ NETWORKS = {
 
 def build(name: str) -> Segmenter:
     network, _ = NETWORKS[name]
-    return VAN_BUILDERS[type(network)](network, 7).eval()
+    return network.build(7).eval()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -53,7 +52,7 @@ def test_auxiliary_norms() -> None:
 def test_the_arguments_of_a_description_arrive() -> None:
     network = VANLightHam(size="tiny", drop_path=0.3, norm_eps=1e-5, ham_channels=64, channels=96, bases=5)
     with torch.device("meta"):
-        model = VAN_BUILDERS[VANLightHam](network, 7)
+        model = network.build(7)
     backbone, head = model.backbone, model.head
     assert isinstance(backbone, nn.Module)
     assert isinstance(head, nn.Module)
