@@ -1,6 +1,6 @@
-"""Counts every recipe's network anew and writes src/segattn/recipes/costs.py. Takes some minutes.
+"""Counts recipes' networks anew and writes src/segattn/recipes/costs.py. All of them take some minutes.
 
-python tools/count_costs.py
+python tools/count_costs.py [RECIPE ...]
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 
 from segattn.models.complexity import complexity
 from segattn.recipes.catalog import RECIPES
-from segattn.recipes.costs import Cost
+from segattn.recipes.costs import COSTS, Cost
 from segattn.recipes.schema import Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -41,8 +41,9 @@ def write(costs: dict[str, Cost]) -> None:
 
 
 if __name__ == "__main__":
-    counted: dict[str, Cost] = {}
+    counted = {name: COSTS[name] for name in RECIPES if name in COSTS and sys.argv[1:] and name not in sys.argv[1:]}
     for name, recipe in RECIPES.items():
-        counted[name] = count(recipe)
-        print(name, counted[name], file=sys.stderr, flush=True)
-    write(counted)
+        if name not in counted:
+            counted[name] = count(recipe)
+            print(name, counted[name], file=sys.stderr, flush=True)
+    write({name: counted[name] for name in RECIPES})
