@@ -26,7 +26,7 @@ def create_model(name: str | Recipe, *, num_classes: int | None = None, weights:
         name: a recipe's name (`segattn.list_recipes()`), or a recipe.
         num_classes: classes of the logits instead of the recipe's own; weights for the recipe's own then don't fit.
         weights: None for random weights, "default" for the ones that ship with the package, or a file
-            (see `load_weights`).
+            (see `load_weights`). The model's classes are those of the recipe's data set, or what a file of ours says.
 
     Raises:
         ValueError: an unknown name, no shipped weights for this recipe, weights that don't fit, or a file of ours that

@@ -42,7 +42,9 @@ def build_network(network: networks.Network, num_classes: int) -> Segmenter:
         known = ", ".join(kind.__name__ for kind in BUILDERS)
         raise TypeError(f"network description of type {type(network).__name__}: expected one of {known}")
     with float32_by_default():
-        return builder(network, num_classes)
+        model = builder(network, num_classes)
+    model.network = network
+    return model
 
 
 def attanet(network: networks.AttaNet, num_classes: int) -> Segmenter:

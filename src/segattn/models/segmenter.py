@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from segattn.contracts import AlignCorners, Backbone, Classes, Head, Normalization, SegOutput
 from segattn.layers import resize
+from segattn.models.networks import Network
 
 
 class Segmenter(nn.Module):
@@ -24,6 +25,7 @@ class Segmenter(nn.Module):
 
     Attributes:
         classes: what the logits mean. Numbered classes until whoever knows the label space says it.
+        network: the description that the model was built from; None for one that was put together by hand.
     """
 
     mean: Tensor
@@ -46,6 +48,7 @@ class Segmenter(nn.Module):
         self.auxiliary_head = auxiliary_head
         self.num_classes = num_classes
         self.classes = Classes.numbered(num_classes)
+        self.network: Network | None = None
         self.align_corners = align_corners
         self.stride = stride
         self.normalization = normalization
