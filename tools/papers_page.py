@@ -181,6 +181,7 @@ def _protocol(recipe: Recipe) -> str:
 def _score(claim: Claim) -> str:
     score = f"{claim.value:.2f}".removesuffix("0") + f" {claim.split}, {claim.protocol}"
     score += "".join(f"; {name} {value:.2f}" for name, value in accuracies(claim))
+    score += f"; of other settings ({claim.other_settings})" if claim.other_settings else ""
     return f"{score}; chosen on it" if claim.chosen_on_split else score
 
 

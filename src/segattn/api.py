@@ -25,7 +25,7 @@ def create_model(name: str | Recipe, *, num_classes: int | None = None, weights:
         name: a recipe's name (`segattn.list_recipes()`), or a recipe.
         num_classes: classes of the logits instead of the recipe's own; weights for the recipe's own then don't fit.
         weights: None for random weights, "default" for the ones that ship with the package, or a file
-            (see `load_weights`).
+            (see `load_weights`). The model's classes are those of the recipe's data set, or what a file of ours says.
 
     Raises:
         ValueError: an unknown name, no shipped weights for this recipe, weights that don't fit, or a file of ours that
@@ -38,6 +38,7 @@ def create_model(name: str | Recipe, *, num_classes: int | None = None, weights:
     if num_classes is not None and num_classes < 1:
         raise ValueError(f"num_classes {num_classes}: expected 1 or more")
     model = recipe.network.build(num_classes or recipe.data.num_classes)
+    model.network = recipe.network
     known = CLASSES.get(recipe.data.dataset)
     if known is not None and len(known) == model.num_classes:
         model.classes = known
@@ -78,6 +79,7 @@ def load_model(path: str | Path, overrides: Mapping[str, str] | None = None) -> 
             f"{path}: its description asks for a network of {values:,} values, more than the file can hold"
         )
     model = recipe.network.build(len(classes))
+    model.network = recipe.network
     model.classes = classes
     load_weights(model, path)
     return recipe, model.eval()

@@ -6,7 +6,6 @@ This module imports no torch at run time, so that recipes, protocols and data se
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Iterable
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 IGNORE = 255
 """The training id of pixels that neither train nor score, in every mask inside the package."""
-
-_SHORT = reprlib.Repr()  # what a message prints of a value is bounded
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ def check(owner: Any, **ranges: Range) -> None:
         for number in value if isinstance(value, tuple) else (value,):
             if number not in expected:
                 each = " each" if isinstance(value, tuple) else ""
-                raise ValueError(f"{name} {_SHORT.repr(value)}: expected {expected.words}{each}")
+                raise ValueError(f"{name} {shown(value)}: expected {expected.words}{each}")
 
 
 def check_size(owner: Any) -> None:
@@ -81,7 +78,7 @@ def check_size(owner: Any) -> None:
     """
     sides = (owner.height, owner.width)
     if any(side not in PIXELS for side in sides):
-        height, width = map(_SHORT.repr, sides)
+        height, width = map(shown, sides)
         raise ValueError(f"size {height}x{width} (height x width): expected {PIXELS.words} a side")
 
 
@@ -105,6 +102,16 @@ class SegOutput(NamedTuple):
 
     logits: Tensor
     auxiliary: dict[str, Tensor]
+
+
+class Description(Protocol):
+    """What a network is, as data (`segattn.models.networks`)."""
+
+    def build(self, num_classes: int) -> Any:
+        """An `nn.Module` that is a `SegmentationModel`, with random weights, in training mode."""
+        ...
+
+    def __hash__(self) -> int: ...
 
 
 class Backbone(Protocol):
@@ -184,7 +191,8 @@ class Classes:
     Attributes:
         names: one per training id 0..K-1.
         palette: RGB 0..255, one per training id.
-        file_ids: what label files and test servers write for each training id; None where that is the training id.
+        file_ids: what label files and test servers write for each training id; None where that is the training id, -1
+            for a class that no id of the files stands for.
     """
 
     names: tuple[str, ...]
@@ -200,6 +208,11 @@ class Classes:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def named(self) -> bool:
+        """Whether they have names of their own, not those that `numbered` makes up."""
+        return self.names != Classes.numbered(len(self)).names
+
     @classmethod
     def numbered(cls, count: int) -> Classes:
         """`count` classes that nobody has named, in colours a golden-ratio step of hue apart."""
@@ -209,6 +222,36 @@ class Classes:
             return round(255 * red), round(255 * green), round(255 * blue)
 
         return cls(tuple(f"class {i}" for i in range(count)), tuple(colour(i) for i in range(count)))
+
+
+def class_difference(own: Classes, other: Classes, of: str) -> str | None:
+    """In words, how classes differ from those `of` something else, by name and order; None if they are the same.
+
+    Where one of the two is unnamed, only their numbers are compared.
+    """
+    if own.names == other.names or (len(own) == len(other) and not (own.named and other.named)):
+        return None
+    some, others = (cut(", ".join(c.names[:3])) + (", ..." if len(c) > 3 else "") for c in (own, other))
+    text = f"its {len(own)} classes ({some}) are not the {len(other)} of {of} ({others})"
+    first = next((i for i, pair in enumerate(zip(own.names, other.names, strict=False)) if pair[0] != pair[1]), None)
+    if len(own) == len(other) and first is not None and first >= 3:
+        text += f": class {first} is {cut(own.names[first])} here and {cut(other.names[first])} there"
+    return text
+
+
+def require_same_classes(owner: object, own: Classes, data: Classes) -> None:
+    """That what a model's outputs mean is what the ids of a data set's masks mean (`class_difference`).
+
+    Args:
+        owner: the model's file, or another name for it, for the error.
+
+    Raises:
+        ValueError: naming both.
+    """
+    difference = class_difference(own, data, "the data set")
+    if difference is not None:
+        same = "; they are the same in another order, in which --map-classes puts the model's outputs"
+        raise ValueError(f"{owner}: {difference}{same if sorted(own.names) == sorted(data.names) else ''}")
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,23 @@ def test_the_readme_quotes_what_is_printed() -> None:
     assert f"```\n{quoted}\n```" in readme
 
 
+def test_a_claim_of_other_settings_is_not_expected() -> None:
+    row = recipe("danet_r50_cityscapes")
+    (it,) = reproductions(row)
+    assert it.expected.startswith("76.34 % mIoU on val, of other settings: rate 0.01,")
+    assert f"    not expected: {it.expected}" in how_to(row)
+    assert "expect 76.34" not in "\n".join(how_to(row))
+    others = {name for name, row in RECIPES.items() for claim in row.claims if claim.other_settings}
+    assert others == {"danet_r50_cityscapes"}
+
+
+def test_an_unknown_recipe_to_start_from_is_named() -> None:
+    row = replace(recipe("attanet_light_camvid"), starts_from="attanet_light_camvit" + "t" * 1000)
+    with pytest.raises(ValueError, match=r"^starts_from: unknown recipe 'attanet_light_camvit") as refused:
+        how_to(row)
+    assert len(str(refused.value)) < 500
+
+
 def test_public_test_splits_need_no_server() -> None:
     older, current = reproductions(recipe("danet_r101_coco_stuff10k"))
     start = "segattn evaluate runs/danet_r101_coco_stuff10k/last.safetensors --data.root DIR --protocol"
@@ -132,7 +149,10 @@ def test_what_to_download_where_to_put_it_what_to_run_what_to_expect(name: str) 
     assert any(line.startswith("  DIR/") for line in lines)
     assert row.data.dataset in DATASETS
     for it in reproductions(row):
-        assert lines[lines.index(f"  {it.command}") + 1] == f"    expect {it.expected}"
+        assert (
+            lines[lines.index(f"  {it.command}") + 1]
+            == f"    {'not expected:' if it.claim.other_settings else 'expect'} {it.expected}"
+        )
     for command in [line.strip() for line in lines if line.startswith("  segattn ")]:
         parsed(command)
 

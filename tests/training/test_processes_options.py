@@ -15,7 +15,6 @@ PROCESSES: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("test_pr
 start, finish = PROCESSES["start"], PROCESSES["finish"]
 
 TRAIN = """
-from segattn.models.build import build_network
 from segattn.training import step
 
 step.COMPILER = "aot_eager"

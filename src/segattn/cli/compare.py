@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from segattn.cli.weights import add_map_option
+
 _OWN_TO_A_NETWORK = ("network", "pretrained", "paper", "claims", "results", "published_cost", "deviations")
 
 
@@ -30,6 +32,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--like", metavar="RECIPE", help="whose conditions to use (default: the first's)")
     parser.add_argument("--steps", type=int, metavar="N", help="train for N steps, the warm-up in proportion")
     parser.add_argument("--score-only", action="store_true", help="the names are .safetensors files of trained models")
+    add_map_option(parser, "with --score-only: ")
     parser.add_argument("--split", metavar="NAME", help="the split to score (default: the conditions' data.val_split)")
     parser.add_argument("--protocol", metavar="NAME", help="a named protocol instead of the conditions' own")
     parser.add_argument(
@@ -78,6 +81,10 @@ def _check_names(arguments: argparse.Namespace) -> None:
         raise ValueError(
             "--steps and --fresh are for training: they mean nothing with --score-only, nor does --allow-absent-classes"
         )
+    if arguments.map_classes and not arguments.score_only:
+        raise ValueError(
+            "--map-classes is for --score-only: networks that are trained here have the data set's classes"
+        )
 
 
 def _trained(arguments: argparse.Namespace, overrides: dict[str, str]) -> Any:
@@ -108,7 +115,14 @@ def _scored(arguments: argparse.Namespace, overrides: dict[str, str]) -> Any:
     files = [Path(name) for name in arguments.names]
     base = find_recipe(arguments.like, overrides) if arguments.like else load_model(files[0], overrides)[0]
     base = _adjusted(base, arguments)
-    return compare_models(files, base, arguments.output, split=arguments.split, device=arguments.device)
+    return compare_models(
+        files,
+        base,
+        arguments.output,
+        split=arguments.split,
+        device=arguments.device,
+        classes_by_name=arguments.map_classes,
+    )
 
 
 def _adjusted(base: Any, arguments: argparse.Namespace) -> Any:

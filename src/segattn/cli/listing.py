@@ -110,4 +110,5 @@ def _published(figure: float | None, wide: bool) -> str:
 
 
 def _score(claim: Claim) -> str:
-    return f"{claim.value:.2f}".removesuffix("0") + f" {claim.split}: {claim.protocol}"
+    other = ", other settings" if claim.other_settings else ""
+    return f"{claim.value:.2f}".removesuffix("0") + f" {claim.split}: {claim.protocol}{other}"

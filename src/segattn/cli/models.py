@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segattn.cli import listing
+from segattn.cli.weights import add_map_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +64,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--split", metavar="NAME", help="the split to score (default: the recipe's data.val_split)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="write scores.json and report.html there")
     parser.add_argument("--submission", type=Path, metavar="DIR", help="write label-id PNGs for the data set's server")
+    add_map_option(parser, "")
     parser.set_defaults(run=_evaluate, takes_overrides=True)
 
     parser = commands.add_parser(
@@ -120,6 +122,7 @@ def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.evaluation.report import Report
     from segattn.evaluation.submission import submission_writer
     from segattn.processes import working_together
+    from segattn.weights.classes import fit_classes
 
     device = pick_device(arguments.device)
     with working_together(device) as shard:
@@ -127,6 +130,8 @@ def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         protocol = _protocol(recipe, arguments.protocol, overrides)
         split = arguments.split or recipe.data.val_split
         dataset = open_split(recipe, split)
+        owner = arguments.weights or arguments.model
+        mapped = fit_classes(model, dataset.classes, owner, by_name=arguments.map_classes)
         report = Report(arguments.output, dataset.classes, shard=shard) if arguments.output else None
         takers: list[Callable[[Sample, NDArray[np.uint8]], None]] = [report.add] if report else []
         if arguments.submission:
@@ -149,6 +154,8 @@ def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     table.title = None  # a protocol in words is wider than the table
     print(title)
     print(scores.protocol)
+    if mapped:
+        print(f"{owner}: {mapped}")
     print_table(table)
     print(scores.summary())
     if arguments.submission:

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segattn.cli.weights import add_loading_options
+from segattn.cli.weights import add_loading_options, add_map_option
 
 if TYPE_CHECKING:
-    from segattn.contracts import SegmentationDataset
+    from segattn.contracts import Classes, SegmentationDataset
     from segattn.models.segmenter import Segmenter
     from segattn.recipes.schema import Recipe
 
@@ -41,6 +41,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         help="start the backbone from ImageNet weights: a file, or auto to download what the recipe names",
     )
     add_loading_options(parser)
+    add_map_option(parser, "with --weights: ")
     parser.add_argument(
         "--fresh", action="store_true", help="begin anew: remove what an earlier run left in the folder"
     )
@@ -98,8 +99,8 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     train_set, val_set = open_split(recipe, recipe.data.train_split), open_split(recipe, recipe.data.val_split)
     torch.manual_seed(recipe.training.seed)  # of the random initial weights
     model = create_model(recipe)
-    _start(model, recipe, arguments)
     model.classes = train_set.classes
+    _start(model, recipe, arguments, train_set.classes)
     if arguments.auto_batch:
         recipe = _fit_batch(model, recipe, train_set, output, resume=not arguments.fresh)
     result = train(
@@ -120,8 +121,9 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         sys.exit(3)
 
 
-def _start(model: Segmenter, recipe: Recipe, arguments: argparse.Namespace) -> None:
+def _start(model: Segmenter, recipe: Recipe, arguments: argparse.Namespace, classes: Classes) -> None:
     from segattn.processes import place
+    from segattn.weights.classes import fit_classes
     from segattn.weights.defaults import default_weights
     from segattn.weights.load import load_backbone, load_weights
 
@@ -145,8 +147,15 @@ def _start(model: Segmenter, recipe: Recipe, arguments: argparse.Namespace) -> N
         )
     else:
         return
+    try:
+        mapped = fit_classes(model, classes, arguments.weights, by_name=arguments.map_classes)
+    except ValueError as error:
+        anew = "--num-classes-may-differ loads all but the classifier layers, to train these anew"
+        raise ValueError(f"{error}; {anew}") from None
     if place().rank == 0:
         print(report)
+        if mapped:
+            print(f"{arguments.weights}: {mapped}")
 
 
 def _fit_batch(

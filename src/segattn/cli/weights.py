@@ -72,7 +72,7 @@ def add_loading_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--num-classes-may-differ",
         action="store_true",
-        help="with --weights: load a file for another number of classes, but for the classifier layers",
+        help="with --weights: load a file for other classes, or another number of them, but for the classifier layers",
     )
     parser.add_argument(
         "--partial",
@@ -80,6 +80,15 @@ def add_loading_options(parser: argparse.ArgumentParser) -> None:
         help="with --pretrained: leave a ResNet's stem and gates as they are where the file's are of another kind",
     )
     _add_size_option(parser)
+
+
+def add_map_option(parser: argparse.ArgumentParser, when: str) -> None:
+    """The option of commands in which a model meets a data set."""
+    parser.add_argument(
+        "--map-classes",
+        action="store_true",
+        help=f"{when}put the outputs in the data set's order of classes, where it has the same names in another order",
+    )
 
 
 def _add_size_option(parser: argparse.ArgumentParser) -> None:
@@ -99,8 +108,9 @@ def _inspect(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 def _convert(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.api import create_model
     from segattn.cli.models import find_recipe
+    from segattn.data.catalog import CLASSES
     from segattn.weights.checkpoint import save_model
-    from segattn.weights.description import describe_model
+    from segattn.weights.description import check_description, describe_model
     from segattn.weights.load import load_weights
 
     _check_output(arguments.output)
@@ -109,6 +119,7 @@ def _convert(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     report = load_weights(
         model, arguments.file, sizes_may_differ=arguments.sizes_may_differ, inplace_abn=arguments.inplace_abn
     )
+    check_description(arguments.file, recipe.network, CLASSES.get(recipe.data.dataset))
     description = describe_model(recipe, model.classes)
     description["converted_from"] = {"file": Path(arguments.file).name, "naming": report.naming, "notes": report.notes}
     arguments.output.parent.mkdir(parents=True, exist_ok=True)

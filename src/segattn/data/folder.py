@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
-from segattn.contracts import IGNORE, cut, nearest
+from segattn.contracts import IGNORE, Classes, cut, nearest
 from segattn.data.base import LabelMap, PairedDataset, describe_folder, find_files, pair_files, require_folders
 from segattn.data.description import DESCRIPTION, Description, read_description
 
@@ -54,7 +55,17 @@ class FolderDataset(PairedDataset):
             find_files(masks, described.mask_suffixes),
             folders=(images, masks),
         )
-        super().__init__(described.classes, pairs, _label_map(described), upright=described.upright)
+        super().__init__(_with_file_ids(described), pairs, _label_map(described), upright=described.upright)
+
+
+def _with_file_ids(described: Description) -> Classes:
+    """The classes with what masks hold for each: the first of its ids, -1 if it has none."""
+    first: dict[str, int] = {}
+    for raw, name in described.labels.items():
+        first.setdefault(name, raw)
+    file_ids = tuple(first.get(name, -1) for name in described.classes.names)
+    same = file_ids == tuple(range(len(file_ids)))
+    return replace(described.classes, file_ids=None if same else file_ids)
 
 
 def _label_map(described: Description) -> LabelMap:

@@ -26,7 +26,6 @@ from segattn.deploy.machine import machine, provenance
 from segattn.deploy.predictor import pick_device
 from segattn.evaluation.evaluate import evaluate
 from segattn.models.complexity import complexity
-from segattn.models.segmenter import Segmenter
 from segattn.processes import place
 from segattn.recipes.controlled import controlled
 from segattn.recipes.schema import Recipe
@@ -35,6 +34,7 @@ from segattn.training.checkpoint import differences
 from segattn.training.explosion import DivergedError
 from segattn.training.loop import train
 from segattn.training.optim import matches
+from segattn.weights.classes import fit_classes
 
 _NOT_CONDITIONS = ("name", "network", "pretrained")
 
@@ -52,6 +52,7 @@ class _Trained:
     file: Path | None
     steps: int | None = None
     best_validation: float | None = None
+    classes_by_name: bool = False
 
 
 def plan(own: Recipe, base: Recipe) -> tuple[Recipe, tuple[str, ...]]:
@@ -139,30 +140,43 @@ def compare_recipes(
 
 
 def compare_models(
-    files: Sequence[Path], base: Recipe, output: Path, *, split: str | None = None, device: str = "auto"
+    files: Sequence[Path],
+    base: Recipe,
+    output: Path,
+    *,
+    split: str | None = None,
+    device: str = "auto",
+    classes_by_name: bool = False,
 ) -> Comparison:
     """Score and measure trained models (`.safetensors` of ours) on the data and by the protocol of `base`.
 
     Args:
         output: gets `comparison.json` and `.md`; rows that are there and still hold are not computed anew.
+        classes_by_name: put the outputs of a model whose classes are the data set's in another order in its order.
 
     Raises:
         ValueError: a model with other classes than the data set, or that does not describe itself.
         FileNotFoundError: a file, or the data, are not there.
     """
-    recipes = [load_model(file)[0] for file in files]
+    scored = open_split(base, split or base.data.val_split)
+    recipes, moved = [], {}
+    for file in files:
+        recipe, model = load_model(file)
+        recipes.append(recipe)
+        moved[file] = fit_classes(model, scored.classes, file, by_name=classes_by_name)
     names = [recipe.name for recipe in recipes]
     if len(set(names)) < len(names):
         names = [str(file) for file in files]
     _refuse_twins(names)
-    scored = open_split(base, split or base.data.val_split)
 
     def named(file: Path, name: str, recipe: Recipe) -> _Trained:
         lines = differences(to_dict(recipe), to_dict(base))
         keys = dict.fromkeys(line.split(":")[0].split(".")[0] for line in lines)
         other = [key for key in keys if key not in _NOT_CONDITIONS]
-        notes = (f"trained under other conditions: {', '.join(other)}",) if other else ()
-        return _Trained(replace(recipe, name=name), notes, file)
+        notes: tuple[str, ...] = (f"trained under other conditions: {', '.join(other)}",) if other else ()
+        done = moved[file]
+        notes += () if done is None else (done,)
+        return _Trained(replace(recipe, name=name), notes, file, classes_by_name=classes_by_name)
 
     jobs = [partial(named, *each) for each in zip(files, names, recipes, strict=True)]
     return _run(jobs, base, scored, _conditions(base, split, device), output, device)
@@ -214,7 +228,7 @@ def _run(
 def _key(trained: _Trained, base: Recipe, scored: SegmentationDataset, conditions: dict[str, str]) -> str:
     weights = hashlib.sha256(trained.file.read_bytes()).hexdigest() if trained.file else None
     facts = [weights, trained.recipe.name, to_dict(trained.recipe.network), to_dict(base.protocol), to_dict(base.data)]
-    rest = [len(scored), conditions["data"], conditions["cost"], machine(), __version__]
+    rest = [len(scored), scored.classes.names, conditions["data"], conditions["cost"], machine(), __version__]
     return hashlib.sha256(json.dumps([*facts, *rest], sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -226,7 +240,8 @@ def _row(trained: _Trained, key: str, base: Recipe, scored: SegmentationDataset,
     cost = measure(recipe, base.data.count_at, Settings(device=_cost_device(device)))
     scores = None
     if trained.file is not None:
-        model = _checked(load_model(trained.file)[1], trained.file, scored)
+        model = load_model(trained.file)[1]
+        fit_classes(model, scored.classes, trained.file, by_name=trained.classes_by_name)
         scores = evaluate(model.to(pick_device(device)), scored, base.protocol, progress=True)
     return Row(
         name=recipe.name,
@@ -249,15 +264,6 @@ def _row(trained: _Trained, key: str, base: Recipe, scored: SegmentationDataset,
         },
         notes=(),
     )
-
-
-def _checked(model: Segmenter, file: Path, scored: SegmentationDataset) -> Segmenter:
-    if model.classes.names != scored.classes.names:
-        raise ValueError(
-            f"{file}: its {len(model.classes)} classes ({', '.join(model.classes.names[:3])}, ...) are not the "
-            f"{len(scored.classes)} of the data set ({', '.join(scored.classes.names[:3])}, ...)"
-        )
-    return model
 
 
 def _number(value: float) -> float | None:

@@ -49,4 +49,5 @@ def _size_and_cost(recipe: Recipe) -> list[str]:
 def _score(claim: Claim) -> str:
     stated = "".join(f", {name} {value:.2f}" for name, value in accuracies(claim))
     chosen = f"; something of it was chosen on {claim.split}" if claim.chosen_on_split else ""
-    return f"{claim.value:g} % mIoU{stated} on {claim.split}, {claim.protocol} ({claim.source}{chosen})"
+    other = f"; of other settings: {claim.other_settings}" if claim.other_settings else ""
+    return f"{claim.value:g} % mIoU{stated} on {claim.split}, {claim.protocol} ({claim.source}{chosen}{other})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from segattn.recipes.catalog import RECIPES
+from segattn.recipes.catalog import recipe as find_recipe
 from segattn.recipes.schema import Checkpoint, Claim, Recipe
 from segattn.recipes.sources import SOURCES
 from segattn.weights.pretrained import PRETRAINED, PackagedFile
@@ -31,9 +31,11 @@ class Reproduction(NamedTuple):
 
     @property
     def expected(self) -> str:
-        """What to expect, in words."""
+        """What to expect, in words; where the claim is of other settings, that it isn't to be expected."""
         score = f"{self.claim.value:.2f}".removesuffix("0") + f" % mIoU on {self.claim.split}"
         score += "".join(f", {value:.2f} % {name}" for name, value in accuracies(self.claim))
+        if self.claim.other_settings:
+            return f"{score}, of other settings: {self.claim.other_settings}"
         if not self.hidden:
             return score
         return f"{score} from the data set's server, to which OUT goes: the labels are not public"
@@ -58,10 +60,17 @@ def reproductions(recipe: Recipe) -> list[Reproduction]:
 
 
 def training(recipe: Recipe) -> list[str]:
-    """The commands that train it, from another recipe's weights or ImageNet's where the recipe names them."""
+    """The commands that train it, from another recipe's weights or ImageNet's where the recipe names them.
+
+    Raises:
+        ValueError: `starts_from` is no recipe's name.
+    """
     command = f"segattn train {recipe.name} --data.root DIR"
     if recipe.starts_from is not None:
-        first = RECIPES[recipe.starts_from]
+        try:
+            first = find_recipe(recipe.starts_from)
+        except ValueError as error:
+            raise ValueError(f"starts_from: {error}") from None
         return [*training(first), f"{command} --weights {own_weights(first)}"]
     backbone = recipe.backbone_checkpoint
     if recipe.pretrained is not None:
@@ -105,7 +114,10 @@ def how_to(recipe: Recipe) -> list[str]:
             where = ", in a clone of the repository"
         lines += ["", f"to check the scores{where}:"]
         for one in found:
-            lines += [f"  {one.command}", f"    expect {one.expected}"]
+            lines += [
+                f"  {one.command}",
+                f"    {'not expected:' if one.claim.other_settings else 'expect'} {one.expected}",
+            ]
     return lines
 
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from segattn.contracts import Sample, SegmentationDataset, SegmentationModel
+from segattn.contracts import Classes, Sample, SegmentationDataset, SegmentationModel, require_same_classes
 from segattn.evaluation.inference import predict_labels
 from segattn.evaluation.metrics import ConfusionMatrix, ImageScore, Scores, image_score
 from segattn.evaluation.protocol import WHOLE, Protocol
@@ -39,7 +39,8 @@ def evaluate(
     """Score a model on a data set, one image at a time, against masks at their own size.
 
     Args:
-        model: scored in evaluation mode, and left in the mode it was in.
+        model: scored in evaluation mode, and left in the mode it was in. Where it says what its outputs mean
+            (`classes`, as a `Segmenter`), these must be the data set's classes in their order.
         device: where the model is; None asks its parameters.
         autocast: precision of the network's products; None for float32.
         shard: (rank, world): score images rank, rank + world, ... only. All ranks' scores add up to those of the set,
@@ -48,14 +49,18 @@ def evaluate(
         on_prediction: called with each sample and its (H, W) uint8 training ids, in the order of the data set.
 
     Raises:
-        ValueError: an image without a mask or of a size that the network can't take, a mask of another size or with
-            unknown ids (the file is named), an empty data set, or a shard that doesn't exist.
+        ValueError: a model of other classes than the data set's, an image without a mask or of a size that the network
+            can't take, a mask of another size or with unknown ids (the file is named), an empty data set, or a shard
+            that doesn't exist.
     """
     rank, world = shard
     if not 0 <= rank < world:
         raise ValueError(f"shard {shard}: expected (rank, world) with 0 <= rank < world")
     if len(dataset) == 0:
         raise ValueError("the data set is empty: there is nothing to score")
+    classes = getattr(model, "classes", None)
+    if isinstance(classes, Classes):
+        require_same_classes("the model", classes, dataset.classes)
     indices = range(rank, len(dataset), world)
     confusion = ConfusionMatrix(len(dataset.classes))
     images: list[ImageScore] = []

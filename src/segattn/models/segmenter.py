@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from segattn.contracts import AlignCorners, Backbone, Classes, Head, Normalization, SegOutput
+from segattn.contracts import AlignCorners, Backbone, Classes, Description, Head, Normalization, SegOutput
 from segattn.layers import resize
 
 
@@ -24,6 +24,7 @@ class Segmenter(nn.Module):
 
     Attributes:
         classes: what the logits mean. Numbered classes until whoever knows the label space says it.
+        network: the description that it was built from; None unless `segattn.create_model` or `load_model` made it.
     """
 
     mean: Tensor
@@ -46,6 +47,7 @@ class Segmenter(nn.Module):
         self.auxiliary_head = auxiliary_head
         self.num_classes = num_classes
         self.classes = Classes.numbered(num_classes)
+        self.network: Description | None = None
         self.align_corners = align_corners
         self.stride = stride
         self.normalization = normalization

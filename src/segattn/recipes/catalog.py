@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segattn.contracts import nearest
+from segattn.contracts import nearest, shown
 from segattn.recipes import acfnet, agent, attanet, danet, danet_mmseg, van, van_newer
 from segattn.recipes.schema import Paper, Recipe
 
@@ -35,5 +35,7 @@ def recipe(name: str) -> Recipe:
         ValueError: there is none; the nearest names are offered.
     """
     if name not in RECIPES:
-        raise ValueError(f"unknown recipe {name!r}.{nearest(name, RECIPES)} `segattn list` shows all {len(RECIPES)}")
+        raise ValueError(
+            f"unknown recipe {shown(name)}.{nearest(name, RECIPES)} `segattn list` shows all {len(RECIPES)}"
+        )
     return RECIPES[name]

@@ -95,8 +95,9 @@ R50_CITYSCAPES = replace(
         Claim(
             value=76.34,
             split="val",
-            source="paper, table 1: without random scaling and multi-grid",
+            source="paper, table 1",
             protocol="single scale",
+            other_settings="rate 0.01, no random scaling, no multi-grid",
         ),
     ),
     network=DANet(backbone="resnet50", stage4_dilations=(4, 8, 16)),

@@ -61,7 +61,8 @@ class Claim:
     none where that is the recipe's own protocol, several where its source leaves open which one it was. `weights` is
     the file in this repository that has the score, where it is not the recipe's checkpoint. `macc` and `aacc` are the
     mean class accuracy and the pixel accuracy beside it, in percent. `chosen_on_split`: the split that it is reported
-    for chose something of it: the weights among several, the recipe or the protocol.
+    for chose something of it: the weights among several, the recipe or the protocol. `other_settings` says in words by
+    which settings it came about, where these are not the recipe's, so that nobody expects it of the recipe.
     """
 
     value: float
@@ -73,6 +74,7 @@ class Claim:
     macc: float | None = None
     aacc: float | None = None
     chosen_on_split: bool = False
+    other_settings: str = ""
 
     def __post_init__(self) -> None:
         percentage = Range(0, 100, "a percentage")

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from segattn.contracts import Classes, class_difference
 from segattn.files import atomic_path, translating_save
 from segattn.machine import automatic_precision
 from segattn.recipes.schema import Recipe
@@ -23,6 +24,7 @@ from segattn.recipes.serialize import from_dict, to_dict, to_yaml
 from segattn.training.ema import EMA
 from segattn.training.sharding import optimizer_parts, parts, whole
 from segattn.training.state import refusal
+from segattn.weights.description import described_classes
 
 LOG = "log.jsonl"
 TENSORBOARD = "tensorboard"
@@ -105,9 +107,10 @@ class TrainingState:
 class RunFolder:
     """A run's output folder, for one recipe."""
 
-    def __init__(self, path: str | Path, recipe: Recipe) -> None:
+    def __init__(self, path: str | Path, recipe: Recipe, classes: Classes | None = None) -> None:
         self.path = Path(path)
         self.recipe = recipe
+        self.classes = classes
 
     @property
     def begun(self) -> bool:
@@ -118,7 +121,8 @@ class RunFolder:
         """Make the folder and write the recipe into it; without `resume`, first remove what an earlier run left.
 
         Raises:
-            ValueError: the folder holds a run of another recipe; the keys that differ are named.
+            ValueError: the folder holds a run of another recipe, whose keys that differ are named, or on data with
+                other classes.
             OSError: the folder can't be made or written to.
         """
         self.path.mkdir(parents=True, exist_ok=True)
@@ -138,12 +142,32 @@ class RunFolder:
                     f"{self.path} holds a run of a different recipe ({_bounded('; '.join(changes))});"
                     " choose another output folder, undo the changes, or start afresh"
                 )
+            self._check_classes(saved)
         with atomic_path(self.path / _RECIPE) as temporary:
             temporary.write_text(to_yaml(self.recipe), encoding="utf-8")
 
+    def _check_classes(self, saved: dict[str, Any]) -> None:
+        """Raises ValueError for a run on other classes. Older states don't say which: their last model does."""
+        names, last = saved.get("classes"), self.path / "last.safetensors"
+        if names is None and last.is_file():
+            described = described_classes(last)
+            names = None if described is None else list(described.names)
+        if names is None or self.classes is None:
+            return
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise self._odd("its classes are no list of names")
+        theirs = replace(Classes.numbered(len(names)), names=tuple(names))
+        difference = class_difference(theirs, self.classes, "the data set")
+        if difference is not None:
+            raise ValueError(
+                f"{self.path}: holds a run on other data: {difference}; give it the data set that it was begun with,"
+                " choose another output folder, or start afresh"
+            )
+
     def save(self, state: dict[str, Any]) -> None:
         """Replace the training state by this `TrainingState.state_dict()`."""
-        content = {"recipe": to_dict(self.recipe), **state}
+        classes = {} if self.classes is None else {"classes": list(self.classes.names)}
+        content = {"recipe": to_dict(self.recipe), **classes, **state}
         with atomic_path(self.path / _STATE) as temporary, translating_save(temporary):
             torch.save(content, temporary)
 

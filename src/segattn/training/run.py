@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
-from segattn.contracts import SegmentationDataset, SegmentationModel
+from segattn.contracts import Classes, SegmentationDataset, SegmentationModel, require_same_classes
 from segattn.data.absent import require_all_classes
 from segattn.data.loader import Batch, Batches, TrainingSet, training_loader
 from segattn.evaluation.evaluate import evaluate, sum_over_processes
@@ -55,6 +55,7 @@ class Run:
         allow_absent_classes: bool,
     ) -> None:
         self.train_set, self.val_set = train_set, val_set
+        _check_classes(model, train_set.classes, val_set)
         # The recipe decides the precision, not the launcher's environment: see TrainingStep.
         ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
         on_cpu = joined(cpu=cpu).device.type == "cpu"
@@ -62,7 +63,7 @@ class Run:
         self.device: torch.device = self.accelerator.device
         self.micro_batch = _micro_batch(recipe, self.accelerator.num_processes)
         require_enough_images(model, recipe, self.accelerator.num_processes)
-        self.folder = RunFolder(output_dir, recipe)
+        self.folder = RunFolder(output_dir, recipe, train_set.classes)
         self.recipe = recipe = self._with_precision(resume)
         settings = recipe.training
         if settings.parallel == "fsdp" and settings.precision == "fp16":
@@ -252,6 +253,20 @@ class Run:
             return model
         self._skeleton.to(self.device).load_state_dict(whole(model.state_dict()))
         return self._skeleton
+
+
+def _check_classes(model: nn.Module, classes: Classes, val_set: SegmentationDataset | None) -> None:
+    """That model, training and validation set speak of the same classes; an unnamed model gets their names.
+
+    Raises:
+        ValueError: naming what differs.
+    """
+    own = getattr(model, "classes", None)
+    if isinstance(own, Classes):
+        require_same_classes("the model", own, classes)
+        cast(Any, model).classes = classes
+    if val_set is not None:
+        require_same_classes("the validation set", val_set.classes, classes)
 
 
 def _micro_batch(recipe: Recipe, processes: int) -> int:

@@ -50,6 +50,22 @@ def described_recipe(description: Mapping[str, Any]) -> Recipe:
     return from_dict(Recipe, recipe)
 
 
+def described_classes(path: str | Path) -> Classes | None:
+    """The classes that a file of ours says its model is for; None if it is no such file, or says nothing of the kind.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is nothing that weights are kept in.
+    """
+    description = read_description(path)
+    if description is None:
+        return None
+    try:
+        return from_dict(Classes, description["classes"])
+    except (KeyError, ValueError):
+        return None
+
+
 _NO_MATTER = ("drop_path",)
 """Fields of a network's description that play no part in what its weights mean."""
 

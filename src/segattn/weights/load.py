@@ -9,10 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from segattn.contracts import Classes, class_difference
 from segattn.models.acfnet import ACFNET
 from segattn.models.key_map import DEEP_STEM_IMAGENET, GATE_NAME, RESNET_IMAGENET, V1C_IMAGENET, has_deep_stem, in_stem
 from segattn.models.networks import BACKBONE_MAPS, KEY_MAPS
+from segattn.models.segmenter import Segmenter
 from segattn.weights.check import checked
+from segattn.weights.classes import class_tensors
+from segattn.weights.description import described_classes
 from segattn.weights.files import Checkpoint, open_checkpoint
 from segattn.weights.fit_size import fit_trained_size, without_class_token
 from segattn.weights.match import Match, class_counts, explain_names, explain_shapes, match, read_names
@@ -37,9 +41,12 @@ def load_weights(
     released key names of any family here or in ours. Other precisions are converted. Files that hold other objects
     than tensors are refused: nothing in a file is executed. So are values that are NaN or infinite.
 
+    Where a file of ours says what its classes are, and its classifier layers are loaded, `model.classes` are these
+    from then on: the logits then mean them.
+
     Args:
-        num_classes_may_differ: where the file is for another number of classes, leave the classifier layers as they are
-            and load all else.
+        num_classes_may_differ: where the file is for another number of classes, or says that its classes are others
+            than `model.classes` or in another order, leave the classifier layers as they are and load all else.
         sizes_may_differ: interpolate position embeddings, agent biases and relative position tables that were trained
             at another image size.
         inplace_abn: the file is ACFNet's, trained with in-place activated batch norm, which scales by |w| + 1e-5
@@ -59,16 +66,31 @@ def load_weights(
     if not result.names_fit:
         raise ValueError(f"{checkpoint.name}: {explain_names(result)}{_backbone_hint(found, target)}")
     notes = []
+    classes = None if isinstance(source, Mapping) else described_classes(source)
     if num_classes_may_differ:
         misfits = result.misfits(found, target)
         counts = class_counts(result, misfits, found, target)
         if misfits and counts is not None:
             result = result.without(misfits, f"classifier: {counts[0]} classes in the file, {counts[1]} in the network")
+            classes = None
+        elif classes is not None and (names := _for_other_classes(model, classes)):
+            result = result.without(names, "classifier: of other classes, or in another order")
+            classes = None
     if inplace_abn:
         scales = [key for key in target if key.endswith(".weight") and f"{key[:-6]}running_mean" in target]
         found = {**found, **{result.pairs[key]: found[result.pairs[key]].abs() + 1e-5 for key in scales}}
         notes.append(f"{len(scales)} batch norm scales stored as |w| + 1e-5")
-    return _copy(model, target, checkpoint, found, result, sizes_may_differ, notes)
+    report = _copy(model, target, checkpoint, found, result, sizes_may_differ, notes)
+    if classes is not None and isinstance(model, Segmenter) and len(classes) == model.num_classes:
+        model.classes = classes
+    return report
+
+
+def _for_other_classes(model: nn.Module, classes: Classes) -> tuple[str, ...]:
+    """The tensors whose rows mean other classes in the model than in a file that is for `classes`."""
+    if not isinstance(model, Segmenter) or model.network is None:
+        return ()
+    return class_tensors(model.network, model.num_classes) if class_difference(classes, model.classes, "") else ()
 
 
 def load_backbone(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from segattn.models.networks import Network
+from segattn.contracts import Description
 
 _FACTORIES = frozenset((torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn))
 
@@ -26,11 +26,12 @@ class _ShapesOnly(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def network_shapes(network: Network, num_classes: int) -> dict[str, Tensor]:
+def network_shapes(network: Description, num_classes: int) -> dict[str, Tensor]:
     """The state dict of the described network as meta tensors; small index buffers keep their values.
 
     Raises:
         ValueError: it names a part that does not exist.
     """
     with _ShapesOnly():
-        return network.build(num_classes).state_dict()
+        shapes: dict[str, Tensor] = network.build(num_classes).state_dict()
+        return shapes
