@@ -46,7 +46,7 @@ class Settings:
         device: "cpu", "cuda" or "cuda:N".
         threads: of the processor; None leaves the number to torch.
         repeats: timed passes.
-        precision: "bf16" by autocast, as everywhere in this package; "auto" takes it where the device computes it natively.
+        precision: "bf16" by autocast, as everywhere in this package; "auto": where it is native.
         fold: `deploy.optimize.optimize_for_inference`.
         channels_last: lay out all weights so; the maps follow.
     """
