@@ -30,7 +30,8 @@ def demo(folder: Path) -> None:
     started = time.monotonic()
     if not streets.is_dir():
         run("data", "synthetic", streets, "--train", "96", "--val", "16")
-    run("train", "attanet_light_synthetic", "--data.root", streets, "--output", trained)
+    where = ("--data.root", streets, "--output", trained)
+    run("train", "attanet_light_synthetic", *where, "--training.precision", "auto")
     model = trained / "last.safetensors"
     run("evaluate", model, "--data.root", streets, "--output", report)
     run("predict", streets / "leftImg8bit/val/*/*.png", "--model", model, "--output", folder / "predictions")

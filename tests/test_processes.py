@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from segattn.processes import ending_together, gathered, place
+from segattn.processes import ending_together, gathered, place, processes_here
 
 
 def launch(processes: int, *words: str) -> list[tuple[int, str, str]]:
@@ -106,6 +106,19 @@ def test_a_place_that_makes_no_sense_is_refused(rank: str, world: str, monkeypat
     monkeypatch.setenv("WORLD_SIZE", world)
     with pytest.raises(ValueError, match="start with torchrun"):
         place()
+
+
+@pytest.mark.parametrize("text", ["0", "two", "-1"])
+def test_a_number_of_processes_here_that_makes_no_sense_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", text)
+    with pytest.raises(ValueError, match="LOCAL_WORLD_SIZE"):
+        processes_here()
+
+
+def test_one_module_reads_what_launchers_say() -> None:
+    source = Path(__file__).parents[1] / "src/segattn"
+    readers = {file.name for file in source.rglob("*.py") if "WORLD_SIZE" in file.read_text(encoding="utf-8")}
+    assert readers == {"processes.py"}
 
 
 def test_alone_errors_pass_as_they_are_and_there_is_one_value(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,18 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0")
 
 
+def processes_here() -> int:
+    """How many of the processes are on this machine, as their launcher says; 1 where there is no launcher.
+
+    Raises:
+        ValueError: LOCAL_WORLD_SIZE is no such number.
+    """
+    text = os.environ.get("LOCAL_WORLD_SIZE") or "1"
+    if not (text.isdigit() and int(text) >= 1):
+        raise ValueError(f"LOCAL_WORLD_SIZE {text!r} in the environment: expected 1 or more; unset it")
+    return int(text)
+
+
 def joined(*, cpu: bool = False) -> PartialState:
     """This process connected to the others, if there are any, for training: accelerate's state, with its device.
 

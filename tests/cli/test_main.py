@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from segattn import __version__
+from segattn.cli import main as main_module
 from segattn.cli import models
 from segattn.cli.main import build_parser, main, split_overrides
 from segattn.cli.screen import print_error
@@ -181,6 +182,31 @@ def test_a_closed_pipe_is_no_error() -> None:
             check=False,
         )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("words", ["list", "--help"])
+def test_output_that_takes_nothing_is_told_in_one_line(words: str) -> None:
+    command = f"{sys.executable} -m segattn {words}"
+    done = subprocess.run(f"{command} >/dev/full", shell=True, stderr=subprocess.PIPE, text=True, check=False)
+    line = "segattn: error: standard output: can't be written (No space left on device)\n"
+    assert (done.returncode, done.stderr) == (2, line)
+
+
+def test_a_pipe_that_closes_before_the_work_is_done_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(main_module, "discard_output", lambda: None)
+    monkeypatch.setattr(models, "_predict", raising(BrokenPipeError(32, "Broken pipe")))
+    assert main(["predict", "photo.jpg"]) == 2
+    assert capsys.readouterr().err == "segattn: error: standard output: can't be written (Broken pipe)\n"
+
+
+@pytest.mark.parametrize(("closed", "code"), [("list >&-", 0), ("show nothing 2>&-", 2)])
+def test_a_stream_that_is_closed_from_the_start_is_no_crash(closed: str, code: int) -> None:
+    command = f"{sys.executable} -m segattn {closed}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
 
 
 def test_print_error_writes_to_the_error_stream(capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,6 +77,11 @@ def test_bf16_is_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Segmenter, "logits", watched)
     measure_here(recipe("attanet_light_cityscapes"), (32, 64), Settings(repeats=1, precision="bf16"))
     assert set(types) == {torch.bfloat16}
+    for native, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        types.clear()
+        monkeypatch.setattr("segattn.machine.native_bf16", lambda device, native=native: native)
+        measure_here(recipe("attanet_light_cityscapes"), (32, 64), Settings(repeats=1, precision="auto"))
+        assert set(types) == {expected}
 
 
 @pytest.mark.parametrize(

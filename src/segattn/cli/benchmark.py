@@ -29,7 +29,12 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--threads", type=_positive, metavar="N", help="default: torch's own choice")
     parser.add_argument("--repeats", type=_positive, default=5, metavar="N", help="timed passes (default: 5)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: cpu)")
-    parser.add_argument("--precision", choices=("float32", "bf16"), default="float32", help="default: float32")
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "float32", "bf16"),
+        default="float32",
+        help="auto: bf16 where the device computes it natively (default: float32)",
+    )
     parser.add_argument("--fold", action="store_true", help="as predict and evaluate do on request")
     parser.add_argument("--channels-last", action="store_true", help="lay out all maps with channels innermost")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures there")

@@ -7,7 +7,6 @@ the commands, so that `--help` is immediate.
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import re
 import sys
@@ -16,7 +15,14 @@ from contextlib import nullcontext
 from typing import Any, NoReturn
 
 from segattn.cli import benchmark, compare, data, models, training, weights
-from segattn.cli.screen import is_out_of_memory, leaving_with_3, print_error
+from segattn.cli.screen import (
+    discard_output,
+    is_of_output,
+    is_out_of_memory,
+    leaving_with_3,
+    prepare_streams,
+    print_error,
+)
 from segattn.contracts import nearest
 
 _DESCRIPTION = "Attention-based semantic segmentation: train, score, predict."
@@ -32,6 +38,8 @@ examples:
 """
 _STOPPABLE = {"train", "compare"}
 """Commands that a signal stops in good order."""
+_PRINTING = {"list", "show", "--help", "-h"}
+"""Words of commands that have done their work when nobody reads on."""
 _OVERRIDE = re.compile(r"--\w+(\.\w+)+(=|$)")
 
 
@@ -48,6 +56,9 @@ class _Parser(argparse.ArgumentParser):
         if others:
             self.error(f"unrecognized arguments: {' '.join(others)}")
         return known, others
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        print(message, end="", file=file)  # the base class hides that it can't be printed
 
     def error(self, message: str) -> NoReturn:
         unknown = re.search(r"unrecognized arguments: (--[\w-]+)", message)
@@ -77,20 +88,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Read when torch is first imported. Fresh maps then lie in large pages on Linux, which saves a network most of the
     # time that the kernel takes for handing out memory; see docs/performance.md.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # file names that the terminal's encoding doesn't have
+    prepare_streams()
     words = sys.argv[1:] if argv is None else list(argv)
+    done = False
     try:
         with leaving_with_3() if set(words) & _STOPPABLE else nullcontext():
-            _run(words)
-            sys.stdout.flush()
-    except BrokenPipeError:  # as in `segattn list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            try:
+                _run(words)
+                done = True
+            finally:  # also where the parser has printed help and leaves
+                sys.stdout.flush()
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
         ours = isinstance(error, RuntimeError) and not is_out_of_memory(error)
         if ours or os.environ.get("SEGATTN_DEBUG"):
             raise
+        if is_of_output(error):
+            discard_output()
+            if isinstance(error, BrokenPipeError) and (done or set(words) & _PRINTING):  # as in `segattn list | head`
+                return 0
         print_error(error)
         return 2
     except KeyboardInterrupt:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import re
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+_OF_OUTPUT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE}
 
 
 def print_table(table: Table) -> None:
@@ -22,7 +26,7 @@ def print_table(table: Table) -> None:
 
     class PipeConsole(Console):
         def on_broken_pipe(self) -> None:
-            raise BrokenPipeError  # Console itself would leave with exit code 1
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")  # Console itself would leave with exit code 1
 
     PipeConsole(width=table_width()).print(table)
 
@@ -36,8 +40,27 @@ def table_width() -> int:
 
 
 def print_error(error: Exception) -> None:
-    """One line on the standard error stream."""
-    print(f"segattn: error: {' '.join(error_text(error).split())}", file=sys.stderr)
+    """One line on the standard error stream, if that takes it."""
+    with suppress(OSError):
+        print(f"segattn: error: {' '.join(error_text(error).split())}", file=sys.stderr, flush=True)
+
+
+def prepare_streams() -> None:
+    """Let both streams take every file name, and discard what is for one that the caller closed, as by `>&-`."""
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names that the terminal's encoding doesn't have
+
+
+def is_of_output(error: Exception) -> bool:
+    """Whether the standard output takes no more: of our files, errors of the system say their names."""
+    return isinstance(error, OSError) and error.filename is None and error.errno in _OF_OUTPUT
+
+
+def discard_output() -> None:
+    """Let nothing more be written to the standard output, nor complained about when this process ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
@@ -74,6 +97,8 @@ def error_text(error: Exception) -> str:
     """What to say of an error, in a line."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if is_of_output(error):
+        return f"standard output: can't be written ({getattr(error, 'strerror', error)})"
     if is_out_of_memory(error):
         return (
             "out of memory; smaller pictures or batches, or a protocol with windows (--protocol slide_512), need less"

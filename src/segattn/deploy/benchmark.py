@@ -26,11 +26,12 @@ from segattn.deploy.machine import peak_memory
 from segattn.deploy.optimize import optimize_for_inference
 from segattn.deploy.parts import Watch
 from segattn.layers import channels_last
+from segattn.machine import automatic_precision
 from segattn.models.complexity import complexity
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import from_dict, to_dict
 
-Precision = Literal["float32", "bf16"]
+Precision = Literal["auto", "float32", "bf16"]
 _PRODUCT_SIDE = {"cpu": 2048, "cuda": 8192}
 _SLOW = 5.0
 """Seconds of a pass beyond which stamping its parts costs it nothing, so that one pass gives both."""
@@ -44,7 +45,7 @@ class Settings:
         device: "cpu", "cuda" or "cuda:N".
         threads: of the processor; None leaves the number to torch.
         repeats: timed passes.
-        precision: "bf16" by autocast, as everywhere in this package.
+        precision: "bf16" by autocast, as everywhere in this package; "auto": where it is native.
         fold: `deploy.optimize.optimize_for_inference`.
         channels_last: lay out all weights so; the maps follow.
     """
@@ -142,7 +143,8 @@ def measure_here(recipe: Recipe, size: tuple[int, int], settings: Settings) -> M
     if settings.channels_last:
         channels_last(model)
     images = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8).to(device)
-    dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
+    precision = automatic_precision(device) if settings.precision == "auto" else settings.precision
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
 
     def autocast() -> AbstractContextManager[Any]:
         return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)

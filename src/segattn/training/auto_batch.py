@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,7 +20,7 @@ from torch import nn
 
 from segattn.contracts import SegmentationDataset
 from segattn.data.loader import Draw, TrainingSet, collate
-from segattn.processes import ending_together, gathered, joined
+from segattn.processes import ending_together, gathered, joined, processes_here
 from segattn.recipes.schema import Recipe
 from segattn.training.checkpoint import RunFolder
 from segattn.training.ema import EMA
@@ -133,7 +132,7 @@ class MainMemory:
         if room is None:
             raise ValueError("auto-batch: this system doesn't say how much memory it has; set training.accumulation")
         self._base = resident_memory()
-        self._limit = self._base + int(SHARE * room / int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        self._limit = self._base + int(SHARE * room / processes_here())
         self._seen: list[tuple[int, int]] = []
 
     def __str__(self) -> str:

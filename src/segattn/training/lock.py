@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
+from segattn.files import naming_file
+
 LOCK = ".lock"
 _ENTRY = 1 << 30
 """The byte that is locked where locks are of bytes and keep readers away (Windows); who holds it stands before."""
@@ -40,7 +42,8 @@ class RunLock:
             return
         folder.mkdir(parents=True, exist_ok=True)
         while self._descriptor is None and self.works:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+            with naming_file(self._path):
+                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
                 _lock(descriptor)
             except BlockingIOError:
@@ -61,8 +64,13 @@ class RunLock:
                 os.close(descriptor)
         assert self._descriptor is not None
         _open.add(self._descriptor)
-        os.ftruncate(self._descriptor, 0)
-        os.write(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        try:
+            with naming_file(self._path):
+                os.ftruncate(self._descriptor, 0)
+                os.write(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        except OSError:
+            self._let_go()
+            raise
 
     def __enter__(self) -> RunLock:
         return self
@@ -70,6 +78,9 @@ class RunLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._descriptor is None:
             return
         if sys.platform != "win32":  # there, an open file can't be removed
@@ -104,11 +115,11 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _let_go() -> None:
+def _close_all() -> None:
     """In a forked process, such as one that loads data: a lock is held for as long as any copy of it is open."""
     while _open:
         os.close(_open.pop())
 
 
 if sys.platform != "win32":
-    os.register_at_fork(after_in_child=_let_go)
+    os.register_at_fork(after_in_child=_close_all)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from segattn.data.loader import usable_cores
+from segattn.processes import processes_here
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import to_dict
 from segattn.training.checkpoint import Progress as RunProgress
@@ -126,7 +126,7 @@ class RunLog:
 
     def _hint(self, data_wait: float) -> None:
         """Once, at the second slow record in a row: in the first one the loading processes may have been starting."""
-        cores = max(usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
+        cores = max(usable_cores() // processes_here(), 1)
         hint = loader_hint(data_wait, workers=self._workers, cores=cores)
         if self._slow_records >= _SLOW_RECORDS:
             return
