@@ -25,8 +25,6 @@ try:  # decodes PNG two to three times as fast as OpenCV, which stays the judge 
 except ImportError:  # pragma: no cover - a platform without a wheel
     _decode_png = None
 
-warnings.filterwarnings("ignore", module=r"PIL\.")  # what matters of a damaged file is said once, with its name
-
 _DAMAGED = "the image is damaged; copy it again"
 
 
@@ -51,9 +49,13 @@ def pillow(file: ImageFile, *, colours: bool) -> NDArray[Any]:
     data, tags = bytearray(file.data), file.header.tags
     if tags is not None and tags.orientation_at is not None:  # Pillow turns a TIFF on its own
         data[tags.orientation_at : tags.orientation_at + 2] = b"\1\0" if data[:1] == b"I" else b"\0\1"
+    if data.startswith(b"MM\0+"):
+        raise ValueError("a BigTIFF with the highest byte first, which few programs read; save it as PNG")
     try:
-        with Image.open(io.BytesIO(data), formats=[file.header.kind]) as image:
-            pixels = np.array(image.convert("RGB") if colours else image)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what matters of a damaged file is said once, with its name
+            with Image.open(io.BytesIO(data), formats=[file.header.kind]) as image:
+                pixels = np.array(image.convert("RGB") if colours else image)
     except MemoryError:
         raise
     except Exception:  # Pillow has no narrower type: decoders raise whatever they stumble over
