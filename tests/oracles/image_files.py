@@ -238,9 +238,15 @@ def pnm(pixels: Pixels, form: int, largest: int = 255) -> bytes:
 
 
 def gif(
-    pixels: Pixels, palette: Colours, *, canvas: tuple[int, int] = (0, 0), frames: int = 1, interlaced: bool = False
+    pixels: Pixels,
+    palette: Colours,
+    *,
+    canvas: tuple[int, int] = (0, 0),
+    frames: int = 1,
+    interlaced: bool = False,
+    before: bytes = b"",
 ) -> bytes:
-    """A GIF of 256 colours at most; `canvas` (width, height) may be larger than the picture at its upper left."""
+    """A GIF, with blocks before its picture; `canvas` (width, height) may be larger than the picture at its upper left."""
     height, width = pixels.shape
     table = b"".join(map(bytes, palette)).ljust(768, b"\0")
     out = b"GIF89a" + struct.pack("<HHBBB", canvas[0] or width, canvas[1] or height, 0xF7, 0, 0) + table
@@ -249,7 +255,7 @@ def gif(
     packed = lzw(pixels.astype("u1").tobytes(), highest_first=False)
     blocks = b"".join(bytes([len(packed[i : i + 255])]) + packed[i : i + 255] for i in range(0, len(packed), 255))
     frame = b"," + struct.pack("<HHHHB", 0, 0, width, height, 0x40 if interlaced else 0) + b"\x08" + blocks + b"\0"
-    return out + frame * frames + b";"
+    return out + before + frame * frames + b";"
 
 
 def jpeg_segment(marker: int, content: bytes) -> bytes:

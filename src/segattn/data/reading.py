@@ -138,7 +138,7 @@ def _ids(file: ImageFile) -> NDArray[Any]:
     if header.bits > 8:
         raise _channels(header.bits // 8)
     if header.form or header.bits not in (1, 4, 8):
-        raise ValueError("compressed BMP masks are not read; save it as PNG")
+        raise ValueError(f"compressed BMP masks are not read, nor others than of 1, 4 and 8 bits; {_AS_PNG}")
     return decoding.bmp_indices(file)
 
 
