@@ -57,3 +57,21 @@ def test_bad_input(fail: Command, camvid: Path, monkeypatch: pytest.MonkeyPatch,
     Path("file").write_text("")
     assert text in fail("data", *words.split())
     assert not Path("new").exists()
+
+
+def test_one_bad_mask_does_not_stop_prepare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = [{"file_name": f"{i}.jpg", "image_id": i, "phase": "train", "height": 4, "width": 5} for i in range(3)]
+    runs = [[20], [1 << 62, 1 << 62, 1 << 62, 1 << 62, 20], [5, 15]]
+    rows = [
+        {"id": i, "image_id": i, "category_id": 2, "segmentation": {"size": [4, 5], "counts": counts}}
+        for i, counts in enumerate(runs)
+    ]
+    (tmp_path / "trainval_merged.json").write_text(json.dumps({"images": images, "annos_segmentation": rows}))
+    with pytest.raises(SystemExit) as stopped:
+        main(["data", "prepare", "pascal_context", "--root", str(tmp_path)])
+    assert stopped.value.code == 2
+    told = capsys.readouterr()
+    assert "2 masks made" in told.out + told.err
+    assert "annotation 1 of 1.jpg: run lengths add up to" in told.out + told.err
+    assert sorted(path.name for path in (tmp_path / "SegmentationClassContext").iterdir()) == ["0.png", "2.png"]
+    assert not (tmp_path / "ImageSets").exists()

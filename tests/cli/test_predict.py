@@ -7,7 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
+import segattn
 from segattn.cli.main import main
 from segattn.weights import defaults
 
@@ -84,6 +86,35 @@ def test_a_folder_is_finished_though_some_of_its_pictures_are_broken(
     assert second.startswith(f"segattn: error: {folder / 'c.png'}: the file is cut short")
     assert last == "segattn: error: 2 of 4 pictures can't be read; the others are labelled"
     assert names(tmp_path / "out") == ["b_labels.png", "b_overlay.png", "d_labels.png", "d_overlay.png"]
+
+
+@pytest.mark.parametrize("protocol", ["multi_flip", "mmseg_whole"])
+def test_thin_pictures_are_labelled_and_so_are_those_after_them(
+    run: Command, photo: Path, trained: Path, tmp_path: Path, protocol: str
+) -> None:
+    for name, shape in (("row", (1, 60, 3)), ("column", (60, 1, 3))):
+        assert cv2.imwrite(str(tmp_path / f"{name}.png"), np.full(shape, 90, np.uint8))
+    pictures = [tmp_path / "row.png", tmp_path / "column.png", photo]
+    run("predict", *pictures, "--model", trained, "--protocol", protocol, "--output", tmp_path / "out")
+    for picture in pictures:
+        labels = cv2.imread(str(tmp_path / "out" / f"{picture.stem}_labels.png"), cv2.IMREAD_UNCHANGED)
+        assert labels.shape == cv2.imread(str(picture)).shape[:2]
+
+
+def test_a_picture_too_small_for_the_network_does_not_stop_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = "fpn_agent_pvt_t_ade20k"
+    torch.save(segattn.create_model(recipe).state_dict(), tmp_path / "pvt.pth")
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name, height in (("a", 64), ("b_small", 20), ("c", 64)):
+        assert cv2.imwrite(str(folder / f"{name}.png"), np.full((height, 64, 3), 90, np.uint8))
+    words = ["--model", recipe, "--weights", str(tmp_path / "pvt.pth"), "--output", str(tmp_path / "out")]
+    assert main(["predict", str(folder), *words]) == 2
+    error = capsys.readouterr().err
+    assert f"{folder / 'b_small.png'}: " in error
+    assert names(tmp_path / "out") == ["a_labels.png", "a_overlay.png", "c_labels.png", "c_overlay.png"]
 
 
 @pytest.mark.parametrize(

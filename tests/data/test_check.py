@@ -8,10 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from segattn.contracts import Classes, Sample
 from segattn.data.camvid import CamVid
 from segattn.data.check import check, check_named
+from segattn.data.folder import FolderDataset
 
 
 def write(root, name, image=(6, 8), mask=None):
@@ -138,3 +140,41 @@ def test_own_data_sets():
     assert report.unlabelled == 1
     assert [problem.kind for problem in report.problems] == ["image", "size", "unknown id"]
     assert report.problems[2].fix == "masks hold 0..1 and 255"
+
+
+def turned_folder(root: Path, more: str = "") -> None:
+    """Pictures that are stored upside down, with masks drawn on what is seen: red above, of the class crack."""
+    (root / "images/train").mkdir(parents=True)
+    (root / "masks/train").mkdir(parents=True)
+    stored = np.zeros((40, 60, 3), np.uint8)
+    stored[:20], stored[20:] = (30, 30, 200), (200, 30, 30)
+    exif = Image.Exif()
+    exif[274] = 3
+    for name in "ab":
+        Image.fromarray(stored).save(root / f"images/train/{name}.jpg", quality=95, exif=exif)
+        mask = np.zeros((40, 60), np.uint8)
+        mask[:20] = 1
+        cv2.imwrite(str(root / f"masks/train/{name}.png"), mask)
+    (root / "dataset.yaml").write_text(
+        "classes:\n- {name: a, color: [0, 0, 0]}\n- {name: crack, color: [9, 9, 9]}\n" + more
+    )
+
+
+def test_pictures_that_are_stored_turned_are_named_and_read_upright(tmp_path):
+    turned_folder(tmp_path)
+    report = check(FolderDataset(tmp_path, "train"))
+    text = str(report)
+    assert not report.ok
+    for name in "ab":
+        assert f"{name}.jpg: has the EXIF orientation 3, and dataset.yaml doesn't say" in text
+    sample = FolderDataset(tmp_path, "train")[0]
+    np.testing.assert_allclose(sample.image[sample.mask == 1].mean(0), (200, 30, 30), atol=8)
+
+
+@pytest.mark.parametrize(("upright", "colour"), [("true", (200, 30, 30)), ("false", (30, 30, 200))])
+def test_a_data_set_says_whether_pictures_are_read_upright(tmp_path, upright, colour):
+    turned_folder(tmp_path, f"upright: {upright}\n")
+    dataset = FolderDataset(tmp_path, "train")
+    assert check(dataset).ok
+    sample = dataset[0]
+    np.testing.assert_allclose(sample.image[sample.mask == 1].mean(0), colour, atol=8)

@@ -176,3 +176,41 @@ def test_run_lengths_of_the_coco_tools():
 def test_wrong_run_lengths(wrong):
     with pytest.raises(ValueError, match=r"run.length"):
         decode_rle(wrong)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [[1 << 62] * 4 + [48], [1 << 63, 1 << 63, 48], [1 << 64, 48], [(1 << 63) - 1, 49]],
+    ids=["four", "two", "more than 64 bits", "one"],
+)
+def test_runs_whose_sum_wraps_in_64_bits_are_refused(counts):
+    with pytest.raises(ValueError, match="run lengths add up to "):
+        decode_rle({"size": [6, 8], "counts": counts})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("height", "6"), ("width", None), ("height", True), ("width", 1 << 40), ("height", 6.0)]
+)
+def test_one_image_of_no_size_does_not_stop_the_others(root, field, value):
+    path = root / "VOCdevkit/VOC2010/trainval_merged.json"
+    content = json.loads(path.read_text())
+    content["images"][0][field] = value
+    path.write_text(json.dumps(content))
+    report = prepare("pascal_context", root)
+    assert report.made == 2
+    (line,) = report.failed
+    assert "trainval_merged.json: height and width of 2008_000002.jpg: whole numbers" in line
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("segmentation", None), ("segmentation", 3), ("category_id", "2"), ("category_id", [2])]
+)
+def test_one_annotation_of_another_form_does_not_stop_the_others(root, field, value):
+    path = root / "VOCdevkit/VOC2010/trainval_merged.json"
+    content = json.loads(path.read_text())
+    content["annos_segmentation"][0][field] = value
+    path.write_text(json.dumps(content))
+    report = prepare("pascal_context", root)
+    assert report.made == 2
+    (line,) = report.failed
+    assert "2008_000002.jpg" in line

@@ -1,5 +1,7 @@
 import struct
+import warnings
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -152,3 +154,18 @@ def test_colour_masks_and_jpeg_masks_are_refused_with_the_fix(tmp_path: Path, ph
         read_ids(save(tmp_path / "colour.png", photo))
     with pytest.raises(ValueError, match=r"mask\.jpg: JPEG changes the ids"):
         read_ids(save(tmp_path / "mask.jpg", photo[..., 0]))
+
+
+@pytest.mark.parametrize("kind", ["jp2", "bmp", "tif"])
+def test_decoders_keep_their_log_and_warnings_to_themselves(
+    tmp_path: Path, photo: np.ndarray, kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = save(tmp_path / f"a.{kind}", photo.astype(np.uint16) * 257 if kind == "tif" else photo)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 40] = bytes(40)
+    path.write_bytes(data)
+    filters, level = list(warnings.filters), cv2.utils.logging.getLogLevel()
+    with suppress(ValueError):
+        read_image(path)
+    assert "global" not in capfd.readouterr().err
+    assert (list(warnings.filters), cv2.utils.logging.getLogLevel()) == (filters, level)

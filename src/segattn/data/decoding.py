@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 import warnings
 import zlib
+from contextlib import ExitStack
+from types import TracebackType
 from typing import Any
 
 import cv2
@@ -25,9 +28,38 @@ try:  # decodes PNG two to three times as fast as OpenCV, which stays the judge 
 except ImportError:  # pragma: no cover - a platform without a wheel
     _decode_png = None
 
-warnings.filterwarnings("ignore", module=r"PIL\.")  # what matters of a damaged file is said once, with its name
-
 _DAMAGED = "the image is damaged; copy it again"
+
+
+class _Quiet:
+    """While any thread is inside, Pillow's warnings and OpenCV's log are off: errors say once, by name, what matters.
+
+    Lines that libjpeg and libtiff write to the process's standard error stream on their own can't be turned off, only
+    be lost together with what other threads write there, which would be worse.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before.enter_context(warnings.catch_warnings())
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+                log = cv2.utils.logging
+                self._before.callback(log.setLogLevel, log.setLogLevel(log.LOG_LEVEL_SILENT))
+            self._inside += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._before.close()
+
+
+_quiet = _Quiet()
 
 
 def opencv(file: ImageFile, flags: int) -> NDArray[Any]:
@@ -35,7 +67,8 @@ def opencv(file: ImageFile, flags: int) -> NDArray[Any]:
     if file.header.kind == "PNG":
         _check_png(file)  # libpng would print its own line
     try:
-        pixels = cv2.imdecode(np.frombuffer(file.data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+        with _quiet:
+            pixels = cv2.imdecode(np.frombuffer(_unturned(file), np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
         pixels = None
     if pixels is None or pixels.shape[:2] != (file.header.height, file.header.width):
@@ -48,19 +81,32 @@ def pillow(file: ImageFile, *, colours: bool) -> NDArray[Any]:
 
     Of palettes the latter gives the indices.
     """
-    data, tags = bytearray(file.data), file.header.tags
-    if tags is not None and tags.orientation_at is not None:  # Pillow turns a TIFF on its own
-        data[tags.orientation_at : tags.orientation_at + 2] = b"\1\0" if data[:1] == b"I" else b"\0\1"
+    data = _unturned(file)
+    if data.startswith(b"MM\0+"):
+        raise ValueError("a BigTIFF with the highest byte first, which few programs read; save it as PNG")
     try:
-        with Image.open(io.BytesIO(data), formats=[file.header.kind]) as image:
+        with _quiet, Image.open(io.BytesIO(data), formats=[file.header.kind]) as image:
             pixels = np.array(image.convert("RGB") if colours else image)
     except MemoryError:
         raise
+    except Image.DecompressionBombError:
+        size = f"{file.header.width}x{file.header.height}"
+        raise ValueError(f"{size}, more pixels than Pillow reads of a {file.header.kind}; cut it into tiles") from None
     except Exception:  # Pillow has no narrower type: decoders raise whatever they stumble over
-        raise ValueError(_DAMAGED) from None
+        raise ValueError(f"{_DAMAGED}, or, if it is of a rare kind, save it as PNG") from None
     if pixels.shape[:2] != (file.header.height, file.header.width):
         raise ValueError(_DAMAGED)
     return pixels
+
+
+def _unturned(file: ImageFile) -> bytes | bytearray:
+    """The file's bytes, in a TIFF with an orientation of 1: both decoders turn TIFFs, whatever they are told."""
+    tags = file.header.tags
+    if tags is None or tags.orientation_at is None:
+        return file.data
+    data = bytearray(file.data)
+    data[tags.orientation_at : tags.orientation_at + 2] = b"\1\0" if data[:1] == b"I" else b"\0\1"
+    return data
 
 
 def plain_png(file: ImageFile, form: int) -> NDArray[np.uint8] | None:

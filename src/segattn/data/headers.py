@@ -127,7 +127,7 @@ def _png(data: bytes) -> Header:
 
 def _jpeg(data: bytes) -> Header:
     size: tuple[int, int, int, int] | None = None
-    orientation, position = 1, 2
+    orientation, position, densest = 1, 2, 0
     while True:
         marker = data[position + 1]
         if marker == 0xFF:  # fill byte
@@ -136,6 +136,9 @@ def _jpeg(data: bytes) -> Header:
         length = struct.unpack_from(">H", data, position + 2)[0]
         if marker in _JPEG_FRAMES:
             size = struct.unpack_from(">BHHB", data, position + 4)
+            if marker < 0xC8:  # Huffman codes: a bit at least for each block of 8 x 8, or for several that lie together
+                factors = data[position + 11 : position + 2 + length : 3]
+                densest = 8 * 64 * max(n >> 4 for n in factors) * max(n & 15 for n in factors) if size[3] > 1 else 512
         elif marker == 0xE1 and data[position + 4 : position + 10] == b"Exif\0\0":
             orientation = tiff.orientation(data[position + 10 : position + 2 + length])
         position += 2 + length
@@ -146,7 +149,8 @@ def _jpeg(data: bytes) -> Header:
         raise EOFError
     bits, height, width, channels = size
     scans = 1 + data.count(b"\xff\xda", position)
-    return Header("JPEG", width, height, bits, channels, orientation=orientation, scans=scans)
+    room = densest * (len(data) - position) * channels if densest else None
+    return Header("JPEG", width, height, bits, channels, orientation=orientation, scans=scans, room=room)
 
 
 def _tiff(data: bytes) -> Header:
@@ -183,7 +187,7 @@ def _bmp(data: bytes) -> Header:
 
 def _pnm(data: bytes) -> Header:
     form = data[1] - ord("0")
-    position, numbers = 2, []
+    position, numbers, frames = 2, [], 1
     for _ in range(2 if form in (1, 4) else 3):
         number = re.compile(rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})(?=\s)").match(data, position)
         if number is None:
@@ -195,9 +199,12 @@ def _pnm(data: bytes) -> Header:
         raise ValueError(f"its largest value is {largest}")
     channels = 3 if form in (3, 6) else 1
     bits = 1 if form in (1, 4) else 8 if largest < 256 else 16
-    if form > 3 and position + 1 + height * ((width * channels * bits + 7) // 8) > len(data):
-        raise EOFError
-    return Header("PNM", width, height, bits, channels, form, offset=position + 1, largest=largest)
+    if form > 3:
+        end = position + 1 + height * ((width * channels * bits + 7) // 8)
+        if end > len(data):
+            raise EOFError
+        frames += re.compile(rb"\s{0,9}P[1-6]\s").match(data, end) is not None
+    return Header("PNM", width, height, bits, channels, form, frames=frames, offset=position + 1, largest=largest)
 
 
 def _webp(data: bytes) -> Header:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
-from segattn.contracts import cut
+from segattn.contracts import cut, shown
 from segattn.data.base import Pair, describe_folder
 from segattn.files import read_text
 
@@ -20,7 +21,7 @@ def read_list(path: Path) -> list[str]:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is no regular file of UTF-8 text (with or without byte order mark), names nothing, or a name
-            twice, or a path that leads elsewhere.
+            twice, or a path that leads elsewhere, or holds control characters.
     """
     if not os.path.lexists(path):
         there = describe_folder(path.parent) if path.parent.is_dir() else "no such folder"
@@ -28,7 +29,10 @@ def read_list(path: Path) -> list[str]:
     names = [line.strip() for line in read_text(path, "list file", largest=_LARGEST).splitlines() if line.strip()]
     if not names:
         raise ValueError(f"{path}: the list names no samples; copy it again")
-    outside = [name for name in names if ".." in Path(name).parts or Path(name).is_absolute() or "\0" in name]
+    strange = next((name for name in names if any(unicodedata.category(letter) == "Cc" for letter in name)), None)
+    if strange is not None:
+        raise ValueError(f"{path}: {shown(strange)} holds control characters; is this a list of names, one a line?")
+    outside = [name for name in names if ".." in Path(name).parts or Path(name).is_absolute()]
     if outside:
         raise ValueError(f"{path}: {cut(outside[0])} leads out of the data set's folder; lists hold bare names")
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
@@ -50,6 +54,6 @@ def listed_pairs(names: list[str], *, images: tuple[Path, str], labels: tuple[Pa
         if missing:
             raise FileNotFoundError(
                 f"{folder}: {len(missing)} of {len(names)} listed files are not there, "
-                f"such as {missing[0]}{suffix}; {fix}"
+                f"such as {cut(missing[0])}{suffix}; {fix}"
             )
     return pairs

@@ -159,8 +159,9 @@ def _name(source: Path, where: str, image: dict[str, Any]) -> str:
 
 
 def _size(source: Path, image: dict[str, Any]) -> tuple[int, int]:
-    height, width = image.get("height"), image.get("width")
-    if isinstance(height, int) and isinstance(width, int) and min(height, width) > 0 and height * width <= MAX_PIXELS:
+    height: Any = image.get("height")
+    width: Any = image.get("width")
+    if is_whole(height) and is_whole(width) and min(height, width) > 0 and height * width <= MAX_PIXELS:
         return height, width
     raise ValueError(
         f"{source}: height and width of {image['file_name']}: whole numbers, and {MAX_PIXELS} pixels at most, were "

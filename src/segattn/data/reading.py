@@ -98,7 +98,9 @@ def _colours(file: ImageFile) -> NDArray[Any]:
         return 1 - pixels if header.form == 4 else pixels
     if header.kind == "TIFF":
         _check_tiff_image(header)
-    if header.kind in ("GIF", "AVIF") or (header.kind == "TIFF" and header.bits <= 8):
+    if header.kind == "GIF":
+        _check_gif(header)
+    if header.kind in ("GIF", "AVIF", "BMP") or (header.kind == "TIFF" and header.bits <= 8):
         return decoding.pillow(file, colours=True)
     if header.kind == "JPEG 2000" and not (header.plain and header.bits in (8, 16)):
         raise ValueError("JPEG 2000 of a kind that readers understand differently; save it as PNG or JPEG")
@@ -127,8 +129,7 @@ def _ids(file: ImageFile) -> NDArray[Any]:
     if header.kind == "TIFF":
         return _tiff_ids(file)
     if header.kind == "GIF":
-        if not header.plain:
-            raise ValueError("the picture in this GIF doesn't fill it; save it as PNG")
+        _check_gif(header)
         return decoding.pillow(file, colours=False)
     if header.kind == "PNM":
         if header.form == 4:
@@ -137,7 +138,7 @@ def _ids(file: ImageFile) -> NDArray[Any]:
     if header.bits > 8:
         raise _channels(header.bits // 8)
     if header.form or header.bits not in (1, 4, 8):
-        raise ValueError("compressed BMP masks are not read; save it as PNG")
+        raise ValueError(f"compressed BMP masks are not read, nor others than of 1, 4 and 8 bits; {_AS_PNG}")
     return decoding.bmp_indices(file)
 
 
@@ -169,10 +170,15 @@ def _tiff_ids(file: ImageFile) -> NDArray[Any]:
     if header.bits not in (1, 2, 4, 8, 16) or tags.sample_format != 1 or (header.bits == 16 and tags.meaning == 3):
         raise ValueError(f"ids of type {_type(header)}; unsigned 8 or 16 bit were expected, so save it as PNG")
     ids = decoding.pillow(file, colours=False)
-    if ids.dtype == np.bool_:
-        return ids.astype(np.uint8)
+    if header.bits in (1, 16):  # Pillow gives bits as bool, and 16 bits in the file's order of bytes
+        return ids.astype(np.uint8 if header.bits == 1 else np.uint16)
     # Pillow stretches grey values of 2 and 4 bits, but not indices
     return ids // np.uint8(255 // ((1 << header.bits) - 1)) if header.bits < 8 and tags.meaning == 1 else ids
+
+
+def _check_gif(header: Header) -> None:
+    if not header.plain:
+        raise ValueError("the picture in this GIF doesn't fill it; save it as PNG")
 
 
 def _check_tiff_image(header: Header) -> None:

@@ -53,6 +53,8 @@ class _Directory:
 
     def __init__(self, data: bytes, position: int, order: str, *, big: bool) -> None:
         self.entries: dict[int, tuple[tuple[int, ...], int]] = {}
+        if position > len(data):  # of 64 bits, which is more than struct takes
+            raise EOFError
         count = struct.unpack_from(order + ("Q" if big else "H"), data, position)[0]
         position += 8 if big else 2
         length, word = (20, "Q") if big else (12, "I")
