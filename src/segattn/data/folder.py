@@ -7,7 +7,7 @@
       - {name: car, color: [0, 0, 142]}
     labels: {0: ignore, 1: road, 2: car, 3: car}   # raw id: name or ignore; by default 0 is the first class, and so on
     ignore: [255]                                  # further raw ids that neither train nor score; default [255]
-    images: images/{split}                         # folders, searched with their sub-folders
+    images: images/{split}                         # folders, searched with their sub-folders; absolute ones too
     masks: masks/{split}
     image_suffix: [.jpg, .png]                     # ends of file names; what stands before must be equal in a pair
     mask_suffix: .png
@@ -48,6 +48,9 @@ class FolderDataset(PairedDataset):
         self.description = described = read_description(root)
         _check_split(root, described.images, split)
         folders = [pattern.replace("{split}", split) for pattern in (described.images, described.masks)]
+        for key, folder in zip(("images", "masks"), folders, strict=True):
+            if os.path.isabs(folder) and not os.path.isdir(folder):
+                raise FileNotFoundError(f"{cut(folder)}: no such folder; the key {key} of {described.path} names it")
         images, masks = require_folders(root, folders, f"{DESCRIPTION} (keys images, masks)")
         pairs = pair_files(
             find_files(images, described.image_suffixes),
