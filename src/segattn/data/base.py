@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segattn.contracts import IGNORE, Classes, Sample, SegmentationDataset, cut, nearest
+from segattn.contracts import IGNORE, Classes, Sample, SegmentationDataset, cut, nearest, shown
 from segattn.data.files import IMAGE_SUFFIXES
 from segattn.data.reading import read_ids, read_image
 from segattn.data.tree import files_below
@@ -157,7 +157,7 @@ def check_split(split: str, known: Iterable[str], dataset: str) -> None:
     """Raises ValueError for a split that the data set does not have, offering the nearest."""
     known = tuple(known)
     if split not in known:
-        raise ValueError(f"{dataset} has no split {split!r}; it has {', '.join(known)}.{nearest(split, known)}")
+        raise ValueError(f"{dataset} has no split {shown(split)}; it has {', '.join(known)}.{nearest(split, known)}")
 
 
 def require_folders(root: str | Path, folders: Iterable[str], dataset: str) -> tuple[Path, ...]:
