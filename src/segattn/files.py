@@ -99,15 +99,18 @@ def link_to_nothing(path: Path) -> FileNotFoundError:
     return FileNotFoundError(f"{path}: is a link to {target}, which is not there; mend the link or remove it")
 
 
-def require_separate(outputs: dict[str, Path], source: Path, output: str) -> None:
-    """Note in `outputs` that `output` will be made of `source`.
+def same_file(name: str) -> str:
+    """Equal for names that are one file on some systems: that differ in case, or in how an accent is stored."""
+    return normalize("NFC", name).casefold()
 
-    Names that differ only in case, or in how an accent is stored, are one file on many systems, and count as one.
+
+def require_separate(outputs: dict[str, Path], source: Path, output: str) -> None:
+    """Note in `outputs` that `output` will be made of `source`; see `same_file` for names that count as one.
 
     Raises:
         ValueError: another source makes a file of that name.
     """
-    other = outputs.setdefault(normalize("NFC", output).casefold(), source)
+    other = outputs.setdefault(same_file(output), source)
     if other != source:
         raise ValueError(
             f"{other} and {source} would both write {output}; rename one of them, or take them in separate calls, "
