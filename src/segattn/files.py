@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -99,20 +99,43 @@ def link_to_nothing(path: Path) -> FileNotFoundError:
     return FileNotFoundError(f"{path}: is a link to {target}, which is not there; mend the link or remove it")
 
 
-def require_separate(outputs: dict[str, Path], source: Path, output: str) -> None:
-    """Note in `outputs` that `output` will be made of `source`.
+def same_file(name: str) -> str:
+    """Equal for names that are one file on some systems: that differ in case, or in how an accent is stored."""
+    return normalize("NFC", name).casefold()
 
-    Names that differ only in case, or in how an accent is stored, are one file on many systems, and count as one.
+
+def require_separate(outputs: dict[str, Path], source: Path, output: str) -> None:
+    """Note in `outputs` that `output` will be made of `source`; see `same_file` for names that count as one.
 
     Raises:
         ValueError: another source makes a file of that name.
     """
-    other = outputs.setdefault(normalize("NFC", output).casefold(), source)
+    other = outputs.setdefault(same_file(output), source)
     if other != source:
         raise ValueError(
             f"{other} and {source} would both write {output}; rename one of them, or take them in separate calls, "
             "each with its own output folder"
         )
+
+
+def require_unread(outputs: Iterable[Path], sources: Iterable[Path]) -> None:
+    """Find out before work whether what will be written would replace a file that is read, under whatever name.
+
+    Raises:
+        ValueError: it would, naming the file.
+    """
+    read = {(found.st_dev, found.st_ino) for found in map(_stat, sources) if found is not None}
+    for output in outputs:
+        found = _stat(output)
+        if found is not None and (found.st_dev, found.st_ino) in read:
+            raise ValueError(f"{output}: would be written and is a source itself; give another output folder")
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
 
 
 def _unreachable(path: str | Path, what: str, error: OSError) -> OSError:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -147,6 +148,84 @@ def test_names_with_spaces_and_other_alphabets(run: Command, photo: Path, traine
         shutil.copy(photo, tmp_path / name)
         run("predict", tmp_path / name, "--model", trained, "--output", tmp_path / "out")
     assert names(tmp_path / "out")[::2] == ["[1]_labels.png", "ein Bild_labels.png", "straße_日本_labels.png"]
+
+
+def test_a_source_is_never_written_over(fail: Command, run: Command, photo: Path, trained: Path) -> None:
+    folder = photo.parent
+    taken = folder / "photo_labels.png"
+    shutil.copy(photo, taken)
+    error = fail("predict", photo, taken, "--model", trained, "--output", folder)
+    assert error == f"{taken}: would be written and is a source itself; give another output folder"
+    assert fail("predict", folder, "--model", trained, "--output", folder) == error
+    assert taken.read_bytes() == photo.read_bytes()
+    run("predict", photo, "--model", trained, "--output", folder)
+    assert taken.read_bytes() != photo.read_bytes()
+
+
+def test_a_source_is_known_under_every_name(fail: Command, photo: Path, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "linked").symlink_to(tmp_path)
+    shutil.copy(photo, tmp_path / "photo_overlay.png")
+    words = [photo, tmp_path / "photo_overlay.png", "--model", trained, "--output", tmp_path / "linked"]
+    assert "photo_overlay.png: would be written and is a source itself" in fail("predict", *words)
+
+
+@pytest.mark.parametrize("other", ["PHOTO.png", "photo.jpg", "sub/photo.png"])
+def test_two_sources_of_one_result_are_refused_before_the_first(
+    fail: Command, photo: Path, trained: Path, tmp_path: Path, other: str
+) -> None:
+    (tmp_path / "sub").mkdir()
+    shutil.copy(photo, tmp_path / other)
+    error = fail("predict", photo, tmp_path / other, "--model", trained, "--output", tmp_path / "out")
+    assert f"{photo} and {tmp_path / other} would both write {Path(other).stem}_labels.png" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_source_named_twice_is_labelled_once(run: Command, photo: Path, trained: Path, tmp_path: Path) -> None:
+    text = run("predict", photo, tmp_path / "photo.*", "--model", trained, "--output", tmp_path / "out")
+    assert len(text.splitlines()) == 2
+
+
+def test_the_longest_name_can_be_written(run: Command, fail: Command, photo: Path, trained: Path) -> None:
+    for length in (237, 238):
+        source = photo.rename(photo.with_name("n" * length + ".png"))
+        words = ["predict", source, "--model", trained, "--output", source.parent / "out"]
+        if length == 237:
+            run(*words)
+        else:
+            assert "too long a name to put _overlay.png after it" in fail(*words)
+        photo = source
+
+
+def test_hidden_files_leftovers_and_links(
+    photo: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "album"
+    (folder / ".thumbnails").mkdir(parents=True)
+    (folder / "loop").symlink_to(folder)
+    for name in ("._a.png", ".DS_Store", "Thumbs.db", ".hidden.png", ".thumbnails/t.png"):
+        shutil.copy(photo, folder / name)
+    (folder / "a.png").symlink_to(photo)
+    assert main(["predict", str(folder), "--model", str(trained), "--output", str(tmp_path / "out")]) == 0
+    assert names(tmp_path / "out") == ["a_labels.png", "a_overlay.png"]
+    assert main(["predict", str(folder / "**/*.png"), "--model", str(trained), "--output", str(tmp_path / "two")]) == 0
+    assert names(tmp_path / "two") == ["a_labels.png", "a_overlay.png"]
+    (folder / "gone.png").symlink_to(tmp_path / "nothing.png")
+    capsys.readouterr()
+    assert main(["predict", str(folder), "--model", str(trained), "--output", str(tmp_path / "three")]) == 2
+    first, last = capsys.readouterr().err.splitlines()
+    assert f"{folder / 'gone.png'}: is a link to {tmp_path / 'nothing.png'}, which is not there" in first
+    assert last.endswith("1 of 2 pictures can't be read; the others are labelled")
+
+
+def test_what_is_no_file_is_not_read(fail: Command, trained: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "f.png")
+    words = ["--model", trained, "--output", tmp_path / "out"]
+    assert f"{tmp_path / 'f.png'}: is a pipe (FIFO), not a regular file" in fail("predict", tmp_path / "f.png", *words)
+    assert f"{tmp_path / 'f.png'}: is a pipe (FIFO), not a regular file" in fail("predict", tmp_path, *words)
+    assert "/dev/zero: is a device, not a regular file" in fail("predict", "/dev/zero", *words)
+    os.mkfifo(tmp_path / "m.safetensors")
+    for model in (("--model", tmp_path / "m.safetensors"), ("--weights", tmp_path / "m.safetensors")):
+        assert f"{tmp_path / 'm.safetensors'}: is a pipe (FIFO)" in fail("predict", trained, *model)
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,15 @@ def test_a_bad_mask_does_not_stop_the_others(monkeypatch, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png"]
 
 
+@pytest.mark.parametrize("names", [("a.png", "A.png"), ("\u00e9.png", "e\u0301.png"), ("a.png", "a.png")])
+def test_two_annotations_of_one_mask_are_refused(monkeypatch, tmp_path, names):
+    masks = [Conversion(tmp_path / name, lambda: np.zeros((2, 2))) for name in names]
+    monkeypatch.setitem(module.PLANS, "toy", lambda root: Plan(masks))
+    with pytest.raises(ValueError, match=r"\.png: two annotations would write this mask; remove one of them"):
+        prepare("toy", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_names_what_can_be_prepared(tmp_path):
     with pytest.raises(ValueError, match=r"nothing to prepare.*pascal_context.*Did you mean pascal_context"):
         prepare("pascal_contxt", tmp_path)

@@ -135,7 +135,7 @@ def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         report = Report(arguments.output, dataset.classes, shard=shard) if arguments.output else None
         takers: list[Callable[[Sample, NDArray[np.uint8]], None]] = [report.add] if report else []
         if arguments.submission:
-            require_separate_files(dataset)
+            require_separate_files(dataset, arguments.submission)
             takers.append(submission_writer(arguments.submission, dataset.classes))
 
         def hand_on(sample: Sample, labels: NDArray[np.uint8]) -> None:
@@ -169,13 +169,15 @@ def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.cli.screen import error_text, is_out_of_memory, print_error
     from segattn.data.reading import read_image
-    from segattn.deploy.predictor import find_pictures, pick_device, predict, unread_folders
-    from segattn.files import require_writable
+    from segattn.deploy.predictor import PredictionFiles, find_pictures, pick_device, predict, unread_folders
+    from segattn.files import require_unread, require_writable
     from segattn.processes import gathered, working_together
     from segattn.progress import track
 
     pictures = find_pictures(arguments.sources)
     require_writable(arguments.output)
+    results = (file for path in pictures for file in PredictionFiles.of(path.stem, arguments.output))
+    require_unread(results, pictures)
     device = pick_device(arguments.device)
     with working_together(device) as (rank, world):
         recipe, model = open_model(arguments.model, arguments.weights, overrides)

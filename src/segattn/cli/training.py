@@ -102,7 +102,7 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     model.classes = train_set.classes
     _start(model, recipe, arguments, train_set.classes)
     if arguments.auto_batch:
-        recipe = _fit_batch(model, recipe, train_set, output, resume=not arguments.fresh)
+        recipe = _fit_batch(model, recipe, train_set, output, arguments)
     result = train(
         model,
         recipe,
@@ -113,7 +113,7 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         tensorboard=arguments.tensorboard,
         wandb=arguments.wandb,
         samples=arguments.samples,
-        allow_absent_classes=arguments.allow_absent_classes,
+        allow_absent_classes=arguments.allow_absent_classes or arguments.auto_batch,  # that has looked for them
     )
     if dist.is_initialized():
         dist.destroy_process_group()
@@ -159,12 +159,19 @@ def _start(model: Segmenter, recipe: Recipe, arguments: argparse.Namespace, clas
 
 
 def _fit_batch(
-    model: Segmenter, recipe: Recipe, train_set: SegmentationDataset, output: Path, *, resume: bool
+    model: Segmenter, recipe: Recipe, train_set: SegmentationDataset, output: Path, arguments: argparse.Namespace
 ) -> Recipe:
     from segattn.processes import place
     from segattn.training.auto_batch import fit_batch
 
-    recipe, summary = fit_batch(model, recipe, train_set, output_dir=output, resume=resume)
+    recipe, summary = fit_batch(
+        model,
+        recipe,
+        train_set,
+        output_dir=output,
+        resume=not arguments.fresh,
+        allow_absent_classes=arguments.allow_absent_classes,
+    )
     if place().rank == 0:
         print(summary, flush=True)
     return recipe

@@ -23,6 +23,7 @@ from segattn.progress import track
 from segattn.yaml_reader import read_yaml_file
 
 _SHOWN = 5
+_LONGEST_LINE = 1000
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Absence:
         pixels: of all masks that were read.
         masks: how many were.
         mend: what dataset.yaml would say if the ids were those classes; None where that can't be told.
-        sure: there are as many such ids as classes without a pixel.
+        sure: nothing else can be meant.
     """
 
     where: str
@@ -64,7 +65,9 @@ class Absence:
         if self.mend is None:
             return "correct the masks, or the list of classes"
         by = "`segattn data check folder --fix` does it" if self.sure else "which id is which class is yours to say"
-        return f"if these ids are those classes, write into {DESCRIPTION}: {as_line(self.mend)} ({by})"
+        line = as_line(self.mend)
+        line = line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..."
+        return f"if these ids are those classes, write into {DESCRIPTION}: {line} ({by})"
 
 
 def absence(
@@ -85,8 +88,8 @@ def absence(
     total = sum(pixels.values())
     if not isinstance(dataset, FolderDataset):
         return Absence("masks", absent, unused, total, masks)
-    mend = _mend(dataset.description, absent, unused) if unused else None
-    return Absence(str(dataset.description.path), absent, unused, total, masks, mend, len(unused) == len(absent))
+    mend, sure = _mend(dataset.description, absent, pixels, meaning) if unused else (None, False)
+    return Absence(str(dataset.description.path), absent, unused, total, masks, mend, sure)
 
 
 def require_all_classes(dataset: SegmentationDataset) -> None:
@@ -142,15 +145,29 @@ def _masks(dataset: SegmentationDataset) -> Iterator[tuple[NDArray[np.integer], 
             yield mask, lambda value: value if value < count or value == IGNORE else None
 
 
-def _mend(description: Description, absent: tuple[str, ...], unused: Mapping[int, int]) -> Mend:
-    """The ids for the classes, both in ascending order; of more ids than classes the most frequent, of fewer all."""
-    chosen = sorted(sorted(unused, key=lambda value: -unused[value])[: len(absent)])
-    given = dict(zip(chosen, absent, strict=False))
-    says = read_yaml_file(description.path)
+def _mend(
+    description: Description, absent: tuple[str, ...], pixels: Mapping[int, int], meaning: Mapping[int, int | None]
+) -> tuple[Mend, bool]:
+    """What dataset.yaml would say, and whether that is sure to be meant.
+
+    Ids in a row where none are given, such as 1 to K, are the classes in their order. Otherwise the ids without a class
+    are those without a pixel, both in ascending order; of more ids than classes the most frequent, of fewer all. Ids
+    that are ignored may well be meant so, unless a single class would be left to train.
+    """
+    says, names = read_yaml_file(description.path), description.classes.names
+    in_use = [value for value in sorted(pixels) if meaning[value] != IGNORE]
+    unused = [value for value in sorted(pixels) if meaning[value] in (None, IGNORE)]
+    if "labels" not in says and len(in_use) == len(names) == in_use[-1] - in_use[0] + 1:
+        given, sure = dict(zip(in_use, names, strict=True)), True
+    else:
+        chosen = sorted(sorted(unused, key=lambda value: -pixels[value])[: len(absent)])
+        given = dict(zip(chosen, absent, strict=False))
+        alone = len(in_use) - sum(meaning[value] is None for value in in_use) < 2
+        sure = len(unused) == len(absent) and (alone or all(meaning[value] is None for value in chosen))
     if "labels" in says:
         labels = says["labels"] | given
     else:
         kept = {raw: name for raw, name in description.labels.items() if name not in (*given.values(), "ignore")}
         labels = dict(sorted((kept | given).items()))
     ignore = tuple(raw for raw in says.get("ignore", ()) if raw not in given)
-    return Mend(str(description.path), labels, ignore if len(ignore) < len(says.get("ignore", ())) else None)
+    return Mend(str(description.path), labels, ignore if len(ignore) < len(says.get("ignore", ())) else None), sure

@@ -5,6 +5,7 @@ A data set file states facts only (folders, suffixes, classes, label map) and ha
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segattn.contracts import IGNORE, Classes, Sample, SegmentationDataset, nearest
+from segattn.contracts import IGNORE, Classes, Sample, SegmentationDataset, cut, nearest, shown
 from segattn.data.files import IMAGE_SUFFIXES
 from segattn.data.reading import read_ids, read_image
 from segattn.data.tree import files_below
-from segattn.files import require_regular, require_separate
+from segattn.files import require_regular, require_separate, require_unread
 
 _UNKNOWN = 254
 _SHOWN = 5
@@ -138,33 +139,39 @@ class PairedDataset:
         return self._label_map.training_id(raw)
 
 
-def require_separate_files(dataset: SegmentationDataset) -> None:
-    """Raises ValueError if two samples' predictions would be one file, where the names are known without reading."""
+def require_separate_files(dataset: SegmentationDataset, folder: Path) -> None:
+    """Find out, where the names are known without reading, whether `folder`/NAME.png of each sample can be written.
+
+    Raises:
+        ValueError: two samples' would be one file, or one would replace a file of the data set.
+    """
+    pairs = dataset.pairs if isinstance(dataset, PairedDataset) else []
     outputs: dict[str, Path] = {}
-    for pair in dataset.pairs if isinstance(dataset, PairedDataset) else ():
+    for pair in pairs:
         require_separate(outputs, pair.image, f"{pair.name}.png")
+    read = [path for pair in pairs for path in (pair.image, pair.label) if path is not None]
+    require_unread([folder / f"{pair.name}.png" for pair in pairs], read)
 
 
 def check_split(split: str, known: Iterable[str], dataset: str) -> None:
     """Raises ValueError for a split that the data set does not have, offering the nearest."""
     known = tuple(known)
     if split not in known:
-        raise ValueError(f"{dataset} has no split {split!r}; it has {', '.join(known)}.{nearest(split, known)}")
+        raise ValueError(f"{dataset} has no split {shown(split)}; it has {', '.join(known)}.{nearest(split, known)}")
 
 
 def require_folders(root: str | Path, folders: Iterable[str], dataset: str) -> tuple[Path, ...]:
     """The folders under `root`. Raises FileNotFoundError saying what was looked for and what is there instead."""
-    root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder; {dataset} was to be read from it")
-    paths = tuple(root / folder for folder in folders)
-    missing = [str(path.relative_to(root)) for path in paths if not path.is_dir()]
+    root, folders = Path(root), tuple(folders)
+    if not os.path.isdir(root):
+        raise FileNotFoundError(f"{cut(str(root))}: no such folder; {dataset} was to be read from it")
+    missing = [cut(folder) for folder in folders if not os.path.isdir(root / folder)]
     if missing:
         raise FileNotFoundError(
             f"{root}: {dataset} needs {' and '.join(missing)} there, found {describe_folder(root)}; "
             "give the folder that contains them as the data root"
         )
-    return paths
+    return tuple(root / folder for folder in folders)
 
 
 def describe_folder(folder: Path) -> str:

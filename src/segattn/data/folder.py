@@ -7,7 +7,7 @@
       - {name: car, color: [0, 0, 142]}
     labels: {0: ignore, 1: road, 2: car, 3: car}   # raw id: name or ignore; by default 0 is the first class, and so on
     ignore: [255]                                  # further raw ids that neither train nor score; default [255]
-    images: images/{split}                         # folders, searched with their sub-folders
+    images: images/{split}                         # folders, searched with their sub-folders; absolute ones too
     masks: masks/{split}
     image_suffix: [.jpg, .png]                     # ends of file names; what stands before must be equal in a pair
     mask_suffix: .png
@@ -24,7 +24,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from segattn.contracts import IGNORE, Classes, cut, nearest
+from segattn.contracts import IGNORE, Classes, cut, nearest, shown
 from segattn.data.base import LabelMap, PairedDataset, describe_folder, find_files, pair_files, require_folders
 from segattn.data.description import DESCRIPTION, Description, read_description
 
@@ -49,6 +49,9 @@ class FolderDataset(PairedDataset):
         self.description = described = read_description(root)
         _check_split(root, described.images, split)
         folders = [pattern.replace("{split}", split) for pattern in (described.images, described.masks)]
+        for key, folder in zip(("images", "masks"), folders, strict=True):
+            if os.path.isabs(folder) and not os.path.isdir(folder):
+                raise FileNotFoundError(f"{cut(folder)}: no such folder; the key {key} of {described.path} names it")
         images, masks = require_folders(root, folders, f"{DESCRIPTION} (keys images, masks)")
         pairs = pair_files(
             find_files(images, described.image_suffixes),
@@ -77,10 +80,10 @@ def _label_map(described: Description) -> LabelMap:
 def _check_split(root: Path, pattern: str, split: str) -> None:
     """Raises ValueError for a split that is no name, or has no folder where others have."""
     if not split or split in (".", "..") or re.search(r"[/\\\0]", split):
-        raise ValueError(f"split {cut(repr(split))}: a name was expected, such as train")
+        raise ValueError(f"split {shown(split)}: a name was expected, such as train")
     splits = _splits(root, pattern)
-    if splits and split not in splits and not (root / pattern.replace("{split}", split)).is_dir():
-        raise ValueError(f"{root} has no split {split!r}; it has {', '.join(splits)}.{nearest(split, splits)}")
+    if splits and split not in splits and not os.path.isdir(root / pattern.replace("{split}", split)):
+        raise ValueError(f"{root} has no split {shown(split)}; it has {', '.join(splits)}.{nearest(split, splits)}")
 
 
 def _splits(root: Path, pattern: str) -> list[str]:
@@ -88,11 +91,12 @@ def _splits(root: Path, pattern: str) -> list[str]:
     if "{split}" not in pattern:
         return []
     before, after = pattern.split("{split}")
-    above, _, start = before.rpartition("/")
+    above, slash, start = before.rpartition("/")
+    above += slash  # which alone is the root of the file system
     end, slash, below = after.partition("/")
     folder = root / above
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return []
-    names = [entry.name for entry in folder.iterdir() if (entry / below if slash else entry).is_dir()]
+    names = [entry.name for entry in folder.iterdir() if os.path.isdir(entry / below if slash else entry)]
     fitting = [name for name in names if name.startswith(start) and name.endswith(end)]
     return sorted(name[len(start) : len(name) - len(end)] for name in fitting if not name.startswith("."))

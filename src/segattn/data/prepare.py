@@ -14,7 +14,7 @@ from segattn.contracts import nearest
 from segattn.data import coco_stuff, pascal_context, voc
 from segattn.data.conversion import Conversion, Plan
 from segattn.data.files import MAX_PIXELS
-from segattn.files import write_file
+from segattn.files import same_file, write_file
 from segattn.pictures import write_picture
 from segattn.progress import track
 
@@ -104,7 +104,7 @@ def _require_separate(plan: Plan) -> None:
     """Raises ValueError if two annotations would make one mask."""
     targets: set[str] = set()
     for conversion in plan.conversions:
-        target = str(conversion.target).casefold()
+        target = same_file(str(conversion.target))
         if target in targets:
             raise ValueError(f"{conversion.target}: two annotations would write this mask; remove one of them")
         targets.add(target)

@@ -25,15 +25,20 @@ from segattn.models.segmenter import Segmenter
 from segattn.pictures import class_shares, overlay, with_legend, write_picture
 from segattn.processes import local_rank, place, require_own_gpu
 
-_LONGEST_NAME = 255 - len("_overlay.png.part")
+_LONGEST_NAME = 255 - len("._overlay.png.part")
 """Bytes of a picture's name, as file systems allow 255 for what is written."""
 
 
 class PredictionFiles(NamedTuple):
-    """What `Prediction.save` wrote."""
+    """What `Prediction.save` writes."""
 
     labels: Path
     overlay: Path
+
+    @classmethod
+    def of(cls, name: str, folder: str | Path) -> PredictionFiles:
+        """Those of a picture of that name."""
+        return cls(Path(folder) / f"{name}_labels.png", Path(folder) / f"{name}_overlay.png")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +89,7 @@ class Prediction:
         Raises:
             OSError: the folder can't be written to.
         """
-        files = PredictionFiles(Path(folder) / f"{self.name}_labels.png", Path(folder) / f"{self.name}_overlay.png")
+        files = PredictionFiles.of(self.name, folder)
         write_picture(files.labels, self.labels)
         write_picture(files.overlay, self.overlay())
         return files

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from segattn.contracts import SegmentationDataset
+from segattn.data.absent import require_all_classes
 from segattn.data.loader import Draw, TrainingSet, collate
 from segattn.processes import ending_together, gathered, joined, processes_here
 from segattn.recipes.schema import Recipe
@@ -49,6 +50,7 @@ def fit_batch(
     *,
     output_dir: str | Path,
     resume: bool = True,
+    allow_absent_classes: bool = False,
     cpu: bool = False,
 ) -> Fitted:
     """The recipe with the least accumulation that this machine's memory allows; `model` is left as it is.
@@ -60,17 +62,20 @@ def fit_batch(
     without compiling, so for these more may fit than is found.
 
     Args:
-        output_dir, resume: as for `train`. A run that continues keeps its accumulation.
+        output_dir, resume, allow_absent_classes: as for `train`. A run that continues keeps its accumulation.
         cpu: stay on the CPU even where there is an accelerator.
 
     Raises:
-        ValueError: the least part is too much, or the system doesn't say how much memory it has.
+        ValueError: the least part is too much, the system doesn't say how much memory it has, or a class without a
+            pixel in the training masks.
     """
     batch = recipe.training.batch_size
     saved = RunFolder(output_dir, recipe).accumulation() if resume else None
     if saved is not None:
         return _fitted(recipe, saved, f"the run in {output_dir} goes on with training.accumulation {saved}")
     processes = joined(cpu=cpu)
+    if not allow_absent_classes and processes.is_main_process:
+        require_all_classes(train_set)
     trial = _Trial(model, recipe, train_set, processes.device)
     memory = MainMemory() if processes.device.type == "cpu" else AcceleratorMemory(processes.device)
     with torch.random.fork_rng(devices=[]):

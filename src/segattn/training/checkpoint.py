@@ -8,6 +8,7 @@ replaced as a whole, so a kill at any moment leaves the old one or the new one.
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 from torch import nn
 
 from segattn.contracts import Classes, class_difference
-from segattn.files import atomic_path, translating_save
+from segattn.files import atomic_path, require_regular, translating_save
 from segattn.machine import automatic_precision
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import from_dict, to_dict, to_yaml
@@ -115,7 +116,7 @@ class RunFolder:
     @property
     def begun(self) -> bool:
         """Whether a run has left its state here."""
-        return (self.path / _STATE).exists()
+        return os.path.lexists(self.path / _STATE)
 
     def prepare(self, *, resume: bool) -> None:
         """Make the folder and write the recipe into it; without `resume`, first remove what an earlier run left.
@@ -206,10 +207,9 @@ class RunFolder:
 
     def _read(self) -> dict[str, Any] | None:
         path = self.path / _STATE
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
-        if not path.is_file():
-            raise self._odd("it is no file")
+        require_regular(path, "training state")
         try:
             saved: Any = torch.load(path, map_location="cpu", weights_only=True)
         except PermissionError:
