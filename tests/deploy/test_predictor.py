@@ -110,7 +110,7 @@ def test_pictures_that_would_overwrite_each_other_are_refused(tmp_path: Path) ->
 
 
 def test_too_long_a_name_is_refused_before_work(tmp_path: Path) -> None:
-    fits, long = "é" * 119 + ".png", "é" * 120 + ".png"  # of two bytes each
+    fits, long = "é" * 118 + ".png", "é" * 119 + ".png"  # of two bytes each
     touch(tmp_path, fits)
     assert find_pictures([tmp_path / fits]) == [tmp_path / fits]
     touch(tmp_path, long)

@@ -10,8 +10,7 @@ from typing import Any
 import yaml
 
 from segattn.contracts import shown
-from segattn.files import decoded, read_regular
-from segattn.pictures import write_file
+from segattn.files import decoded, read_regular, write_file
 from segattn.yaml_reader import compose, read_yaml
 
 
