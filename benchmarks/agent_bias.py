@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from segattn.attention.agent import AgentAttention
-from segattn.deploy.machine import peak_memory, provenance
+from segattn.machine import peak_memory, provenance
 from segattn.models.agent import AgentPVTSemanticFPN, AgentSwinUperNet
 from segattn.models.segmenter import Segmenter
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from segattn.deploy.machine import provenance
+from segattn.machine import provenance
 
 CONVOLUTIONS = ((1024, 256, 1, 1), (256, 1024, 1, 1), (256, 256, 3, 2))
 MAPS = ((96, 96), (97, 97), (128, 256), (129, 257))

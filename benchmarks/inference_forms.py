@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from segattn.deploy.machine import provenance
-from segattn.deploy.optimize import fold_batch_norms, optimize_for_inference
-from segattn.deploy.parts import Watch
 from segattn.layers import channels_last
+from segattn.machine import provenance
+from segattn.measure.benchmark import Watch
+from segattn.models.fold import fold_batch_norms, optimize_for_inference
 from segattn.models.segmenter import Segmenter
 from segattn.recipes.catalog import recipe as find_recipe
 from segattn.recipes.schema import Recipe

@@ -33,7 +33,7 @@ Steps = dict[str, float]
 
 def write_files(root: Path, count: int) -> None:
     """Pictures of noise on all scales, compressing as photos do (2 MB; Cityscapes has 2.3), and drawn label ids."""
-    from segattn.data.synthetic import draw_street
+    from segattn.synthetic.write import draw_street
 
     for index in range(count):
         rng = np.random.default_rng(index)
@@ -57,9 +57,9 @@ def write_files(root: Path, count: int) -> None:
 
 def ours(root: Path, transforms: tuple[tuple[Any, ...], ...]) -> Callable[[int], list[Steps]]:
     """A function that runs a round: seconds of each step, for each file. Transforms are timed in the given groups."""
-    from segattn.data.cityscapes import Cityscapes
-    from segattn.data.loader import collate
-    from segattn.data.transforms import Compose
+    from segattn.datasets.cityscapes import Cityscapes
+    from segattn.training.loader import collate
+    from segattn.transforms.compose import Compose
 
     dataset = Cityscapes(root, "train")
     parts = [Compose(part) for part in transforms]
@@ -180,8 +180,9 @@ def main() -> None:
         return
     import importlib.util
 
-    from segattn.data.transforms import ColorJitter, EnlargingCrop, HorizontalFlip, RandomScale, Rotate90, ScaleChoice
-    from segattn.data.transforms_papers import CategoryLimitedCrop, PhotometricDistortion
+    from segattn.transforms.colours import ColorJitter, PhotometricDistortion
+    from segattn.transforms.crops import CategoryLimitedCrop, EnlargingCrop
+    from segattn.transforms.resizing import HorizontalFlip, RandomScale, Rotate90, ScaleChoice
 
     choice = ScaleChoice(factors=(0.75, 1.0, 1.25, 1.5, 1.75, 2.0))
     crop = EnlargingCrop(height=CROP, width=CROP)

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from segattn.deploy.machine import peak_memory, provenance
+from segattn.machine import peak_memory, provenance
 
 FORMS = ("lean", "plain")
 PLAIN_LIMIT = 12e9  # bytes; beyond this the plain form is skipped

@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from segattn.deploy.machine import provenance
 from segattn.evaluation.argmax import resized_argmax
 from segattn.evaluation.inference import predict_labels
 from segattn.evaluation.metrics import ConfusionMatrix
 from segattn.layers import resize
+from segattn.machine import provenance
 from segattn.models.attanet import AttaNet
 
 SIZE = (1024, 2048)

@@ -23,7 +23,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from segattn.deploy.machine import provenance
+from segattn.machine import provenance
 
 SIZE = (360, 480)
 

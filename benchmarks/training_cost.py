@@ -37,17 +37,17 @@ import torch.nn.functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from segattn.contracts import Classes, Sample
-from segattn.data.loader import TrainingSet, training_loader
-from segattn.data.transforms import HorizontalFlip
-from segattn.deploy.machine import peak_memory, provenance
 from segattn.evaluation.protocol import Protocol
 from segattn.losses.terms import CrossEntropy
+from segattn.machine import peak_memory, provenance
 from segattn.models.attanet import AttaNet
 from segattn.models.networks import Network
 from segattn.models.segmenter import Segmenter
 from segattn.models.van import VANLightHam
 from segattn.recipes.schema import SGD, Data, Recipe, Schedule, Training
-from segattn.training.loop import Run, train
+from segattn.training.loader import TrainingSet, training_loader
+from segattn.training.train import Run, train
+from segattn.transforms.resizing import HorizontalFlip
 
 FORMS = ("ours", "bare")
 CLASSES = 11

@@ -13,7 +13,7 @@ import sys
 import torch
 
 import segattn
-from segattn.models.complexity import Complexity, complexity
+from segattn.measure.complexity import Complexity, complexity
 
 HEADS = {
     "fcn": "no attention",

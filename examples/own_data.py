@@ -22,7 +22,7 @@ import numpy as np
 
 import segattn
 from segattn.losses.terms import CrossEntropy
-from segattn.weights.defaults import default_weights
+from segattn.weights.pretrained import default_weights
 
 
 def fine_tune(

@@ -74,8 +74,7 @@ def _fixed_random_state() -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `segattn train attanet_light_camvid` leaves, with weights that nobody has trained."""
     import segattn
-    from segattn.weights.checkpoint import save_model
-    from segattn.weights.description import describe_model
+    from segattn.weights.checkpoint import describe_model, save_model
 
     torch.manual_seed(0)
     recipe = segattn.recipe("attanet_light_camvid")

@@ -13,9 +13,8 @@ import torch
 
 import segattn
 from segattn.api import open_split
-from segattn.weights import defaults
-from segattn.weights.checkpoint import save_model
-from segattn.weights.description import describe_model
+from segattn.weights import pretrained as defaults
+from segattn.weights.checkpoint import describe_model, save_model
 
 
 def test_models_are_made_by_name_or_recipe_in_evaluation_mode() -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from segattn.data.catalog import CLASSES, DATASETS
-from segattn.data.check import _OFFICIAL
-from segattn.data.files import MAX_PIXELS
-from segattn.data.prepare import PLANS
+from segattn.datasets.catalog import CLASSES, DATASETS
+from segattn.datasets.check import _OFFICIAL
+from segattn.datasets.headers import MAX_PIXELS
+from segattn.datasets.prepare import PLANS
 from segattn.evaluation.protocol import PROTOCOLS
 from segattn.recipes.catalog import RECIPES
 

@@ -20,68 +20,71 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 BASE = {"contracts", "files", "layers"}
 DESCRIPTIONS = {
-    "data.augmentations",
-    "data.transforms",
-    "data.transforms_balanced",
-    "data.transforms_papers",
     "evaluation.protocol",
     "losses.terms",
+    "transforms",
     *(f"models.{name}" for name in ("acfnet", "agent", "attanet", "compose", "danet", "key_map", "networks", "van")),
 }
 NETWORKS = {*BASE, "attention", "backbones", "heads", "models"}
 EVERYTHING_BELOW = {
     *NETWORKS,
-    "files",
     "machine",
     "pictures",
     "processes",
     "progress",
     "yaml_reader",
-    "data",
+    "datasets",
+    "transforms",
+    "synthetic",
     "losses",
     "evaluation",
     "recipes",
     "weights",
     "training",
 }
+ON_TOP = {*EVERYTHING_BELOW, "api", "predict", "hub", "measure", "reports"}
 
 ALLOWED: dict[str, set[str]] = {
     "contracts": set(),
+    "files": {"contracts"},
     "layers": {"contracts"},
-    "machine": set(),
-    "pictures": {"contracts", "files"},
     "processes": set(),
     "progress": set(),
-    "files": {"contracts"},
+    "machine": {"contracts", "processes"},
+    "pictures": {"contracts", "files"},
     "yaml_reader": {"contracts", "files"},
     "attention": BASE,
     "backbones": {*BASE, "attention", "backbones"},
     "heads": {*BASE, "attention", "heads"},
     "models": NETWORKS,
-    "data": {*BASE, "files", "pictures", "progress", "yaml_reader", "data"},
-    "losses": {*BASE, "pictures", "losses"},
+    "transforms": {"contracts", "transforms"},
+    "datasets": {"contracts", "files", "pictures", "progress", "yaml_reader", "datasets"},
+    "synthetic": {"contracts", "files", "pictures", "progress", "transforms", "datasets", "synthetic"},
+    "losses": {*BASE, "losses"},
     "evaluation": {*BASE, "pictures", "processes", "progress", "evaluation"},
     "recipes": {"contracts", "files", "yaml_reader", "recipes", *DESCRIPTIONS},
     "weights": {"contracts", "files", "weights", "recipes", "models"},
     "training": {
         *BASE,
-        "files",
         "machine",
         "pictures",
         "processes",
+        "transforms",
         "training",
         "recipes",
         "losses",
         "evaluation",
-        "data",
+        "datasets",
         "weights.checkpoint",
-        "weights.description",
     },
     "api": EVERYTHING_BELOW,
-    "deploy": {*EVERYTHING_BELOW, "api", "deploy"},
-    "cli": {*EVERYTHING_BELOW, "api", "deploy", "cli"},
+    "predict": {*EVERYTHING_BELOW, "api"},
+    "hub": {*EVERYTHING_BELOW, "api", "reports"},
+    "measure": {*EVERYTHING_BELOW, "api", "predict", "measure"},
+    "reports": {*EVERYTHING_BELOW, "measure", "reports"},
+    "cli": {*ON_TOP, "cli"},
     "__main__": {"cli"},
-    "__init__": {*EVERYTHING_BELOW, "api", "deploy"},
+    "__init__": ON_TOP,
     # single files that differ from their folder
     "models.key_map": {"contracts"},
 }
@@ -135,16 +138,16 @@ def test_every_import_follows_the_table() -> None:
         ("attention.strip", "attention.dual", False),
         ("backbones.van", "heads.ham", False),
         ("heads.ham", "losses.total", False),
-        ("models.segmenter", "deploy.describe", False),
+        ("models.segmenter", "reports.recipe", False),
         ("losses.total", "models.segmenter", False),
         ("recipes.van", "models.networks", True),
         ("recipes.van", "models.build", False),
         ("models.key_map", "models.van", False),
         ("training.run", "models.build", False),
-        ("training.run", "deploy.compare", False),
+        ("training.run", "measure.compare", False),
         ("weights.load", "api", False),
-        ("deploy.hub", "api", True),
-        ("deploy.predictor", "cli.main", False),
+        ("hub", "api", True),
+        ("predict", "cli.main", False),
     ],
 )
 def test_the_table_says_what_the_architecture_says(source: str, target: str, allowed: bool) -> None:
@@ -195,7 +198,7 @@ for name in ["segattn", *{names!r}]:
 
 def test_training_loads_no_network() -> None:
     code = """
-import segattn.training.loop, sys
+import segattn.training.train, sys
 print([name for name in sys.modules if name.startswith(("segattn.backbones", "segattn.heads", "segattn.models.b"))])
 """
     assert run_python(code) == "[]"

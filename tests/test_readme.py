@@ -14,7 +14,7 @@ import pytest
 
 import segattn
 from segattn.cli.main import build_parser, split_overrides
-from segattn.data.catalog import DATASETS
+from segattn.datasets.catalog import DATASETS
 from segattn.evaluation.protocol import protocol
 from segattn.losses.terms import CrossEntropy
 from segattn.recipes.catalog import RECIPES, recipe

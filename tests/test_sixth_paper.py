@@ -191,9 +191,9 @@ REGISTRATIONS = {
 FIND_IT = """
 import torch
 import segattn
-from segattn.models.complexity import complexity
-from segattn.deploy.optimize import fold_batch_norms
-from segattn.training.recompute import recompute_blocks
+from segattn.measure.complexity import complexity
+from segattn.models.fold import fold_batch_norms
+from segattn.training.activation_checkpoint import recompute_blocks
 from segattn.training.optim import build_optimizer
 from segattn.recipes.serialize import from_dict, to_dict
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from segattn.models.complexity import complexity
+from segattn.measure.complexity import complexity
 from segattn.recipes.catalog import RECIPES
 from segattn.recipes.costs import COSTS, Cost
 from segattn.recipes.schema import Recipe

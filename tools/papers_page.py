@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 
 from segattn.contracts import Normalization
-from segattn.deploy.reproduce import accuracies
 from segattn.models import networks
 from segattn.recipes.catalog import RECIPES
 from segattn.recipes.costs import COSTS
 from segattn.recipes.published import PublishedCost
 from segattn.recipes.schema import Claim, Paper, Recipe
+from segattn.reports.recipe import accuracies
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src/segattn"

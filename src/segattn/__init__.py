@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from segattn.api import create_model, load_model
-    from segattn.data.catalog import open_dataset
-    from segattn.data.folder import FolderDataset
-    from segattn.deploy.hub import from_pretrained, push_to_hub
-    from segattn.deploy.predictor import Prediction, predict
+    from segattn.datasets.catalog import open_dataset
+    from segattn.datasets.folder import FolderDataset
     from segattn.evaluation.evaluate import evaluate
     from segattn.evaluation.metrics import Scores
     from segattn.evaluation.protocol import Protocol, protocol
+    from segattn.hub import from_pretrained, push_to_hub
     from segattn.models.build import build
     from segattn.models.segmenter import Segmenter
+    from segattn.predict import Prediction, predict
     from segattn.recipes.catalog import list_recipes, recipe
     from segattn.recipes.schema import Recipe
-    from segattn.training.loop import train
+    from segattn.training.train import train
     from segattn.weights.load import load_backbone, load_weights
 
 __version__ = "0.1.0"
@@ -36,10 +36,10 @@ _HOMES = {
     "build": "models.build",
     "create_model": "api",
     "load_model": "api",
-    "open_dataset": "data.catalog",
-    "FolderDataset": "data.folder",
-    "Prediction": "deploy.predictor",
-    "predict": "deploy.predictor",
+    "open_dataset": "datasets.catalog",
+    "FolderDataset": "datasets.folder",
+    "Prediction": "predict",
+    "predict": "predict",
     "evaluate": "evaluation.evaluate",
     "Scores": "evaluation.metrics",
     "Protocol": "evaluation.protocol",
@@ -48,11 +48,11 @@ _HOMES = {
     "list_recipes": "recipes.catalog",
     "recipe": "recipes.catalog",
     "Recipe": "recipes.schema",
-    "train": "training.loop",
+    "train": "training.train",
     "load_weights": "weights.load",
     "load_backbone": "weights.load",
-    "from_pretrained": "deploy.hub",
-    "push_to_hub": "deploy.hub",
+    "from_pretrained": "hub",
+    "push_to_hub": "hub",
 }
 
 __all__ = ["__version__", *_HOMES]

@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from segattn.contracts import Classes, SegmentationDataset
-from segattn.data.catalog import CLASSES, open_dataset
+from segattn.datasets.catalog import CLASSES, open_dataset
 from segattn.models.segmenter import Segmenter
 from segattn.recipes.catalog import recipe as find_recipe
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import from_dict, override
-from segattn.weights.checkpoint import require_description
-from segattn.weights.defaults import default_weights
-from segattn.weights.description import check_description, described_recipe
+from segattn.weights.checkpoint import check_description, described_recipe, require_description
 from segattn.weights.load import load_weights
-from segattn.weights.shapes import network_shapes
+from segattn.weights.match import network_shapes
+from segattn.weights.pretrained import default_weights
 
 
 def create_model(name: str | Recipe, *, num_classes: int | None = None, weights: str | Path | None = None) -> Segmenter:

@@ -1,19 +1,32 @@
-"""What this machine computes by itself, and what it would only imitate."""
+"""Cores, memory, processor, device and precision of this machine."""
 
 from __future__ import annotations
 
 import os
-from typing import Literal
+import platform
+import re
+import shlex
+import sys
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-import torch
+if TYPE_CHECKING:
+    import torch
+
+from segattn.contracts import cut, shown
 
 Precision = Literal["float32", "bf16"]
+
 
 SLOW_BF16 = (
     "bf16 is not native to this machine: on a processor without it, training took 4.2 times as long as in float32 (8.8"
     " against 2.1 s a step of AttaNet-light, 8 crops of 257x337, one thread) and inference 11.7 times;"
     " take auto or float32"
 )
+
+
 _WITH_BF16 = ("AVX512_CORE_BF16", "AVX10_1_512", "AVX512_CORE_AMX", "AVX512_CORE_FP16", "AVX10_2", "ALL", "DEFAULT")
 """Limits of oneDNN that leave it the instructions for bf16."""
 
@@ -24,6 +37,8 @@ def native_bf16(device: torch.device) -> bool:
     An x86 processor has them with AVX512-BF16 or AMX, if oneDNN may use these; an NVIDIA GPU from Ampere on. ARM
     processors and Apple's GPUs count as unknown.
     """
+    import torch
+
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
@@ -37,3 +52,149 @@ def native_bf16(device: torch.device) -> bool:
 def automatic_precision(device: torch.device) -> Precision:
     """What `auto` means on a device: bf16 where it is native, else float32."""
     return "bf16" if native_bf16(device) else "float32"
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; "auto" takes CUDA, then Apple's MPS, then the CPU.
+
+    Of several processes on a machine each gets the GPU of its own LOCAL_RANK, unless the name has an index.
+
+    Raises:
+        ValueError: no such device on this machine.
+    """
+    import torch
+
+    from segattn.processes import local_rank, place, require_own_gpu
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "cuda" and place().world > 1:
+        require_own_gpu()
+        name = f"cuda:{local_rank()}"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"device {shown(name)}: expected auto, cpu, cuda, cuda:1, mps or the like") from None
+    try:
+        torch.ones(1, device=device).cpu()
+    except (RuntimeError, AssertionError, ImportError, AttributeError) as error:  # torch raises any of them
+        raise ValueError(f"device {name!r} can't be used here: {cut(str(error).splitlines()[0])}") from None
+    return device
+
+
+def machine() -> dict[str, str | int]:
+    """The processor, how many cores this process may use, the system, and the versions of Python and torch."""
+    return {
+        "processor": processor(),
+        "cores_usable": usable_cores(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": version("torch"),
+    }
+
+
+def provenance() -> dict[str, object]:
+    """What belongs beside every measured figure: the command, the day (UTC) and the `machine`."""
+    script = Path(sys.argv[0]).name
+    words = ["segattn" if script == "__main__.py" else script, *sys.argv[1:]]
+    return {
+        "command": shlex.join(words),
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "machine": machine(),
+    }
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """The processor's name and, on Linux, its family and the widest vector instructions."""
+    try:
+        facts = dict(re.findall(r"^([\w ]+?)\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE))
+    except OSError:
+        return platform.processor() or platform.machine()
+    flags = facts.get("flags", "").split()
+    widest = next((flag for flag in ("amx_tile", "avx512_bf16", "avx512f", "avx2") if flag in flags), "")
+    numbers = f"family {facts.get('cpu family')} model {facts.get('model')}" if "cpu family" in facts else ""
+    return ", ".join(part for part in (facts.get("model name", platform.machine()), numbers, widest) if part)
+
+
+_HIGH_WATER = re.compile(r"VmHWM:\s+(\d+) kB")
+
+
+def available_memory(root: Path = Path("/")) -> int | None:
+    """Bytes that may still be taken: the least of what the machine and the control groups of this process leave.
+
+    Where neither can be asked (Linux has both), all the memory that the machine has; None where that isn't known.
+
+    Args:
+        root: of the file system that has `proc` and `sys`.
+    """
+    found = [room for room in (_room_of_machine(root), _room_of_groups(root)) if room is not None]
+    if found:
+        return min(found)
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _room_of_machine(root: Path) -> int | None:
+    match = re.search(r"^MemAvailable:\s+(\d+) kB", _read(root / "proc/meminfo"), re.MULTILINE)
+    return int(match[1]) * 1024 if match else None
+
+
+def _room_of_groups(root: Path) -> int | None:
+    """Of version 2 and of version 1; a group's own limit and those of all groups that it lies in."""
+    found = []
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            mount, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            mount = root / "sys/fs/cgroup/memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        # In a container the path may be the host's, of which the mount shows the end or nothing at all.
+        group = Path(path.lstrip("/"))
+        for folder in (mount / part for part in (group, *group.parents)):
+            limit, used = _read(folder / names[0]).strip(), _read(folder / names[1]).strip()
+            cached = re.search(rf"^{names[2]} (\d+)", _read(folder / "memory.stat"), re.MULTILINE)
+            if limit.isdigit() and used.isdigit():  # "max" is no limit
+                found.append(max(int(limit) - int(used) + (int(cached[1]) if cached else 0), 0))
+    return min(found, default=None)
+
+
+def resident_memory() -> int:
+    """Bytes that this process takes now; the most that it has taken where the system can't say."""
+    fields = _read(Path("/proc/self/statm")).split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if len(fields) > 1 else peak_memory()
+
+
+def peak_memory() -> int:
+    """Bytes: the most that this process has taken since `reset_peak`, or ever where that had no effect."""
+    match = _HIGH_WATER.search(_read(Path("/proc/self/status")))
+    if match:
+        return int(match[1]) * 1024
+    import resource  # not on every system
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def reset_peak() -> None:
+    """Let `peak_memory` begin anew, where the system can do that (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -8,18 +8,25 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segattn.contracts import IGNORE, Classes
-from segattn.files import require_writable as require_writable
-from segattn.files import write_file as write_file
+from segattn.contracts import IGNORE, Classes, Sample
+from segattn.files import write_file
 
 Image = NDArray[np.uint8]
 
+
 WRONG = (226, 40, 58)
+
+
 UNLABELLED = (38, 41, 56)
 """The colours of `mistakes`, RGB."""
 
+
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
 _ROW = 22  # pixels of a legend's row
+
+
 _LEGIBLE = 600  # height of a picture from which the legend grows with it, as it will be looked at smaller
 
 
@@ -96,3 +103,38 @@ def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
 
 def _text_width(text: str, zoom: int) -> int:
     return int(cv2.getTextSize(text, _FONT, 0.45 * zoom, zoom)[0][0])
+
+
+_SIDE = 640  # of one of the three pictures, at most
+
+
+_GAP, _CAPTION = 8, 22
+
+
+def side_by_side(sample: Sample, labels: Image, classes: Classes) -> Image:
+    """Picture, truth (what is not labelled is black) and prediction, RGB, with a legend of the classes in them.
+
+    Args:
+        sample: with its mask.
+        labels: the predicted training ids, (H, W) uint8 as the mask.
+    """
+    assert sample.mask is not None
+    height, width = labels.shape
+    factor = min(_SIDE / max(height, width), 1.0)
+    size = max(round(width * factor), 1), max(round(height * factor), 1)
+    image = np.asarray(cv2.resize(sample.image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    truth, prediction = (
+        np.asarray(cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST), np.uint8) for ids in (sample.mask, labels)
+    )
+    views = {"image": image, "truth": colorize(truth, classes), "prediction": colorize(prediction, classes)}
+    panels = [_panel(view, caption) for caption, view in views.items()]
+    seen = np.concatenate([sample.mask[sample.mask != IGNORE], labels.ravel()])
+    return with_legend(np.hstack(panels), classes, class_shares(seen, len(classes)))
+
+
+def _panel(picture: Image, caption: str) -> Image:
+    height, width = picture.shape[:2]
+    panel = np.full((_CAPTION + height, width + _GAP, 3), 255, np.uint8)
+    panel[_CAPTION:, :width] = picture
+    cv2.putText(panel, caption, (2, _CAPTION - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (30, 30, 30), 1, cv2.LINE_AA)
+    return panel

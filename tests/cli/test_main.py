@@ -12,7 +12,7 @@ import pytest
 
 from segattn import __version__
 from segattn.cli import main as main_module
-from segattn.cli import models
+from segattn.cli import predict, show
 from segattn.cli.main import build_parser, main, split_overrides
 from segattn.cli.screen import print_error
 
@@ -140,12 +140,12 @@ def raising(error: BaseException) -> Callable[..., None]:
     ],
 )
 def test_errors_become_one_line(monkeypatch: pytest.MonkeyPatch, fail: Command, error: Exception, line: str) -> None:
-    monkeypatch.setattr(models, "_show", raising(error))
+    monkeypatch.setattr(show, "_show", raising(error))
     assert fail("show", "x").startswith(line)
 
 
 def test_our_own_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "_show", raising(RuntimeError("shapes")))
+    monkeypatch.setattr(show, "_show", raising(RuntimeError("shapes")))
     with pytest.raises(RuntimeError, match="shapes"):
         main(["show", "x"])
 
@@ -157,7 +157,7 @@ def test_the_traceback_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_ctrl_c_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(models, "_show", raising(KeyboardInterrupt()))
+    monkeypatch.setattr(show, "_show", raising(KeyboardInterrupt()))
     assert main(["show", "x"]) == 130
     assert capsys.readouterr().err == "segattn: interrupted\n"
 
@@ -197,7 +197,7 @@ def test_a_pipe_that_closes_before_the_work_is_done_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(main_module, "discard_output", lambda: None)
-    monkeypatch.setattr(models, "_predict", raising(BrokenPipeError(32, "Broken pipe")))
+    monkeypatch.setattr(predict, "_predict", raising(BrokenPipeError(32, "Broken pipe")))
     assert main(["predict", "photo.jpg"]) == 2
     assert capsys.readouterr().err == "segattn: error: standard output: can't be written (Broken pipe)\n"
 

@@ -12,7 +12,7 @@ import torch
 
 import segattn
 from segattn.cli.main import main
-from segattn.weights import defaults
+from segattn.weights import pretrained as defaults
 
 Command = Callable[..., str]
 

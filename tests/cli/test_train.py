@@ -10,9 +10,8 @@ import pytest
 from segattn.api import create_model, load_model
 from segattn.cli.main import main
 from segattn.recipes.catalog import recipe as find_recipe
-from segattn.training import loop
-from segattn.weights.checkpoint import save_model
-from segattn.weights.description import describe_model
+from segattn.training import train as loop
+from segattn.weights.checkpoint import describe_model, save_model
 
 Command = Callable[..., str]
 SHORT = (

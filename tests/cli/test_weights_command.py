@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 import segattn
 from segattn.cli.main import main
-from segattn.data.synthetic import write_synthetic
 from segattn.models.segmenter import Segmenter
-from segattn.training import loop
-from segattn.weights import identify, pretrained
+from segattn.synthetic.write import write_synthetic
+from segattn.training import train as loop
+from segattn.weights import inspect as identify
+from segattn.weights import pretrained
 
 SOME = ("attanet_light_cityscapes", "attanet_light_camvid", "attanet_r18_cityscapes", "danet_r50_cityscapes")
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from segattn.contracts import IGNORE, SegmentationDataset
-from segattn.data.base import LabelMap
-from segattn.data.camvid import CamVid
-from segattn.data.catalog import DATASETS, open_dataset
-from segattn.data.cityscapes import CLASSES, Cityscapes
-from segattn.data.folder import FolderDataset
+from segattn.datasets.base import LabelMap
+from segattn.datasets.camvid import CamVid
+from segattn.datasets.catalog import DATASETS, open_dataset
+from segattn.datasets.cityscapes import CLASSES, Cityscapes
+from segattn.datasets.folder import FolderDataset
 
 SIZE = (6, 8)
 

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from segattn.contracts import IGNORE
-from segattn.data.check import check_named
-from segattn.data.description import read_description
-from segattn.data.folder import FolderDataset
+from segattn.datasets.check import check_named
+from segattn.datasets.folder import FolderDataset, read_description
 
 OWN: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("own_data.py")))
 classes, own_data, put = OWN["classes"], OWN["own_data"], OWN["put"]

@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from segattn.data.reading import read_ids, read_image
+from segattn.datasets.images import read_ids, read_image
 
 DOCS = Path(__file__).parents[2] / "docs" / "datasets.md"
 DEPTHS = (1, 2, 4, 8, 16)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segattn.data.reading import read_ids, read_image, read_photo
+from segattn.datasets.images import read_ids, read_image, read_photo
 
 
 def _load() -> ModuleType:

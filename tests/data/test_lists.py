@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from segattn.data.lists import read_list
+from segattn.datasets.base import read_list
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_what_editors_write(tmp_path: Path, content: bytes) -> None:
 
 def test_the_locale_does_not_matter(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_bytes("straße\n".encode())
-    code = "import pathlib, sys, segattn.data.lists as l; print(ascii(l.read_list(pathlib.Path(sys.argv[1]))))"
+    code = "import pathlib, sys, segattn.datasets.base as l; print(ascii(l.read_list(pathlib.Path(sys.argv[1]))))"
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "train.txt")], capture_output=True, text=True, env=environment

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segattn.data.mend import Mend, as_line, write_mend
+from segattn.datasets.absent import Mend, as_line, write_mend
 
 CLASSES = "classes: [{name: a, color: [0, 0, 0]}, {name: b, color: [1, 1, 1]}]"
 LABELS = {0: "a", 255: "b"}

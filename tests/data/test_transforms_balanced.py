@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from segattn.contracts import IGNORE
-from segattn.data.transforms import ClassBalancedCrop, Compose, RandomCrop, RandomScale
 from segattn.recipes.serialize import from_dict, to_dict
+from segattn.transforms.compose import ClassBalancedCrop, Compose
+from segattn.transforms.crops import RandomCrop
+from segattn.transforms.resizing import RandomScale
 
 HEIGHT, WIDTH = 60, 90
 

@@ -6,24 +6,13 @@ import numpy as np
 import pytest
 
 from segattn.contracts import IGNORE
-from segattn.data.augmentations import ACFNET_MEAN, BLACK, acfnet_augmentation, danet_augmentation, mm_augmentation
-from segattn.data.transforms import Compose, RandomCrop
-from segattn.data.transforms_papers import (
-    MEAN_COLOR,
-    CategoryLimitedCrop,
-    Pad,
-    PhotometricDistortion,
-    RandomFit,
-    RandomShortSide,
-    RandomTenths,
-    fit,
-    linear,
-    resize_short_side,
-    saturate,
-    scale,
-    turn_hue,
-    varied,
-)
+from segattn.recipes.acfnet import ACFNET_MEAN, acfnet_augmentation
+from segattn.recipes.ade20k import mm_augmentation
+from segattn.recipes.danet import BLACK, danet_augmentation
+from segattn.transforms.colours import PhotometricDistortion, linear, saturate, turn_hue
+from segattn.transforms.compose import Compose
+from segattn.transforms.crops import MEAN_COLOR, CategoryLimitedCrop, Pad, RandomCrop, varied
+from segattn.transforms.resizing import RandomFit, RandomShortSide, RandomTenths, fit, resize_short_side, scale
 
 
 class Draws:

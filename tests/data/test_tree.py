@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from segattn.data import tree
-from segattn.data.base import find_files
-from segattn.data.camvid import CamVid
-from segattn.data.check import check_named
-from segattn.data.cityscapes import Cityscapes
-from segattn.data.folder import FolderDataset
-from segattn.data.tree import files_below, is_leftover
+from segattn.datasets import images as tree
+from segattn.datasets.base import find_files
+from segattn.datasets.camvid import CamVid
+from segattn.datasets.check import check_named
+from segattn.datasets.cityscapes import Cityscapes
+from segattn.datasets.folder import FolderDataset
+from segattn.datasets.images import files_below, is_leftover
 
 OWN: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("own_data.py")))
 classes, own_data, put = OWN["classes"], OWN["own_data"], OWN["put"]

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from segattn.cli.main import build_parser, split_overrides
-from segattn.data.catalog import DATASETS
-from segattn.deploy.reproduce import Reproduction, how_to, own_weights, reproductions, training
+from segattn.datasets.catalog import DATASETS
 from segattn.evaluation.protocol import PROTOCOLS
 from segattn.losses.terms import Lovasz, OhemCrossEntropy, OhemSearchCrossEntropy
 from segattn.recipes.catalog import RECIPES, recipe
 from segattn.recipes.schema import Claim, Recipe
 from segattn.recipes.serialize import override
+from segattn.reports.recipe import Reproduction, how_to, own_weights, reproductions, training
 
 ROOT = Path(__file__).parents[2]
 every_recipe = pytest.mark.parametrize("name", RECIPES)

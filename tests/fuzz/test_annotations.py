@@ -151,7 +151,7 @@ def _tree(kind: int, folder: Path, mats: tuple[list[bytes], list[bytes]], rng: r
 
 def _run_batch(seed: int, base: Path) -> None:
     """The cases of one seed; prints what became of them. Runs in a process of its own, which a crash would end."""
-    from segattn.data.prepare import prepare
+    from segattn.datasets.prepare import prepare
 
     mats = _mat_seeds()
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))

@@ -109,8 +109,8 @@ def _run_batch(seed: int, folder: Path) -> None:
     """The cases of one seed; prints what became of them. Runs in a process of its own, which a crash would end."""
     import numpy as np
 
-    from segattn.data.files import MAX_PIXELS
-    from segattn.data.reading import read_ids, read_image
+    from segattn.datasets.headers import MAX_PIXELS
+    from segattn.datasets.images import read_ids, read_image
 
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     rng, seeds = random.Random(seed), _seeds()

@@ -171,7 +171,7 @@ def _run_batch(seed: int, folder: Path) -> None:
     from segattn.api import load_model
     from segattn.weights.checkpoint import read_description
     from segattn.weights.extract import extract
-    from segattn.weights.files import open_checkpoint
+    from segattn.weights.reading import open_checkpoint
 
     rng, seeds = random.Random(seed), _seeds()
     counts: collections.Counter[str] = collections.Counter()

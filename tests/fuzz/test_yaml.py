@@ -143,8 +143,8 @@ def _case(kind: int, recipe: str, rng: random.Random) -> bytes:
 def _run_batch(seed: int, folder: Path) -> None:
     """The cases of one seed; prints what became of them. Runs in a process of its own, which a crash would end."""
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    from segattn.data.check import check_named
-    from segattn.data.description import read_description
+    from segattn.datasets.check import check_named
+    from segattn.datasets.folder import read_description
     from segattn.recipes.catalog import recipe as find_recipe
     from segattn.recipes.schema import Recipe
     from segattn.recipes.serialize import from_yaml, override, to_yaml

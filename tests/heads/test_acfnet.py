@@ -8,8 +8,7 @@ from torch import Tensor
 
 from segattn.attention.class_center import class_centers, released_class_feature
 from segattn.backbones.light import AttaNetLight
-from segattn.heads.acfnet import ACFNetHead
-from segattn.heads.aspp import ASPP
+from segattn.heads.acfnet import ASPP, ACFNetHead
 from segattn.models.acfnet import ACFNET, ACFNet
 
 

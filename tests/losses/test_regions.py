@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from segattn.contracts import IGNORE
-from segattn.losses.regions import lovasz_gradient, lovasz_softmax, soft_dice
+from segattn.losses.functional import lovasz_gradient, lovasz_softmax, soft_dice
 
 
 def test_lovasz_equals_the_released_code(fill, parity):

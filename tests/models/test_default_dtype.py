@@ -13,8 +13,7 @@ import segattn
 from segattn.evaluation.protocol import Protocol
 from segattn.models.build import build
 from segattn.recipes.schema import Recipe
-from segattn.training.optim import build_optimizer, set_rate
-from segattn.training.schedule import rate
+from segattn.training.optim import build_optimizer, rate, set_rate
 from segattn.training.step import training_step
 
 FAMILIES = [

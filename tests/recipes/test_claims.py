@@ -5,16 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from segattn.data.augmentations import danet_augmentation
-from segattn.data.transforms import ScaleChoice
-from segattn.data.transforms_papers import RandomShortSide, RandomTenths
 from segattn.evaluation.protocol import PROTOCOLS
 from segattn.losses.terms import CrossEntropy, Lovasz, OhemCrossEntropy
+from segattn.measure.complexity import complexity
 from segattn.models import networks
-from segattn.models.complexity import complexity
 from segattn.recipes.catalog import RECIPES, recipe
+from segattn.recipes.danet import danet_augmentation
 from segattn.recipes.published import PublishedCost, agrees
 from segattn.recipes.schema import Recipe
+from segattn.transforms.resizing import RandomShortSide, RandomTenths, ScaleChoice
 
 COUNTED = [name for name, row in RECIPES.items() if row.published_cost and row.published_cost.parameters]
 QUICK = {"light_ham_d256_van_tiny_ade20k", "ham_van_tiny_ade20k", "upernet_van_b5_22k_ade20k", "fpn_agent_pvt_t_ade20k"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from segattn.models.complexity import complexity
+from segattn.measure.complexity import complexity
 from segattn.recipes.catalog import RECIPES
 from segattn.recipes.costs import COSTS, Cost
 

@@ -13,8 +13,7 @@ import torch
 from torch import nn
 
 from segattn.contracts import IGNORE
-from segattn.data.catalog import CLASSES
-from segattn.data.transforms import Compose
+from segattn.datasets.catalog import CLASSES
 from segattn.losses.terms import CrossEntropy, Lovasz
 from segattn.models import networks
 from segattn.models.segmenter import Segmenter
@@ -23,8 +22,8 @@ from segattn.recipes.schema import Checkpoint, Claim, Recipe
 from segattn.recipes.serialize import from_dict, from_yaml, to_dict, to_yaml
 from segattn.training.optim import build_optimizer, parameter_groups, set_rate
 from segattn.training.step import training_step
-from segattn.weights.defaults import SHIPPED, default_weights
-from segattn.weights.pretrained import PRETRAINED
+from segattn.transforms.compose import Compose
+from segattn.weights.pretrained import PRETRAINED, SHIPPED, default_weights
 
 QUICK = {
     "attanet_light_cityscapes",

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from segattn.data.prepare import PLANS
+from segattn.datasets.catalog import SOURCES
+from segattn.datasets.prepare import PLANS
 from segattn.recipes.catalog import RECIPES
-from segattn.recipes.sources import SOURCES
 
 DOCS = (Path(__file__).parents[2] / "docs/datasets.md").read_text(encoding="utf-8")
 

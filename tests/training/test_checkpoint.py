@@ -12,8 +12,8 @@ from torch import nn
 
 from segattn.recipes.catalog import recipe
 from segattn.recipes.serialize import override, to_dict
-from segattn.training.checkpoint import RunFolder, differences
-from segattn.training.ema import EMA
+from segattn.training.optim import EMA
+from segattn.training.state import RunFolder, differences
 from segattn.weights.checkpoint import atomic_path, read_model, save_model
 
 

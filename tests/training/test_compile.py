@@ -20,7 +20,7 @@ from segattn.losses.terms import CrossEntropy, Dice, OhemCrossEntropy
 from segattn.models.attanet import AttaNet
 from segattn.models.compose import Pair
 from segattn.training import step
-from segattn.training.recompute import recompute_blocks
+from segattn.training.activation_checkpoint import recompute_blocks
 from segattn.training.step import training_step
 from segattn.weights.checkpoint import read_model
 

@@ -7,8 +7,8 @@ from dataclasses import asdict
 import pytest
 
 from segattn.recipes.schema import Training
-from segattn.training.checkpoint import Progress
-from segattn.training.explosion import PATIENCE, ExplodingLossError, LossGrowth
+from segattn.training.divergence import PATIENCE, ExplodingLossError, LossGrowth
+from segattn.training.state import Progress
 
 
 def watch(losses: list[float], progress: Progress | None = None, factor: float | None = 10.0) -> Progress:

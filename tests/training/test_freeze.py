@@ -14,7 +14,7 @@ from torch import nn
 from segattn.losses.terms import CrossEntropy
 from segattn.models.attanet import AttaNet
 from segattn.recipes.schema import Training
-from segattn.training.freeze import freeze
+from segattn.training.step import freeze
 
 LOOP: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("test_loop.py")))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segattn.training.memory import available_memory, peak_memory, reset_peak, resident_memory
+from segattn.machine import available_memory, peak_memory, reset_peak, resident_memory
 
 GB = 10**9
 

@@ -15,9 +15,9 @@ from segattn.cli.main import build_parser, split_overrides
 from segattn.recipes.catalog import recipe
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import from_dict, override, to_dict
-from segattn.training.freeze import freeze
+from segattn.training.activation_checkpoint import recompute_blocks
 from segattn.training.optim import parameter_groups
-from segattn.training.recompute import recompute_blocks
+from segattn.training.step import freeze
 
 TEXT = (Path(__file__).parents[2] / "docs" / "training-options.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, re.DOTALL)

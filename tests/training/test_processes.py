@@ -86,9 +86,9 @@ def test_several_processes_train_as_one_with_the_joint_batch(processes, parallel
 SHARD = """
 from segattn import create_model
 from segattn.layers import DropPath, channels_last
-from segattn.training.recompute import recompute_blocks
+from segattn.training.activation_checkpoint import recompute_blocks
 from torch.distributed.tensor import DTensor
-from segattn.training.sharding import shard
+from segattn.training.parallel import shard
 torch.manual_seed(0)
 model = channels_last(create_model(sys.argv[1]).train().double())
 for module in model.modules():

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from segattn.contracts import IGNORE, Classes, Sample
-from segattn.training.page import write_page
-from segattn.training.samples import SamplePictures, side_by_side, steps_with_pictures
+from segattn.pictures import side_by_side
+from segattn.reports.training_page import write_page
+from segattn.training.samples import SamplePictures, steps_with_pictures
 
 CLASSES = Classes(names=("road", "sky"), palette=((200, 20, 20), (20, 20, 200)))
 

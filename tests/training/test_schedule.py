@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from segattn.recipes.schema import ExponentialWarmup, LinearWarmup, Schedule
-from segattn.training.schedule import rate
+from segattn.training.optim import rate
 
 ATTANET = Schedule(lr=1e-2, iterations=200_000, warmup=ExponentialWarmup(iterations=1000, start_lr=1e-5))
 LINEAR = Schedule(lr=6e-5, iterations=160_000, power=1.0, warmup=LinearWarmup(iterations=1500, ratio=1e-6))

@@ -167,7 +167,7 @@ def test_samples_change_nothing_and_can_be_left_out(tmp_path: Path) -> None:
 def test_an_explosion_stops_the_run_at_the_same_step_with_and_without_a_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from segattn.training import explosion
+    from segattn.training import divergence as explosion
 
     monkeypatch.setattr(explosion, "PATIENCE", 6)
     monkeypatch.setattr(explosion, "_ENOUGH", 5)

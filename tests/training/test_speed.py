@@ -11,10 +11,9 @@ import torch
 
 import segattn
 from segattn.recipes.schema import Schedule
-from segattn.training import speed
-from segattn.training.checkpoint import Progress
-from segattn.training.log import RunLog
-from segattn.training.speed import Meter, loader_hint
+from segattn.training import log as speed
+from segattn.training.log import Meter, RunLog, loader_hint
+from segattn.training.state import Progress
 
 
 class Clock:

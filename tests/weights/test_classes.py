@@ -10,9 +10,8 @@ import torch
 
 import segattn
 from segattn.contracts import Classes, class_difference, require_same_classes
-from segattn.weights.checkpoint import save_model
+from segattn.weights.checkpoint import describe_model, save_model
 from segattn.weights.classes import class_tensors, fit_classes
-from segattn.weights.description import describe_model
 
 NAMES = ("cat", "dog", "cow")
 PALETTE = ((0, 0, 0), (9, 9, 9), (7, 7, 7))

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from segattn.weights.extract import extract
-from segattn.weights.files import open_checkpoint
-from segattn.weights.inert import Built, PickleReader
+from segattn.weights.pickle_reader import Built, PickleReader
+from segattn.weights.reading import open_checkpoint
 
 both_formats = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before-1.6"])
 

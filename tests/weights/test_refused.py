@@ -19,9 +19,9 @@ from segattn.models.agent import AgentSwinUperNet
 from segattn.models.attanet import AttaNet
 from segattn.weights.checkpoint import read_description, read_model, save_model
 from segattn.weights.extract import extract
-from segattn.weights.files import ForeignObjectsError, open_checkpoint
-from segattn.weights.inspection import inspect
+from segattn.weights.inspect import inspect
 from segattn.weights.load import load_backbone, load_weights
+from segattn.weights.reading import ForeignObjectsError, open_checkpoint
 
 CONV, VARIANCE, COUNTER = "backbone.s1_1.conv.weight", "backbone.s1_1.norm.running_var", "num_batches_tracked"
 

@@ -1,4 +1,4 @@
-"""benchmark."""
+"""segattn benchmark: speed, memory and cost of a network on this machine."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segattn.deploy.benchmark import Measurement
+    from segattn.measure.benchmark import Measurement
 
 
-def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
+def add_command(commands: argparse._SubParsersAction[Any]) -> None:
     """Register this module's command."""
     parser = commands.add_parser(
         "benchmark",
@@ -57,9 +57,9 @@ def _positive(text: str) -> int:
 def _benchmark(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from rich.console import Console
 
-    from segattn.cli.models import find_recipe
+    from segattn.cli.options import find_recipe
     from segattn.cli.screen import print_table
-    from segattn.deploy.benchmark import Settings, check_device, measure
+    from segattn.measure.benchmark import Settings, check_device, measure
 
     settings = Settings(
         device=arguments.device,
@@ -128,8 +128,8 @@ def _shares(measured: list[Measurement]) -> Any:
 def _write(path: Path | None, settings: Any, measured: list[Measurement]) -> None:
     import dataclasses
 
-    from segattn.deploy.machine import provenance
     from segattn.files import write_file
+    from segattn.machine import provenance
 
     if path is not None:
         content = {

@@ -1,4 +1,4 @@
-"""compare."""
+"""segattn compare: several networks under equal conditions."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from segattn.cli.weights import add_map_option
+from segattn.cli.options import add_map_option
 
 _OWN_TO_A_NETWORK = ("network", "pretrained", "paper", "claims", "results", "published_cost", "deviations")
 
 
-def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
+def add_command(commands: argparse._SubParsersAction[Any]) -> None:
     """Register this module's command."""
     parser = commands.add_parser(
         "compare",
@@ -57,7 +57,7 @@ def _compare(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     _check_names(arguments)
 
     from segattn.cli.screen import print_table
-    from segattn.deploy.compare import Stopped
+    from segattn.measure.compare import Stopped
 
     try:
         found = _scored(arguments, overrides) if arguments.score_only else _trained(arguments, overrides)
@@ -88,9 +88,9 @@ def _check_names(arguments: argparse.Namespace) -> None:
 
 
 def _trained(arguments: argparse.Namespace, overrides: dict[str, str]) -> Any:
-    from segattn.cli.models import find_recipe
-    from segattn.deploy.compare import compare_recipes
-    from segattn.recipes.controlled import with_steps
+    from segattn.cli.options import find_recipe
+    from segattn.measure.compare import compare_recipes
+    from segattn.measure.controlled import with_steps
 
     recipes = [find_recipe(name, {}) for name in arguments.names]
     base = _adjusted(find_recipe(arguments.like or arguments.names[0], overrides), arguments)
@@ -109,8 +109,8 @@ def _trained(arguments: argparse.Namespace, overrides: dict[str, str]) -> Any:
 
 def _scored(arguments: argparse.Namespace, overrides: dict[str, str]) -> Any:
     from segattn.api import load_model
-    from segattn.cli.models import find_recipe
-    from segattn.deploy.compare import compare_models
+    from segattn.cli.options import find_recipe
+    from segattn.measure.compare import compare_models
 
     files = [Path(name) for name in arguments.names]
     base = find_recipe(arguments.like, overrides) if arguments.like else load_model(files[0], overrides)[0]

@@ -1,4 +1,4 @@
-"""data: synthetic, prepare, check, stats, show."""
+"""segattn data: synthetic, prepare, check, stats and show."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from segattn.contracts import SegmentationDataset
 
 
-def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
-    """Register this module's commands."""
+def add_command(commands: argparse._SubParsersAction[Any]) -> None:
+    """Register the commands."""
     data = commands.add_parser("data", help="make, prepare, check and look at data sets")
     actions = data.add_subparsers(dest="action", metavar="ACTION", required=True)
 
@@ -88,13 +88,13 @@ def _add_dataset(parser: argparse.ArgumentParser, *, split: bool = True) -> None
 
 
 def _open(arguments: argparse.Namespace) -> SegmentationDataset:
-    from segattn.data.catalog import open_dataset
+    from segattn.datasets.catalog import open_dataset
 
     return open_dataset(arguments.dataset, arguments.root, arguments.split)
 
 
 def _synthetic(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
-    from segattn.data.synthetic import write_synthetic
+    from segattn.synthetic.write import write_synthetic
 
     size = (arguments.height, arguments.width)
     write_synthetic(arguments.root, train=arguments.train, val=arguments.val, size=size, seed=arguments.seed)
@@ -104,7 +104,7 @@ def _synthetic(arguments: argparse.Namespace, overrides: dict[str, str]) -> None
 
 
 def _prepare(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
-    from segattn.data.prepare import prepare
+    from segattn.datasets.prepare import prepare
 
     report = prepare(arguments.dataset, arguments.root)
     print(report)
@@ -113,8 +113,8 @@ def _prepare(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 
 
 def _check(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
-    from segattn.data.check import check_named
-    from segattn.data.mend import as_line, write_mend
+    from segattn.datasets.absent import as_line, write_mend
+    from segattn.datasets.check import check_named
 
     report = check_named(arguments.dataset, arguments.root, arguments.split)
     if arguments.fix and report.mend is not None:
@@ -128,7 +128,7 @@ def _check(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 
 
 def _stats(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
-    from segattn.data.stats import stats
+    from segattn.datasets.stats import stats
 
     figures = stats(_open(arguments))
     print(figures)
@@ -136,7 +136,7 @@ def _stats(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 
 
 def _show(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
-    from segattn.data.show import write_sheet
+    from segattn.datasets.show import write_sheet
 
     write_sheet(_open(arguments), arguments.output, count=arguments.count)
     print(arguments.output)

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, NoReturn
 
-from segattn.cli import benchmark, compare, data, models, training, weights
+from segattn.cli import benchmark, compare, data, evaluate, predict, report, show, train, weights
+from segattn.cli import list as list_recipes
 from segattn.cli.screen import (
     discard_output,
     is_of_output,
@@ -74,12 +75,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="segattn", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("--version", action="store_true", help="print the version and leave")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
-    models.add_commands(commands)
-    training.add_commands(commands)
-    data.add_commands(commands)
-    weights.add_commands(commands)
-    benchmark.add_commands(commands)
-    compare.add_commands(commands)
+    for command in (list_recipes, show, evaluate, predict, train, report, data, weights, benchmark, compare):
+        command.add_command(commands)
     return parser
 
 

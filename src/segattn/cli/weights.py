@@ -1,4 +1,4 @@
-"""weights: inspect, convert, extract, push."""
+"""segattn weights: inspect, convert, extract and push."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from segattn.cli.options import add_size_option
 
-def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
-    """Register this module's commands."""
+
+def add_command(commands: argparse._SubParsersAction[Any]) -> None:
+    """Register the commands."""
     weights = commands.add_parser("weights", help="look into, convert and publish files of weights")
     actions = weights.add_subparsers(dest="action", metavar="ACTION", required=True)
 
@@ -37,7 +39,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         action="store_true",
         help="an ACFNet file of a training with in-place activated batch norm: store its scales as |w| + 1e-5",
     )
-    _add_size_option(parser)
+    add_size_option(parser)
     parser.set_defaults(run=_convert, takes_overrides=True)
 
     parser = actions.add_parser(
@@ -67,50 +69,17 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     parser.set_defaults(run=_push, takes_overrides=False)
 
 
-def add_loading_options(parser: argparse.ArgumentParser) -> None:
-    """The options of commands that start from weights made for something a little different."""
-    parser.add_argument(
-        "--num-classes-may-differ",
-        action="store_true",
-        help="with --weights: load a file for other classes, or another number of them, but for the classifier layers",
-    )
-    parser.add_argument(
-        "--partial",
-        action="store_true",
-        help="with --pretrained: leave a ResNet's stem and gates as they are where the file's are of another kind",
-    )
-    _add_size_option(parser)
-
-
-def add_map_option(parser: argparse.ArgumentParser, when: str) -> None:
-    """The option of commands in which a model meets a data set."""
-    parser.add_argument(
-        "--map-classes",
-        action="store_true",
-        help=f"{when}put the outputs in the data set's order of classes, where it has the same names in another order",
-    )
-
-
-def _add_size_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--sizes-may-differ",
-        action="store_true",
-        help="resize position embeddings and agent biases that were trained at another image size",
-    )
-
-
 def _inspect(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
-    from segattn.weights.inspection import inspect
+    from segattn.weights.inspect import inspect
 
     print(inspect(arguments.file))
 
 
 def _convert(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.api import create_model
-    from segattn.cli.models import find_recipe
-    from segattn.data.catalog import CLASSES
-    from segattn.weights.checkpoint import save_model
-    from segattn.weights.description import check_description, describe_model
+    from segattn.cli.options import find_recipe
+    from segattn.datasets.catalog import CLASSES
+    from segattn.weights.checkpoint import check_description, describe_model, save_model
     from segattn.weights.load import load_weights
 
     _check_output(arguments.output)
@@ -148,7 +117,7 @@ def _extract(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 
 def _push(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.api import load_model
-    from segattn.deploy.hub import push_to_hub
+    from segattn.hub import push_to_hub
     from segattn.weights.checkpoint import read_model
 
     recipe, model = load_model(arguments.file)

@@ -1,4 +1,4 @@
-"""ACFNet's head: a coarse segmentation, the class features that it gives every pixel, and a finer one from both.
+"""ACFNet's head: ASPP, coarse logits, class centres, fine logits.
 
 Paper: arXiv 1909.09408. Layers and widths are those of the unofficial released code; its fine head (3x3, leaky ReLU,
 1x1) is a single 1x1 convolution in the paper's figure.
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from segattn.attention.class_center import ClassFeature, class_centers
 from segattn.contracts import SegOutput
-from segattn.heads.aspp import ASPP
 from segattn.layers import ConvNormAct
 
 if TYPE_CHECKING:
@@ -79,3 +78,25 @@ class ACFNetHead(nn.Module):
 
     def main(self, features: Features) -> Tensor:
         return self._fine_and_coarse(features)[0]
+
+
+class ASPP(nn.Module):
+    """A 1x1 convolution, 3x3 ones dilated by 12, 24 and 36, and the image's mean, each of `channels`, concatenated.
+
+    The mean passes through a norm at a single position, so training needs two images or more per process.
+
+    Attributes:
+        out_channels: 5 * channels.
+    """
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.local = ConvNormAct(in_channels, channels, 1)
+        self.dilated = nn.ModuleList([ConvNormAct(in_channels, channels, 3, dilation=d) for d in (12, 24, 36)])
+        self.image = ConvNormAct(in_channels, channels, 1)
+        self.out_channels = 5 * channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, h, w) -> (B, out_channels, h, w)."""
+        mean = self.image(x.mean((2, 3), keepdim=True)).expand(-1, -1, *x.shape[-2:])
+        return torch.cat([self.local(x), *(branch(x) for branch in self.dilated), mean], dim=1)

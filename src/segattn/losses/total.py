@@ -10,15 +10,16 @@ from torch import Tensor, nn
 
 from segattn.contracts import AlignCorners, SegOutput, nearest
 from segattn.layers import resize
-from segattn.losses.cross_entropy import (
+from segattn.losses.functional import (
     focal_pixels,
     labelled_weight,
+    lovasz_softmax,
     ohem_cross_entropy,
     ohem_search_cross_entropy,
     pixel_cross_entropy,
     safe_mean,
+    soft_dice,
 )
-from segattn.losses.regions import lovasz_softmax, soft_dice
 from segattn.losses.terms import (
     CrossEntropy,
     Dice,

@@ -9,11 +9,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 from segattn.contracts import Normalization
-from segattn.data.augmentations import acfnet_augmentation
 from segattn.evaluation.protocol import ACFNET_SLIDE
 from segattn.losses.terms import CrossEntropy, Lovasz, OhemSearchCrossEntropy
 from segattn.models.acfnet import ACFNet
 from segattn.recipes.schema import SGD, Checkpoint, Claim, Data, Paper, Recipe, Schedule, Training
+from segattn.transforms.compose import Transform
+from segattn.transforms.crops import RandomCrop
+from segattn.transforms.resizing import HorizontalFlip, RandomTenths
+
+ACFNET_MEAN = (123, 117, 104)
+"""(122.67891434, 116.66876762, 104.00698793) in whole numbers: ACFNet's padding, the zero of its normalised input."""
+
+
+def acfnet_augmentation(*, crop: int) -> tuple[Transform, ...]:
+    """ACFNet's steps as in its code: crop 769 for Cityscapes."""
+    return RandomTenths(), RandomCrop(height=crop, width=crop, fill=ACFNET_MEAN), HorizontalFlip()
+
 
 ACFNET = Paper(
     name="acfnet",
@@ -25,25 +36,36 @@ ACFNET = Paper(
     ideas=("class_center", "eca"),
 )
 
+
 RELEASED_NORMALIZATION = Normalization(
     mean=(122.67891434 / 255, 116.66876762 / 255, 104.00698793 / 255), std=(1 / 255, 1 / 255, 1 / 255), bgr=True
 )
 """The implementation's own: blue, green, red; 0..255 minus the mean, not divided by a deviation."""
 
+
 _PER_PROCESS = (
     "OHEM's floor and Lovasz are of one process's images: the reference has 4 processes of 2 images, and one process "
     "of 8 keeps a fourth as many pixels; training.accumulation 4 in one process is the same as 4 processes"
 )
+
+
 _JOINT_MEAN = (
     "cross-entropy is averaged over the labelled pixels of the joint batch; the reference averages over processes"
 )
+
+
 _LOVASZ = (
     "Lovasz gives 0 for a batch without labelled pixels and a value for one pixel; the implementation fails on both"
 )
+
+
 _ROUNDED_PADDING = (
     "padding is the mean colour in whole numbers; the implementation pads with 0 after subtracting the mean"
 )
+
+
 _LAST = "validates in training on whole pictures, and the last weights are scored; the implementation never validates"
+
 
 ECANET101 = Recipe(
     name="acfnet_ecanet101_cityscapes",
@@ -82,6 +104,7 @@ ECANET101 = Recipe(
     ),
 )
 
+
 ECANET101_OHEM06 = replace(
     ECANET101,
     name="acfnet_ecanet101_cityscapes_ohem06",
@@ -94,6 +117,7 @@ ECANET101_OHEM06 = replace(
         "OHEM 0.6 / 200 000, as the README's first command runs it: OHEM is always on, whatever its switch says",
     ),
 )
+
 
 ECANET101_RELEASED = replace(
     ECANET101,
@@ -109,6 +133,7 @@ ECANET101_RELEASED = replace(
         "a tile's prediction is the picture's own; the implementation writes the first picture's for a whole batch",
     ),
 )
+
 
 R101 = replace(
     ECANET101,
@@ -148,5 +173,6 @@ R101 = replace(
         "scaling, rate and scales of the paper are not known for certain; the implementation's are used",
     ),
 )
+
 
 RECIPES = (ECANET101, ECANET101_OHEM06, ECANET101_RELEASED, R101)

@@ -5,18 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from segattn.contracts import Normalization
-from segattn.data.transforms import (
-    ColorJitter,
-    EnlargingCrop,
-    GaussianBlur,
-    HorizontalFlip,
-    RandomCrop,
-    RandomScale,
-    Rotate90,
-    ScaleChoice,
-)
-from segattn.data.transforms_balanced import ClassBalancedCrop
-from segattn.data.transforms_papers import PhotometricDistortion
 from segattn.evaluation.protocol import ENLARGED_FLIP, WHOLE, WHOLE_512X1024
 from segattn.losses.terms import CrossEntropy, OhemCrossEntropy
 from segattn.models.attanet import AttaNet
@@ -35,6 +23,9 @@ from segattn.recipes.schema import (
     Schedule,
     Training,
 )
+from segattn.transforms.colours import ColorJitter, GaussianBlur, PhotometricDistortion
+from segattn.transforms.crops import ClassBalancedCrop, EnlargingCrop, RandomCrop
+from segattn.transforms.resizing import HorizontalFlip, RandomScale, Rotate90, ScaleChoice
 
 ATTANET = Paper(
     name="attanet",

@@ -8,11 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from segattn.data.augmentations import mm_augmentation
 from segattn.evaluation.protocol import MMSEG_CITYSCAPES, MMSEG_SLIDE_769, MMSEG_WHOLE
 from segattn.losses.terms import CrossEntropy
 from segattn.models.danet import DANet
-from segattn.recipes.ade20k import ADE20K, AUXILIARY_LOSS, MAIN_LOSS
+from segattn.recipes.ade20k import ADE20K, AUXILIARY_LOSS, MAIN_LOSS, mm_augmentation
 from segattn.recipes.danet import DANET
 from segattn.recipes.schema import SGD, Checkpoint, Claim, Data, Recipe, Schedule, Training
 

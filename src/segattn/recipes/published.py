@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Counting = Literal["macs", "torchprofile", "agent_script"]
-"""How operations are counted: see `segattn.models.complexity.CONVENTIONS`."""
+"""How operations are counted: see `segattn.measure.complexity.CONVENTIONS`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class PublishedCost:
         parameters: in millions, with those that only training uses.
         macs: multiply-accumulates in units of 1e9 for one image of the recipe's `data.count_at`, called FLOPs in the
             papers' tables.
-        convention: how they were counted, a name of `segattn.models.complexity.CONVENTIONS`.
+        convention: how they were counted, a name of `segattn.measure.complexity.CONVENTIONS`.
         frames_per_second: with one image at a time.
         measured: the card and the sizes that the speed is of, in words.
         differs: why ours are not the figures, in words; empty where counting gives them to the last digit.

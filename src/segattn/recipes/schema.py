@@ -22,12 +22,12 @@ from segattn.contracts import (
     Range,
     check,
 )
-from segattn.data.transforms import Transform
 from segattn.evaluation.protocol import Protocol
 from segattn.evaluation.protocol import protocol as find_protocol
 from segattn.losses.terms import LossTerm
 from segattn.models.networks import Network
 from segattn.recipes.published import Counting, PublishedCost
+from segattn.transforms.compose import Transform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Paper:
         code: the address of the repository that its recipes follow, if there is one.
         code_licence: that repository's: a short name, then what there is to say about it in brackets.
         ideas: the files of `segattn.attention` that it brings or uses.
-        counting: how its tables count operations, a name of `segattn.models.complexity.CONVENTIONS`.
+        counting: how its tables count operations, a name of `segattn.measure.complexity.CONVENTIONS`.
     """
 
     name: str = ""

@@ -19,14 +19,13 @@ import torch
 from torch import nn
 
 from segattn.contracts import SegmentationDataset
-from segattn.data.absent import require_all_classes
-from segattn.data.loader import Draw, TrainingSet, collate
+from segattn.datasets.absent import require_all_classes
+from segattn.machine import available_memory, peak_memory, reset_peak, resident_memory
 from segattn.processes import ending_together, gathered, joined, processes_here
 from segattn.recipes.schema import Recipe
-from segattn.training.checkpoint import RunFolder
-from segattn.training.ema import EMA
-from segattn.training.memory import available_memory, peak_memory, reset_peak, resident_memory
-from segattn.training.optim import build_optimizer
+from segattn.training.loader import Draw, TrainingSet, collate
+from segattn.training.optim import EMA, build_optimizer
+from segattn.training.state import RunFolder
 from segattn.training.step import training_step
 
 SHARE = 0.8

@@ -1,15 +1,17 @@
-"""Which parameters learn at what rate and decay, as data, and the optimiser over them."""
+"""Optimiser, parameter groups, learning rate schedule and averaged weights."""
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
-from segattn.recipes.schema import SGD, AdamW, ParameterRule
+from segattn.recipes.schema import SGD, AdamW, ExponentialWarmup, LinearWarmup, ParameterRule, Schedule
 from segattn.training.blocks import parameter_depths
 
 
@@ -85,3 +87,69 @@ def set_rate(optimizer: torch.optim.Optimizer, base: float) -> None:
     """Give every group the base rate times its own factor."""
     for group in optimizer.param_groups:
         group["lr"] = base * group["lr_factor"]
+
+
+class EMA:
+    """A second model whose weights trail those of a first one.
+
+    Parameters and floating buffers (running statistics of norms) are averaged; other buffers (counters) are copied. The
+    n-th update, from 1, uses the decay min(decay, n / (n + 9)), so that the random start is soon forgotten and short
+    runs profit too.
+
+    Args:
+        model: is deep-copied; `EMA.model` is that copy, in eval mode.
+        decay: of the average, 0 < decay < 1.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        if not 0 < decay < 1:
+            raise ValueError(f"ema_decay {decay}: expected a number between 0 and 1")
+        self.decay = decay
+        self.updates = 0
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move towards the weights of `model`."""
+        self.updates += 1
+        weight = 1 - min(self.decay, self.updates / (self.updates + 9))
+        averages, values = [], []
+        for mine, theirs in zip(_tensors(self.model), _tensors(model), strict=True):
+            if mine.is_floating_point():
+                averages.append(mine)
+                values.append(theirs)
+            else:
+                mine.copy_(theirs)
+        torch._foreach_lerp_(averages, values, weight)
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    """Parameters (this process's parts where they are sharded) and buffers, each once even if two modules share it."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]
+
+
+def rate(schedule: Schedule, iteration: int) -> float:
+    """The base learning rate in force for the optimiser step `iteration`, counted from 0.
+
+    Poly decay, ``lr * (1 - iteration / iterations) ** power``, in all five papers' code. AttaNet's exponential warm-up
+    comes before it, the linear warm-up of VAN and Agent Attention scales its first iterations.
+
+    Raises:
+        ValueError: if the iteration lies outside 0..schedule.iterations.
+    """
+    if not 0 <= iteration <= schedule.iterations:
+        raise ValueError(f"iteration {iteration} lies outside the schedule's 0..{schedule.iterations}")
+    warmup = schedule.warmup
+    if isinstance(warmup, ExponentialWarmup):
+        if iteration <= warmup.iterations:
+            return float(warmup.start_lr * (schedule.lr / warmup.start_lr) ** (iteration / warmup.iterations))
+        return _poly(schedule, iteration - warmup.iterations, schedule.iterations - warmup.iterations)
+    value = _poly(schedule, iteration, schedule.iterations)
+    if isinstance(warmup, LinearWarmup) and iteration < warmup.iterations:
+        value *= 1 - (1 - iteration / warmup.iterations) * (1 - warmup.ratio)
+    return value
+
+
+def _poly(schedule: Schedule, done: int, total: int) -> float:
+    return float(schedule.lr * (1 - done / total) ** schedule.power)

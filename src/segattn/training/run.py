@@ -1,10 +1,8 @@
-"""The parts of one run and what is done with them; `loop.py` says when."""
+"""The parts of one run: its model, data and state, its validation and its checkpoints; `train.py` says when."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
-from contextlib import nullcontext
 from dataclasses import replace
 from math import isnan
 from pathlib import Path
@@ -17,25 +15,19 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from segattn.contracts import Classes, SegmentationDataset, SegmentationModel, require_same_classes
-from segattn.data.absent import require_all_classes
-from segattn.data.loader import Batch, Batches, TrainingSet, training_loader
+from segattn.datasets.absent import require_all_classes
 from segattn.evaluation.evaluate import evaluate, sum_over_processes
 from segattn.processes import gathered, joined
 from segattn.recipes.schema import Recipe
-from segattn.training.batch_norms import require_enough_images
-from segattn.training.checkpoint import Progress, RunFolder, TrainingState
-from segattn.training.ema import EMA
-from segattn.training.log import RunLog
-from segattn.training.optim import build_optimizer, set_rate
+from segattn.training.loader import Batches, TrainingSet, training_loader
+from segattn.training.log import Meter, RunLog
+from segattn.training.optim import EMA, build_optimizer, rate
+from segattn.training.parallel import shard, synchronize_norms, whole
 from segattn.training.samples import SamplePictures
-from segattn.training.schedule import rate
-from segattn.training.sharding import shard, whole
-from segattn.training.speed import Meter
-from segattn.training.step import training_step
-from segattn.training.stop import StopRequest
-from segattn.training.sync_norm import synchronize_norms
-from segattn.weights.checkpoint import save_model
-from segattn.weights.description import describe_model
+from segattn.training.signals import StopRequest
+from segattn.training.state import Progress, RunFolder, TrainingState
+from segattn.training.step import require_enough_images, training_step
+from segattn.weights.checkpoint import describe_model, save_model
 
 
 class Run:
@@ -134,37 +126,6 @@ class Run:
                 pin_memory=self.device.type == "cuda",
             )
         )
-
-    def step(self, micro_batches: list[Batch]) -> list[dict[str, Tensor]]:
-        """One optimiser step; the loss terms of each micro-batch."""
-        settings, state, progress = self.recipe.training, self.state, self.state.progress
-        torch.manual_seed(_mix(settings.seed, progress.step, self.accelerator.process_index))
-        set_rate(state.optimizer, rate(self.recipe.schedule, progress.step))
-        inputs = [
-            (
-                batch["image"].to(self.device, non_blocking=True),
-                batch["mask"].to(self.device, non_blocking=True).long(),
-            )
-            for batch in micro_batches
-        ]
-        divisors = torch.stack([self.loss.divisors(labels) for _, labels in inputs]).mean(0)
-        divisors = self.accelerator.reduce(divisors, "mean")
-        losses: list[dict[str, Tensor]] = []
-        for images, labels in inputs:
-            last = len(losses) == len(inputs) - 1
-            with nullcontext() if last else self.accelerator.no_sync(self.forward):
-                losses.append(self.forward(images, labels, divisors))
-                state.scaler.scale(losses[-1]["total"] / len(inputs)).backward()  # type: ignore[no-untyped-call]
-        if settings.clip_norm is not None:
-            state.scaler.unscale_(state.optimizer)
-            nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip_norm)
-        state.scaler.step(state.optimizer)
-        state.scaler.update()
-        state.optimizer.zero_grad()
-        if state.ema is not None:
-            state.ema.update(state.model)
-        progress.step += 1
-        return losses
 
     def record(self, means: dict[str, Tensor], meter: Meter) -> dict[str, Any]:
         """What the log says: `means` of the loss terms over all processes, the last step's rates, speed."""
@@ -279,8 +240,3 @@ def _micro_batch(recipe: Recipe, processes: int) -> int:
             f" x training.accumulation {settings.accumulation}"
         )
     return settings.batch_size // parts
-
-
-def _mix(*numbers: int) -> int:
-    """One seed for torch from several numbers, unrelated for any two choices of them."""
-    return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:7], "big")

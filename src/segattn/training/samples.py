@@ -1,4 +1,4 @@
-"""A few validation pictures as the network sees them, after every validation: picture, truth and prediction."""
+"""Validation images with ground truth and prediction, drawn at each validation."""
 
 from __future__ import annotations
 
@@ -6,18 +6,11 @@ from collections.abc import Callable
 from itertools import count as counter
 from pathlib import Path
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from segattn.contracts import IGNORE, Classes, Sample
-from segattn.pictures import class_shares, colorize, with_legend, write_picture
-from segattn.training.checkpoint import SAMPLES
-
-Image = NDArray[np.uint8]
-
-_SIDE = 640  # of one of the three pictures, at most
-_GAP, _CAPTION = 8, 22
+from segattn.contracts import Classes, Sample
+from segattn.pictures import Image, side_by_side, write_picture
+from segattn.training.state import SAMPLES
 
 
 class SamplePictures:
@@ -57,35 +50,6 @@ class SamplePictures:
 
     def _of_step(self, step: int) -> Path:
         return self._folder / f"step_{step:06d}"
-
-
-def side_by_side(sample: Sample, labels: Image, classes: Classes) -> Image:
-    """Picture, truth (what is not labelled is black) and prediction, RGB, with a legend of the classes in them.
-
-    Args:
-        sample: with its mask.
-        labels: the predicted training ids, (H, W) uint8 as the mask.
-    """
-    assert sample.mask is not None
-    height, width = labels.shape
-    factor = min(_SIDE / max(height, width), 1.0)
-    size = max(round(width * factor), 1), max(round(height * factor), 1)
-    image = np.asarray(cv2.resize(sample.image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    truth, prediction = (
-        np.asarray(cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST), np.uint8) for ids in (sample.mask, labels)
-    )
-    views = {"image": image, "truth": colorize(truth, classes), "prediction": colorize(prediction, classes)}
-    panels = [_panel(view, caption) for caption, view in views.items()]
-    seen = np.concatenate([sample.mask[sample.mask != IGNORE], labels.ravel()])
-    return with_legend(np.hstack(panels), classes, class_shares(seen, len(classes)))
-
-
-def _panel(picture: Image, caption: str) -> Image:
-    height, width = picture.shape[:2]
-    panel = np.full((_CAPTION + height, width + _GAP, 3), 255, np.uint8)
-    panel[_CAPTION:, :width] = picture
-    cv2.putText(panel, caption, (2, _CAPTION - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (30, 30, 30), 1, cv2.LINE_AA)
-    return panel
 
 
 def steps_with_pictures(run_folder: Path) -> dict[int, list[Path]]:

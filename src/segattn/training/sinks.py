@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segattn.files import append_line, atomic_path, naming_file
-from segattn.training.checkpoint import LOG, TENSORBOARD, WANDB, Progress
+from segattn.training.state import LOG, TENSORBOARD, WANDB, Progress
 
 Pictures = Sequence[tuple[str, NDArray[np.uint8]]]
 """Names and RGB (H, W, 3) pictures."""

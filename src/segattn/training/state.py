@@ -1,13 +1,31 @@
-"""Whether what a file holds is a training state of ours, before anything is taken from it."""
+"""The state of a run on disk: what its folder holds, and whether that can be continued.
+
+`state.pt` is all that a resumed run needs: weights, averaged weights, optimiser, gradient scaler, position, best score.
+Random states and the position in the data need no file: both follow from the step. `last.safetensors` and
+`best.safetensors` are models to use; `recipe.yaml` is for people; `log.jsonl` is written by `log.py`. Every file is
+replaced as a whole, so a kill at any moment leaves the old one or the new one.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from segattn.contracts import Classes, class_difference
+from segattn.files import atomic_path, require_regular, translating_save
+from segattn.machine import automatic_precision
+from segattn.recipes.schema import Recipe
+from segattn.recipes.serialize import from_dict, to_dict, to_yaml
+from segattn.training.optim import EMA
+from segattn.training.parallel import optimizer_parts, parts, whole
+from segattn.weights.checkpoint import described_classes
 
 _DECIDED = ("names", "lr_factor", "weight_decay", "momentum", "betas", "eps")
 """Of a group of parameters: what the recipe decides, where torch's other settings may change with its version."""
@@ -98,3 +116,249 @@ def _is_count(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float)
+
+
+LOG = "log.jsonl"
+
+
+TENSORBOARD = "tensorboard"
+
+
+SAMPLES = "samples"
+
+
+WANDB = "wandb_id.txt"
+
+
+_STATE = "state.pt"
+
+
+_RECIPE = "recipe.yaml"
+
+
+_FILES = (_STATE, _RECIPE, LOG, "last.safetensors", "last.json", "best.safetensors", "best.json", WANDB)
+
+
+MAY_CHANGE = frozenset(
+    {
+        "data.root",
+        "training.workers",
+        "training.parallel",
+        "training.log_every",
+        "training.checkpoint_every",
+        "training.max_loss_growth",
+    }
+    | {"training.checkpoint_activations"}
+    | {"paper", "claims", "results", "published_cost", "protocol", "processes", "deviations"}
+)
+"""Keys of a recipe that a resumed run may change, as neither the weights nor the choice of the best depends on them."""
+
+
+@dataclass
+class Progress:
+    """Where a run is.
+
+    Attributes:
+        step: optimiser steps done.
+        validated: the step of the last validation.
+        scores: what that gave, in percent; None where there is no such score.
+        best: the best validation's mIoU in percent; None before the first.
+        calm_losses: of the last steps whose loss was not suspiciously high, see `explosion.py`.
+        high_steps: how many steps in a row it has been since.
+    """
+
+    step: int = 0
+    validated: int = 0
+    scores: dict[str, float | None] | None = None
+    best: float | None = None
+    calm_losses: list[float] = field(default_factory=list)
+    high_steps: int = 0
+
+
+@dataclass
+class TrainingState:
+    """Everything that changes while training."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    ema: EMA | None
+    progress: Progress
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain tensors, numbers, strings and containers of them. All processes call this if weights are sharded."""
+        averages = None
+        if self.ema is not None:
+            averages = {"updates": self.ema.updates, "model": whole(self.ema.model.state_dict())}
+        return {
+            "model": whole(self.model.state_dict()),
+            "optimizer": whole(self.optimizer.state_dict()),
+            "scaler": self.scaler.state_dict(),
+            "ema": averages,
+            "progress": asdict(self.progress),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(parts(state["model"], self.model))
+        self.optimizer.load_state_dict(optimizer_parts(state["optimizer"], self.optimizer))
+        if state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        if self.ema is not None:
+            self.ema.updates = state["ema"]["updates"]
+            self.ema.model.load_state_dict(parts(state["ema"]["model"], self.ema.model))
+        self.progress = Progress(**state["progress"])
+
+
+class RunFolder:
+    """A run's output folder, for one recipe."""
+
+    def __init__(self, path: str | Path, recipe: Recipe, classes: Classes | None = None) -> None:
+        self.path = Path(path)
+        self.recipe = recipe
+        self.classes = classes
+
+    @property
+    def begun(self) -> bool:
+        """Whether a run has left its state here."""
+        return os.path.lexists(self.path / _STATE)
+
+    def prepare(self, *, resume: bool) -> None:
+        """Make the folder and write the recipe into it; without `resume`, first remove what an earlier run left.
+
+        Raises:
+            ValueError: the folder holds a run of another recipe, whose keys that differ are named, or on data with
+                other classes.
+            OSError: the folder can't be made or written to.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            for name in _FILES:
+                (self.path / name).unlink(missing_ok=True)
+            for name in (TENSORBOARD, SAMPLES):
+                shutil.rmtree(self.path / name, ignore_errors=True)
+        saved = self._read()
+        if saved is not None:
+            try:
+                changes = differences(_completed(saved["recipe"]), to_dict(self.recipe))
+            except (TypeError, AttributeError, RecursionError):
+                raise self._odd("its recipe is none") from None
+            if changes:
+                raise ValueError(
+                    f"{self.path} holds a run of a different recipe ({_bounded('; '.join(changes))});"
+                    " choose another output folder, undo the changes, or start afresh"
+                )
+            self._check_classes(saved)
+        with atomic_path(self.path / _RECIPE) as temporary:
+            temporary.write_text(to_yaml(self.recipe), encoding="utf-8")
+
+    def _check_classes(self, saved: dict[str, Any]) -> None:
+        """Raises ValueError for a run on other classes. Older states don't say which: their last model does."""
+        names, last = saved.get("classes"), self.path / "last.safetensors"
+        if names is None and last.is_file():
+            described = described_classes(last)
+            names = None if described is None else list(described.names)
+        if names is None or self.classes is None:
+            return
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise self._odd("its classes are no list of names")
+        theirs = replace(Classes.numbered(len(names)), names=tuple(names))
+        difference = class_difference(theirs, self.classes, "the data set")
+        if difference is not None:
+            raise ValueError(
+                f"{self.path}: holds a run on other data: {difference}; give it the data set that it was begun with,"
+                " choose another output folder, or start afresh"
+            )
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the training state by this `TrainingState.state_dict()`."""
+        classes = {} if self.classes is None else {"classes": list(self.classes.names)}
+        content = {"recipe": to_dict(self.recipe), **classes, **state}
+        with atomic_path(self.path / _STATE) as temporary, translating_save(temporary):
+            torch.save(content, temporary)
+
+    def restore(self, state: TrainingState) -> None:
+        """Continue the run whose state the folder holds; nothing to do if it holds none."""
+        saved = self._read()
+        if saved is None:
+            return
+        own = state.state_dict()
+        shapes = [p.shape for group in state.optimizer.param_groups for p in group["params"]]
+        reason = refusal(saved, {**own, "parameters": shapes}, Progress, self.recipe.schedule.iterations)
+        if reason is not None:
+            raise self._odd(reason)
+        state.load_state_dict(saved)
+
+    def with_precision(self, device: torch.device, *, resume: bool) -> Recipe:
+        """The recipe with `training.precision` decided: as in the run that the folder holds, or by the device."""
+        training = self.recipe.training
+        if training.precision == "auto":
+            saved = self._read() if resume else None
+            chosen = _precision(saved["recipe"]) if saved is not None else None
+            if chosen not in ("float32", "bf16", "fp16"):
+                chosen = automatic_precision(device)
+            self.recipe = replace(self.recipe, training=replace(training, precision=chosen))
+        return self.recipe
+
+    def accumulation(self) -> int | None:
+        """The `training.accumulation` of the run that the folder holds; None if it holds none."""
+        saved = self._read()
+        if saved is None:
+            return None
+        try:
+            return int(saved["recipe"]["training"]["accumulation"])
+        except (KeyError, TypeError, ValueError):
+            raise self._odd("its recipe has no training.accumulation") from None
+
+    def _read(self) -> dict[str, Any] | None:
+        path = self.path / _STATE
+        if not os.path.lexists(path):
+            return None
+        require_regular(path, "training state")
+        try:
+            saved: Any = torch.load(path, map_location="cpu", weights_only=True)
+        except PermissionError:
+            raise
+        except Exception as error:  # torch raises whatever the bytes lead it to
+            if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+                raise
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            if "Weights only load failed" in reason:
+                reason = "it is a pickle of other things, or text"
+            raise self._odd(reason[:200]) from None
+        if not isinstance(saved, dict) or not isinstance(saved.get("recipe"), dict):
+            raise self._odd("it holds no recipe")
+        return saved
+
+    def _odd(self, reason: str) -> ValueError:
+        return ValueError(f"{self.path / _STATE}: not a training state of ours ({reason}); remove it to start afresh")
+
+
+def _precision(recipe: dict[str, Any]) -> Any:
+    training = recipe.get("training")
+    return training.get("precision") if isinstance(training, dict) else None
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= 400 else f"{text[:400]}..."
+
+
+def _completed(recipe: Any) -> Any:
+    """A recipe as plain data with all fields that there are now, as an older version knew fewer."""
+    try:
+        return to_dict(from_dict(Recipe, recipe))
+    except ValueError:  # it also had some that are no more
+        return recipe
+
+
+def differences(saved: Any, wanted: Any, key: str = "") -> list[str]:
+    """Where two recipes (as plain data) differ in what decides the weights: "schedule.lr: 0.01 there, 0.02 here"."""
+    if key in MAY_CHANGE or saved == wanted:
+        return []
+    if isinstance(saved, dict) and isinstance(wanted, dict):
+        pairs = [(name, saved.get(name), wanted.get(name)) for name in {**saved, **wanted}]
+    elif isinstance(saved, list) and isinstance(wanted, list) and len(saved) == len(wanted):
+        pairs = [(str(index), *items) for index, items in enumerate(zip(saved, wanted, strict=True))]
+    else:
+        return [f"{key}: {_bounded(repr(saved))} there, {_bounded(repr(wanted))} here"]
+    prefix = f"{key}." if key else ""
+    return [line for name, old, new in pairs for line in differences(old, new, prefix + name)]

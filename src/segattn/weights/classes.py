@@ -6,7 +6,7 @@ from functools import cache
 
 from segattn.contracts import Classes, Description, cut, require_same_classes
 from segattn.models.segmenter import Segmenter
-from segattn.weights.shapes import network_shapes
+from segattn.weights.match import network_shapes
 
 _SHOWN = 3
 

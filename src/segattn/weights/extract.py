@@ -13,9 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from segattn.contracts import cut
-from segattn.weights.archive import Archive, opened
-from segattn.weights.inert import Built
-from segattn.weights.kinds import kind_of
+from segattn.weights.archive import Archive, kind_of, opened
+from segattn.weights.pickle_reader import Built
 from segattn.weights.rebuild import Tensors
 from segattn.weights.unwrap import Walk, entries, plain_names
 

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from segattn.contracts import Classes, class_difference
+from segattn.contracts import Classes, class_difference, cut
 from segattn.models.acfnet import ACFNET
 from segattn.models.key_map import DEEP_STEM_IMAGENET, GATE_NAME, RESNET_IMAGENET, V1C_IMAGENET, has_deep_stem, in_stem
 from segattn.models.networks import BACKBONE_MAPS, KEY_MAPS
 from segattn.models.segmenter import Segmenter
-from segattn.weights.check import checked
+from segattn.weights.checkpoint import described_classes
 from segattn.weights.classes import class_tensors
-from segattn.weights.description import described_classes
-from segattn.weights.files import Checkpoint, open_checkpoint
 from segattn.weights.fit_size import fit_trained_size, without_class_token
 from segattn.weights.match import Match, class_counts, explain_names, explain_shapes, match, read_names
 from segattn.weights.pretrained import PRETRAINED, pretrained_file
-from segattn.weights.report import LoadReport, Shape
+from segattn.weights.reading import Checkpoint, open_checkpoint
 
 Source = str | Path | Mapping[str, Any]
 
@@ -206,3 +206,110 @@ def _backbone_hint(found: Mapping[str, Tensor], target: Mapping[str, Tensor]) ->
     if backbone and result.names_fit:
         return f". It fits the backbone alone ({result.naming.name}): segattn.load_backbone (--pretrained) loads it"
     return ""
+
+
+def checked(name: str, tensor: Tensor, target: Tensor) -> Tensor:
+    """A dense `tensor` in the type of `target`, on the device where it was.
+
+    Args:
+        name: of `tensor` in its file; how it ends says what values it may have.
+
+    Raises:
+        ValueError: it is of another kind of number; holds values that are NaN or infinite, or don't fit the type; is a
+            variance below zero, or an index of positions unlike the network's.
+    """
+    name, kind = cut(name), str(tensor.dtype).removeprefix("torch.")
+    if target.is_floating_point() and not tensor.is_floating_point():
+        raise ValueError(f"{name} holds {kind} values, expected floating point; quantised weights can't be loaded")
+    converted = tensor.detach().to(target.dtype)
+    if target.is_floating_point():
+        _require_finite(name, tensor, converted)
+        if name.endswith("running_var") and bool((converted < 0).any()):
+            raise ValueError(f"{name} holds {int((converted < 0).sum())} variances below zero; the file is damaged")
+    elif not torch.equal(converted.double(), tensor.detach().double()):
+        raise ValueError(f"{name} holds {kind} values that are no whole numbers")
+    elif name.endswith("relative_position_index") and not torch.equal(converted.cpu(), target.cpu()):
+        raise ValueError(f"{name} is not the index of positions that follows from the network's window")
+    return converted
+
+
+def count_not_finite(tensor: Tensor) -> int:
+    """How many values are NaN or infinite."""
+    if not tensor.is_floating_point():
+        return 0
+    values = tensor if tensor.dtype.itemsize > 1 else tensor.float()  # torch can't tell for 8 bits
+    return int((~torch.isfinite(values)).sum())
+
+
+def _require_finite(name: str, tensor: Tensor, converted: Tensor) -> None:
+    count = count_not_finite(converted)
+    if not count:
+        return
+    if count_not_finite(tensor) < count:
+        kind = str(converted.dtype).removeprefix("torch.")
+        raise ValueError(f"{name} holds {count} of {converted.numel()} values that are too large for {kind}")
+    raise ValueError(
+        f"{name} holds {count} of {converted.numel()} values that are NaN or infinite, as after a training that "
+        "diverged or in a damaged file; take an earlier checkpoint, or download the file again"
+    )
+
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What `load_weights` or `load_backbone` did. Printed, it is one line; `details()` names every tensor.
+
+    Attributes:
+        source: the file, or "state dict".
+        naming: whose key names the source uses.
+        loaded: how many tensors were copied.
+        renamed: {name in the source: our name} where they differ.
+        resized: {our name: (shape in the source, our shape)} of tensors that were interpolated, or, for an index of
+            positions, replaced by ours.
+        dropped: {name in the source: why it is not used}.
+        defaulted: {our name: why the source lacks it}: these tensors keep their initial values.
+        beside: entries of the file that are no weights (epoch, optimizer, ...).
+        notes: further changes, in words.
+    """
+
+    source: str
+    naming: str
+    loaded: int
+    renamed: dict[str, str] = field(repr=False)
+    resized: dict[str, tuple[Shape, Shape]] = field(repr=False)
+    dropped: dict[str, str] = field(repr=False)
+    defaulted: dict[str, str] = field(repr=False)
+    beside: tuple[str, ...] = field(repr=False)
+    notes: tuple[str, ...] = field(repr=False)
+
+    def __str__(self) -> str:
+        parts = [f"{self.source}: {self.loaded} tensors loaded ({self.naming} names)"]
+        if self.renamed:
+            parts.append(f"{len(self.renamed)} renamed")
+        if self.resized:
+            parts.append(f"{len(self.resized)} resized")
+        parts += [f"{count} left out ({reason})" for reason, count in Counter(self.dropped.values()).items()]
+        parts += [f"{count} of ours kept ({reason})" for reason, count in Counter(self.defaulted.values()).items()]
+        if self.beside:
+            parts.append(f"not read: {listed(self.beside)}")
+        return ", ".join([*parts, *self.notes])
+
+    def details(self) -> str:
+        """One line for each tensor that was not simply copied."""
+        lines = [f"resized   {name}: {size(old)} to {size(new)}" for name, (old, new) in self.resized.items()]
+        lines += [f"left out  {name}: {reason}" for name, reason in self.dropped.items()]
+        lines += [f"kept      {name}: {reason}" for name, reason in self.defaulted.items()]
+        return "\n".join(lines)
+
+
+def size(shape: Shape) -> str:
+    """A shape as 1x3x9x72."""
+    return "x".join(map(str, shape)) or "scalar"
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """Names from a file as one line of bounded length."""
+    shown = ", ".join(cut(name if name.isprintable() else repr(name)) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,22 +1,27 @@
-"""Which tensor of a file belongs to which tensor of a network: the one place that decides it."""
+"""Names and shapes of a file's tensors against a network's."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
-from segattn.contracts import cut, nearest
+from segattn.contracts import Description, cut, nearest
 from segattn.models.key_map import KeyMap
 
 NO_COUNTER = "counters, which files of old PyTorch lack; at zero"
+
 
 _MAY_BE_MISSING = (
     (".num_batches_tracked", NO_COUNTER),
     (".relative_position_index", "follows from the window's size"),
 )
 """(end of our name, reason) of what a file of any family may lack."""
+
 
 _MAY_BE_EXTRA = ((".attn_mask", "masks are made for the image at hand"),)
 """(end of the name, reason) of what a file of any family may have beside."""
@@ -193,3 +198,30 @@ def explain_shapes(
     more = f" and {len(misfits) - 1} more differ" if len(misfits) > 1 else ""
     shape, wanted = tuple(found[theirs].shape), tuple(target[ours].shape)
     return f"{cut(theirs)} has shape {shape}, the network's {ours} has {wanted}{more}"
+
+
+_FACTORIES = frozenset((torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn))
+
+
+class _ShapesOnly(TorchFunctionMode):
+    """New tensors get no memory, and initialisation does nothing: on meta tensors it would take most of the time."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _FACTORIES:
+            return func(*args, **{**kwargs, "device": "meta"})
+        name = getattr(func, "__name__", "")
+        if name.endswith("_") and not name.startswith("_") and name != "requires_grad_":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+def network_shapes(network: Description, num_classes: int) -> dict[str, Tensor]:
+    """The state dict of the described network as meta tensors; small index buffers keep their values.
+
+    Raises:
+        ValueError: it names a part that does not exist.
+    """
+    with _ShapesOnly():
+        shapes: dict[str, Tensor] = network.build(num_classes).state_dict()
+        return shapes

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from segattn.contracts import shown
-from segattn.weights.inert import Built, Name, Pointer
+from segattn.weights.pickle_reader import Built, Name, Pointer
 
 ReadStorage = Callable[[str, int], bytes]
 """(key of a storage, its declared size in bytes) -> exactly that many bytes."""

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from segattn.contracts import cut, shown
-from segattn.weights.inert import Built
+from segattn.weights.pickle_reader import Built
 from segattn.weights.rebuild import other_tensor, rebuilds_tensor
 
 WRAPPERS = (

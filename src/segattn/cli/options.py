@@ -1,0 +1,149 @@
+"""Options that several commands share: a model, its weights, the fields of a recipe, the protocol."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from segattn.evaluation.protocol import Protocol
+    from segattn.models.segmenter import Segmenter
+    from segattn.recipes.schema import Recipe
+
+MODEL_HELP = """\
+MODEL is one of
+  a recipe's name           `segattn list` shows them; the weights come from --weights
+  a recipe file             YAML, as `segattn show NAME` prints it; the weights come from --weights
+  a trained model           a best.safetensors or last.safetensors of `segattn train`: recipe and weights in one
+
+Fields of the recipe's data, network and protocol can be set: --data.root DIR, --protocol.flip true, ...
+`segattn show RECIPE` prints them all.
+"""
+_USED = {"data", "network", "protocol"}
+"""Sections of a recipe that scoring and predicting read."""
+
+
+def find_recipe(model: str, overrides: dict[str, str]) -> Recipe:
+    """The recipe of a name or of a YAML file, with fields overridden."""
+    from segattn.recipes.catalog import recipe as by_name
+    from segattn.recipes.schema import Recipe
+    from segattn.recipes.serialize import from_yaml, override
+
+    try:
+        recipe = from_yaml(Recipe, model) if model.endswith((".yaml", ".yml")) else by_name(model)
+    except ValueError:
+        _explain_path(Path(model))
+        raise
+    return override(recipe, overrides) if overrides else recipe
+
+
+def _explain_path(path: Path) -> None:
+    """Raises ValueError if what should name a recipe is a file or folder of another kind."""
+    if path.is_dir():
+        trained = [name for name in ("best.safetensors", "last.safetensors", "recipe.yaml") if (path / name).exists()]
+        raise ValueError(f"{path}: is a folder; name a file" + (f" in it: {' or '.join(trained)}" if trained else ""))
+    if path.suffix == ".safetensors":
+        raise ValueError(f"{path}: a recipe's name or a .yaml file was expected here, not a file of weights")
+    if path.is_file() and path.suffix not in (".yaml", ".yml"):
+        raise ValueError(
+            f"{path}: neither a recipe's name, nor a recipe file (.yaml), nor a trained model (.safetensors); "
+            f"for a released checkpoint name its recipe and give --weights {path}"
+        )
+
+
+def open_model(model: str, weights: str | None, overrides: dict[str, str]) -> tuple[Recipe, Segmenter]:
+    """A recipe with its network and weights, from what the command line names."""
+    from segattn.api import create_model, load_model
+    from segattn.recipes.schema import Recipe
+    from segattn.weights.pretrained import SHIPPED
+
+    for key in overrides:
+        section = key.split(".")[0]
+        if section in {field.name for field in fields(Recipe)} - _USED:
+            raise ValueError(f"--{key}: plays no part here; fields of {', '.join(sorted(_USED))} can be set")
+    if model.endswith(".safetensors"):
+        if weights is not None:
+            raise ValueError(f"--weights {weights}: {model} already holds the weights; name a recipe to use others")
+        return load_model(model, overrides)
+    recipe = find_recipe(model, overrides)
+    if weights is None and model in SHIPPED:
+        weights = "default"
+    if weights is None:
+        raise ValueError(
+            f"{model}: no weights given, and random ones give random labels; "
+            "add --weights FILE, or name a best.safetensors that `segattn train` wrote"
+        )
+    return recipe, create_model(recipe, weights=weights)
+
+
+def add_model_options(parser: argparse.ArgumentParser, name: str, default: str | None = None) -> None:
+    """The options of commands that run a model; `name` is that of the argument for it."""
+    if name.startswith("--"):
+        parser.add_argument(name, dest="model", default=default, metavar="MODEL", help=f"default: {default}")
+    else:
+        parser.add_argument("model", metavar=name)
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help='a checkpoint, ours or released; "default" are the ones that ship with segattn (attanet_light_camvid)',
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    parser.add_argument(
+        "--fold",
+        action="store_true",
+        help="fold batch norms into convolutions: faster on the CPU, the same logits to float rounding only",
+    )
+
+
+def find_protocol(recipe: Recipe, name: str | None, overrides: dict[str, str]) -> Protocol:
+    """The named protocol, or the recipe's, with the fields that the command line sets."""
+    from segattn.evaluation.protocol import protocol as by_name
+    from segattn.recipes.serialize import override
+
+    if name is not None:
+        recipe = replace(recipe, protocol=by_name(name))
+    return override(recipe, {key: text for key, text in overrides.items() if key.startswith("protocol.")}).protocol
+
+
+def ready(model: Segmenter, arguments: argparse.Namespace) -> Segmenter:
+    """The model, folded where that was asked for."""
+    if not arguments.fold:
+        return model
+    from segattn.models.fold import optimize_for_inference
+
+    return optimize_for_inference(model)
+
+
+def add_loading_options(parser: argparse.ArgumentParser) -> None:
+    """The options of commands that start from weights made for something a little different."""
+    parser.add_argument(
+        "--num-classes-may-differ",
+        action="store_true",
+        help="with --weights: load a file for other classes, or another number of them, but for the classifier layers",
+    )
+    parser.add_argument(
+        "--partial",
+        action="store_true",
+        help="with --pretrained: leave a ResNet's stem and gates as they are where the file's are of another kind",
+    )
+    add_size_option(parser)
+
+
+def add_map_option(parser: argparse.ArgumentParser, when: str) -> None:
+    """The option of commands in which a model meets a data set."""
+    parser.add_argument(
+        "--map-classes",
+        action="store_true",
+        help=f"{when}put the outputs in the data set's order of classes, where it has the same names in another order",
+    )
+
+
+def add_size_option(parser: argparse.ArgumentParser) -> None:
+    """The option of commands that read weights of networks with sizes of their own."""
+    parser.add_argument(
+        "--sizes-may-differ",
+        action="store_true",
+        help="resize position embeddings and agent biases that were trained at another image size",
+    )

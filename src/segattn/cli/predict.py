@@ -1,0 +1,90 @@
+"""segattn predict: label images."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from segattn.cli.options import MODEL_HELP, add_model_options, find_protocol, open_model, ready
+
+
+def add_command(commands: argparse._SubParsersAction[Any]) -> None:
+    """Register the command."""
+    parser = commands.add_parser(
+        "predict",
+        help="label pictures",
+        description="Label pictures: for each, NAME_labels.png (class ids), NAME_overlay.png (with a legend), and the\n"
+        "share of each class on the terminal. Two pictures of one name are refused before the first is written.\n"
+        "Hidden files, tools' leftovers and folders' sub-folders are not read. Pictures that can't be labelled are\n"
+        "named at the end; exit code 2 then.\n\n" + MODEL_HELP,
+        epilog="examples:\n"
+        "  segattn predict photo.jpg\n"
+        "  segattn predict holiday/ 'more/*.png' --output labelled\n"
+        "  segattn predict photo.jpg --model runs/mine/best.safetensors --protocol multi_flip",
+    )
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="pictures, folders of pictures, or quoted globs")
+    add_model_options(parser, "--model", default="attanet_light_camvid")
+    parser.add_argument("--protocol", metavar="NAME", help="a named protocol instead of one plain pass")
+    parser.add_argument("--output", type=Path, default=Path("predictions"), metavar="DIR", help="default: predictions")
+    parser.set_defaults(run=_predict, takes_overrides=True)
+
+
+def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    from segattn.cli.screen import error_text, is_out_of_memory, print_error
+    from segattn.datasets.images import read_image
+    from segattn.files import require_unread, require_writable
+    from segattn.machine import pick_device
+    from segattn.predict import PredictionFiles, find_pictures, predict, unread_folders
+    from segattn.processes import gathered, working_together
+    from segattn.progress import track
+
+    pictures = find_pictures(arguments.sources)
+    require_writable(arguments.output)
+    results = (file for path in pictures for file in PredictionFiles.of(path.stem, arguments.output))
+    require_unread(results, pictures)
+    device = pick_device(arguments.device)
+    with working_together(device) as (rank, world):
+        recipe, model = open_model(arguments.model, arguments.weights, overrides)
+        model = ready(model, arguments).to(device)
+        protocol = find_protocol(recipe, arguments.protocol or "whole", overrides)
+        mine = pictures[rank::world]
+        own_unread: list[Exception] = []
+        own_unlabelled: list[Exception] = []
+        for path in track(mine, "labelling", len(mine)) if rank == 0 else mine:
+            try:
+                image = read_image(path, upright=True)
+            except (ValueError, OSError, MemoryError) as error:
+                own_unread.append(
+                    ValueError(f"{path}: {error_text(error)}") if isinstance(error, MemoryError) else error
+                )
+                continue
+            try:
+                prediction = predict(model, image, protocol, name=path.stem)
+            except (ValueError, MemoryError, RuntimeError) as error:
+                if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+                    raise
+                own_unlabelled.append(ValueError(f"{path}: {error_text(error)}"))
+                continue
+            files = prediction.save(arguments.output)
+            shares = ", ".join(f"{name} {_percent(share)}" for name, share in prediction.shares().items())
+            print(f"{path}: {shares}\n  {files.labels}  {files.overlay}", flush=True)
+        unread = [error for part in gathered(own_unread) for error in part]
+        unlabelled = [error for part in gathered(own_unlabelled) for error in part]
+    if rank != 0:
+        return
+    for note in unread_folders(arguments.sources, arguments.output):
+        print(f"note: {note}")
+    failed = unread + unlabelled
+    if len(pictures) == len(failed) == 1:
+        raise failed[0]
+    for reason in failed:
+        print_error(reason)
+    if failed:
+        rest = "; the others are labelled" if len(failed) < len(pictures) else ""
+        what = "labelled" if unlabelled else "read"
+        raise ValueError(f"{len(failed)} of {len(pictures)} pictures can't be {what}{rest}")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}%" if share >= 0.001 else "<0.1%"

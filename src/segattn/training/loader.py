@@ -1,0 +1,260 @@
+"""Samples to batches: the same ones in the same order for any number of workers and processes, from any step on.
+
+A training run's stream of samples is endless: position p is the sample p % n of epoch p // n, and epochs are shuffled
+by (seed, epoch). What is drawn for a sample depends on (seed, epoch, sample) alone.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import active_children
+from types import TracebackType
+from typing import Any, NamedTuple, TypedDict
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from segattn.contracts import SegmentationDataset
+from segattn.transforms.compose import Compose, Transform
+from segattn.transforms.pixels import Item, Picture
+
+STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
+
+
+class Draw(NamedTuple):
+    """Which sample to load, and for which epoch its randomness is drawn."""
+
+    epoch: int
+    sample: int
+
+
+class Batch(TypedDict):
+    """Images (B, 3, H, W) uint8 RGB, masks (B, H, W) uint8 training ids, and the samples' names."""
+
+    image: Tensor
+    mask: Tensor
+    names: list[str]
+
+
+class TrainingSet(Dataset[dict[str, Any]]):
+    """Augmented samples of a data set, looked up by `Draw`.
+
+    Args:
+        transforms: the package's own, or one callable of the form ``pipeline(image=..., mask=...)`` that gives a
+            mapping with both, such as an albumentations pipeline. What it draws from `random`, `numpy.random` or
+            `torch` is seeded per sample; one with a generator of its own must have `set_random_seed`, as
+            albumentations has, or else its draws depend on the workers.
+        seed: of the run.
+
+    Raises:
+        ValueError: no samples at all; on access: a sample without truth, naming its file.
+    """
+
+    def __init__(
+        self, dataset: SegmentationDataset, transforms: Sequence[Transform] | Callable[..., Any], seed: int
+    ) -> None:
+        if not len(dataset):
+            raise ValueError("the training set is empty; check the data root and the split")
+        self.dataset = dataset
+        self.seed = seed
+        self._apply = Compose(tuple(transforms)) if isinstance(transforms, Sequence) else _Foreign(transforms)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+        sample = self.dataset[draw.sample]
+        if sample.mask is None:
+            raise ValueError(f"{sample.image_path}: has no mask to learn from; choose another split")
+        rng = np.random.default_rng((self.seed, draw.epoch, draw.sample))
+        item = self._apply(image=sample.image, mask=sample.mask, rng=rng)
+        return {"image": item["image"], "mask": item["mask"], "name": sample.name}
+
+
+class _Foreign:
+    """A pipeline that takes no generator: the global ones are seeded from ours first."""
+
+    def __init__(self, pipeline: Callable[..., Any]) -> None:
+        self._pipeline = pipeline
+
+    def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
+        seed = int(rng.integers(2**32))
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        reseed = getattr(self._pipeline, "set_random_seed", None)
+        if reseed is not None:
+            reseed(seed)
+        result = self._pipeline(image=image, mask=mask)
+        return {"image": np.asarray(result["image"]), "mask": np.asarray(result["mask"])}
+
+
+class StreamSampler(Sampler[list[Draw]]):
+    """The endless stream of one process's micro-batches, from any position of the joint stream on.
+
+    The positions of one round, `batch_size` times the number of processes, are dealt out like cards, so the union over
+    the processes and over accumulated rounds is the batch that a single process would have taken. Batches are always
+    full: one that reaches the end of an epoch is filled from the next, and no sample is left out. (AttaNet's code drops
+    the incomplete batch at the end of each epoch instead.)
+
+    Args:
+        length: samples in the data set.
+        batch_size: of one micro-batch of one process.
+        seed: of the shuffling.
+        start: the position to begin with: samples that all processes together have taken. What is skipped is not read.
+        shard: (which process this is, of how many).
+    """
+
+    def __init__(
+        self, length: int, *, batch_size: int, seed: int, start: int = 0, shard: tuple[int, int] = (0, 1)
+    ) -> None:
+        self._length, self._batch_size, self._seed, self._start = length, batch_size, seed, start
+        self._rank, self._world = shard
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        stream = self._stream()
+        while True:
+            dealt = [next(stream) for _ in range(self._batch_size * self._world)]
+            yield dealt[self._rank :: self._world]
+
+    def _stream(self) -> Iterator[Draw]:
+        epoch, first = divmod(self._start, self._length)
+        while True:
+            order = np.random.default_rng((self._seed, epoch)).permutation(self._length)
+            for sample in order[first:]:
+                yield Draw(epoch, int(sample))
+            epoch, first = epoch + 1, 0
+
+
+def collate(samples: Sequence[dict[str, Any]]) -> Batch:
+    """Samples of one size -> `Batch`. Raises ValueError where sizes differ, naming the samples."""
+    sizes = {sample["image"].shape[:2] for sample in samples}
+    if len(sizes) > 1:
+        listed = ", ".join(f"{s['name']} {s['image'].shape[1]}x{s['image'].shape[0]}" for s in samples[:8])
+        raise ValueError(f"samples of different sizes in a batch ({listed}); end the augmentation with a crop")
+    height, width = next(iter(sizes))
+    images = np.empty((len(samples), 3, height, width), np.uint8)
+    masks = np.empty((len(samples), height, width), np.uint8)
+    for i, sample in enumerate(samples):
+        for channel in range(3):
+            cv2.extractChannel(sample["image"], channel, images[i, channel])
+        masks[i] = sample["mask"]
+    return {
+        "image": torch.from_numpy(images),
+        "mask": torch.from_numpy(masks),
+        "names": [sample["name"] for sample in samples],
+    }
+
+
+def training_loader(
+    training_set: TrainingSet,
+    *,
+    batch_size: int,
+    start: int = 0,
+    shard: tuple[int, int] = (0, 1),
+    workers: int = 0,
+    pin_memory: bool = False,
+) -> DataLoader[Any]:
+    """The endless loader of one process: `Batch`es in the order of a `StreamSampler` with these arguments.
+
+    Args:
+        workers: loading processes, but no more than there are cores; their number doesn't change what is loaded.
+        pin_memory: put batches where a GPU can fetch them without waiting.
+    """
+    workers = min(workers, usable_cores())
+    sampler = StreamSampler(len(training_set), batch_size=batch_size, seed=training_set.seed, start=start, shard=shard)
+    return DataLoader(
+        training_set,
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        worker_init_fn=_start_worker,
+        prefetch_factor=4 if workers else None,
+        generator=torch.Generator().manual_seed(training_set.seed),  # the global one is left alone
+    )
+
+
+class Batches:
+    """The batches of a loader, with its loading processes for the time of the block.
+
+    Signals that ask a run to stop (SIGTERM, SIGINT) often come to the whole group of processes. The loading processes
+    are deaf to them, so that the step that waits for their data can end, and leave when they are told to.
+    """
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        before = active_children()
+        with _blocked(STOP_SIGNALS):  # what a process blocks, those that it starts block too, from the first moment on
+            self._batches: Any = iter(loader)
+        self._workers = [process for process in active_children() if process not in before]
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        batch: Batch = next(self._batches)
+        return batch
+
+    def __enter__(self) -> Batches:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._workers:
+            return
+        self._batches._shutdown_workers()  # through their queue, with some seconds for what they are at
+        for process in self._workers:
+            process.kill()
+
+
+def lost_worker(error: RuntimeError) -> str | None:
+    """What happened, in words, if an error says that a loading process came to an end; None for other errors.
+
+    It may be raised anywhere, as torch learns of it by a signal.
+    """
+    text = " ".join(str(error).split())
+    if re.search(r"DataLoader worker \(pid\S* \S+\) (is killed|exited)", text):
+        reason = re.search(r"killed by signal: ([\w ]+)", text)
+        what = f"was killed ({reason[1]})" if reason else "ended unexpectedly"
+        return (
+            f"a data loading process {what}. Too little memory, of the machine or in /dev/shm? Fewer"
+            " --training.workers need less"
+        )
+    return None
+
+
+@contextmanager
+def _blocked(signals: frozenset[signal.Signals]) -> Iterator[None]:
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def usable_cores() -> int:
+    """How many cores this process may run on."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _start_worker(worker: int) -> None:
+    """A loading process is deaf to `STOP_SIGNALS` and uses one core; more would only fight the other workers."""
+    for number in STOP_SIGNALS:  # they are blocked already, but for those of a server process that was there before
+        signal.signal(number, signal.SIG_IGN)
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

@@ -1,0 +1,159 @@
+import itertools
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from segattn.contracts import Classes, Sample
+from segattn.training.loader import Draw, StreamSampler, TrainingSet, collate, training_loader
+from segattn.transforms.colours import ColorJitter
+from segattn.transforms.crops import RandomCrop
+from segattn.transforms.resizing import HorizontalFlip, RandomScale
+
+TRANSFORMS = (ColorJitter(), HorizontalFlip(), RandomScale(low=0.7, high=1.5), RandomCrop(height=16, width=20))
+
+
+class Numbers:
+    """Pictures whose pixels say which one it is."""
+
+    classes = Classes(("a", "b"), ((0, 0, 0), (1, 1, 1)))
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.read: list[int] = []
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Sample:
+        self.read.append(index)
+        generator = np.random.default_rng(index)
+        image = generator.integers(0, 256, (24, 30, 3), np.uint8)
+        return Sample(image, generator.integers(0, 2, (24, 30), np.uint8), f"n{index}", Path(f"n{index}.png"))
+
+
+def batches(
+    count: int, *, length: int = 7, seed: int = 5, transforms: Any = TRANSFORMS, **options: Any
+) -> list[dict[str, Any]]:
+    loader = training_loader(TrainingSet(Numbers(length), transforms, seed), **{"batch_size": 2} | options)
+    return list(itertools.islice(iter(loader), count))
+
+
+def assert_same(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> None:
+    assert len(first) == len(second)
+    for a, b in zip(first, second, strict=True):
+        assert a["names"] == b["names"]
+        assert torch.equal(a["image"], b["image"])
+        assert torch.equal(a["mask"], b["mask"])
+
+
+def test_workers_change_nothing() -> None:
+    alone = batches(6, workers=0)
+    assert_same(alone, batches(6, workers=2))
+    assert alone[0]["image"].shape == (2, 3, 16, 20)
+    assert alone[0]["image"].dtype == alone[0]["mask"].dtype == torch.uint8
+    assert alone[0]["mask"].shape == (2, 16, 20)
+
+
+def test_starting_later_gives_the_rest_of_the_stream() -> None:
+    whole = batches(9)
+    for step in (1, 3, 5):
+        assert_same(batches(9 - step, start=2 * step), whole[step:])
+
+
+def test_what_is_skipped_is_not_read() -> None:
+    numbers = Numbers(1000)
+    next(iter(training_loader(TrainingSet(numbers, TRANSFORMS, 0), batch_size=4, start=10**6)))
+    assert len(numbers.read) == 4
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_processes_share_the_batch_that_one_would_take(world: int) -> None:
+    joint = batches(5, batch_size=8)
+    shares = [batches(5, batch_size=8 // world, shard=(rank, world)) for rank in range(world)]
+    for step, batch in enumerate(joint):
+        parts = {
+            name: image
+            for share in shares
+            for name, image in zip(share[step]["names"], share[step]["image"], strict=True)
+        }
+        assert sorted(name for share in shares for name in share[step]["names"]) == sorted(batch["names"])
+        if len(set(batch["names"])) == len(batch["names"]):
+            for name, image in zip(batch["names"], batch["image"], strict=True):
+                assert torch.equal(parts[name], image)
+
+
+def test_micro_batches_make_up_the_batch() -> None:
+    joint, parts = batches(3, batch_size=6), batches(9, batch_size=2)
+    for step, batch in enumerate(joint):
+        assert batch["names"] == [name for part in parts[3 * step : 3 * step + 3] for name in part["names"]]
+
+
+def test_every_epoch_has_every_sample_once_in_another_order() -> None:
+    sampler = iter(StreamSampler(7, batch_size=2, seed=1))
+    draws = [draw for batch in itertools.islice(sampler, 14) for draw in batch]
+    orders = [[draw.sample for draw in draws if draw.epoch == epoch] for epoch in range(4)]
+    assert all(sorted(order) == list(range(7)) for order in orders)
+    assert len({tuple(order) for order in orders}) > 1
+    other = [
+        draw.sample for batch in itertools.islice(iter(StreamSampler(7, batch_size=2, seed=2)), 14) for draw in batch
+    ]
+    assert other != [draw.sample for draw in draws]
+
+
+def test_a_sample_is_a_function_of_seed_epoch_and_index() -> None:
+    training_set = TrainingSet(Numbers(3), TRANSFORMS, 0)
+    one = training_set[Draw(0, 1)]["image"]
+    np.testing.assert_array_equal(training_set[Draw(0, 1)]["image"], one)
+    assert not np.array_equal(training_set[Draw(1, 1)]["image"], one)
+    assert not np.array_equal(TrainingSet(Numbers(3), TRANSFORMS, 1)[Draw(0, 1)]["image"], one)
+
+
+class Pipeline:
+    """A foreign pipeline: draws from all global generators and from its own."""
+
+    def __init__(self) -> None:
+        self.own = random.Random()
+
+    def set_random_seed(self, seed: int) -> None:
+        self.own.seed(seed)
+
+    def __call__(self, *, image: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
+        noise = random.randrange(256), int(np.random.randint(256)), self.own.randrange(256)
+        return {"image": image[:8, :8] ^ np.array(noise, np.uint8), "mask": mask[:8, :8], "bboxes": []}
+
+
+def test_foreign_pipelines_plug_in_and_are_seeded() -> None:
+    assert_same(batches(5, transforms=Pipeline()), batches(5, transforms=Pipeline(), workers=2))
+
+
+def test_global_generator_is_left_alone() -> None:
+    state = torch.get_rng_state()
+    batches(2)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_collate_puts_channels_first_and_refuses_other_sizes() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    view = image[3:20, 5:30]  # crops are views
+    sample = {"image": view, "mask": view[..., 0], "name": "a"}
+    batch = collate([sample, sample])
+    np.testing.assert_array_equal(batch["image"][1].numpy(), view.transpose(2, 0, 1))
+    np.testing.assert_array_equal(batch["mask"][0].numpy(), view[..., 0])
+    with pytest.raises(ValueError, match="a 25x17, b 50x40"):
+        collate([sample, {"image": image, "mask": image[..., 0], "name": "b"}])
+
+
+def test_empty_sets_and_missing_truth_are_refused() -> None:
+    with pytest.raises(ValueError, match="training set is empty"):
+        TrainingSet(Numbers(0), TRANSFORMS, 0)
+    numbers = Numbers(1)
+    sample = numbers[0]
+    numbers.__class__ = type(
+        "Blind", (Numbers,), {"__getitem__": lambda self, i: Sample(sample.image, None, "x", Path("x.png"))}
+    )
+    with pytest.raises(ValueError, match=r"x\.png: has no mask"):
+        TrainingSet(numbers, TRANSFORMS, 0)[Draw(0, 0)]
