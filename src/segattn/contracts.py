@@ -83,7 +83,7 @@ def check_size(owner: Any) -> None:
 
 
 AlignCorners = Literal[True, False, "grid"]
-"""Where the cells of a coarse map lie on the picture that it is resized to.
+"""The place of a coarse map's cells on the image that it is resized to.
 
 False: each cell covers its share of the picture, as in most libraries. True: the first and the last cell's centres are
 those of the corner pixels. "grid": cell i lies on pixel i * stride, where strided convolutions with centred padding
@@ -93,7 +93,7 @@ multiples of the stride plus 1; on others it puts scores up to stride - 1 pixels
 
 
 class SegOutput(NamedTuple):
-    """What a head makes of feature maps, at the head's own resolution.
+    """A head's output, at the head's own resolution.
 
     Attributes:
         logits: (B, K, h, w), the scores that a prediction is made from.
@@ -105,7 +105,7 @@ class SegOutput(NamedTuple):
 
 
 class Description(Protocol):
-    """What a network is, as data (`segattn.models.networks`)."""
+    """A network as data (`segattn.models.networks`)."""
 
     def build(self, num_classes: int) -> Any:
         """An `nn.Module` that is a `SegmentationModel`, with random weights, in training mode."""
@@ -150,7 +150,7 @@ class Head(Protocol):
 
 @dataclass(frozen=True)
 class Normalization:
-    """How RGB values become the network's input: ``(value - mean) / std`` per channel.
+    """The normalisation of RGB values to the network's input: ``(value - mean) / std`` per channel.
 
     Attributes:
         mean, std: in RGB order, for values in 0..1.
@@ -166,10 +166,10 @@ class Normalization:
 
 
 class SegmentationModel(Protocol):
-    """What scoring, prediction and export need of a model. `segattn.models.segmenter.Segmenter` is the one we have."""
+    """The interface that scoring, prediction and export need. `segattn.models.segmenter.Segmenter` has it."""
 
     align_corners: AlignCorners
-    """How this model's logits are resized to the input's size."""
+    """The way in which this model's logits are resized to the input's size."""
 
     def normalize(self, images: Tensor) -> Tensor:
         """RGB (B, 3, H, W), uint8 0..255 or float 0..1 -> the network's input, float."""

@@ -200,7 +200,7 @@ class SizeCache(Generic[Made]):
     def get(
         self, size: Hashable, make: Callable[[], Made], *, training: bool, weights: Sequence[nn.Parameter] = ()
     ) -> Made:
-        """What was kept for `size`, or what `make()` gives. `weights` are all parameters that `make` reads."""
+        """The value kept for `size`, or that of `make()`. `weights` are all parameters that `make` reads."""
         if torch.compiler.is_compiling():
             return make()
         if training or (torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)):

@@ -50,7 +50,7 @@ def native_bf16(device: torch.device) -> bool:
 
 
 def automatic_precision(device: torch.device) -> Precision:
-    """What `auto` means on a device: bf16 where it is native, else float32."""
+    """The meaning of `auto` on a device: bf16 where it is native, else float32."""
     return "bf16" if native_bf16(device) else "float32"
 
 
@@ -94,7 +94,7 @@ def machine() -> dict[str, str | int]:
 
 
 def provenance() -> dict[str, object]:
-    """What belongs beside every measured figure: the command, the day (UTC) and the `machine`."""
+    """The facts that belong beside every measured figure: the command, the day (UTC) and the `machine`."""
     script = Path(sys.argv[0]).name
     words = ["segattn" if script == "__main__.py" else script, *sys.argv[1:]]
     return {

@@ -27,7 +27,7 @@ _LONGEST_NAME = 255 - len("._overlay.png.part")
 
 
 class PredictionFiles(NamedTuple):
-    """What `Prediction.save` writes."""
+    """The files that `Prediction.save` writes."""
 
     labels: Path
     overlay: Path
@@ -57,7 +57,7 @@ class Prediction:
 
     @property
     def classes(self) -> Classes:
-        """What the ids mean."""
+        """The classes that the ids stand for."""
         return self.model.classes
 
     @cached_property

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BROKEN = ("connection closed by peer", "connection reset", "socket", "gloo", "nccl", "store", "timed out")
-"""What torch's errors say when another process has gone."""
+"""Parts of torch's errors that say that another process has gone."""
 _LONGEST_WAIT = timedelta(days=1)
 """Of a process that is done with its share for one that isn't."""
 _TO_TELL = timedelta(seconds=5)
 
 
 class Place(NamedTuple):
-    """Which of the processes this is: `rank` of `world`, 0 to world - 1."""
+    """The place of this process: `rank` of `world`, 0 to world - 1."""
 
     rank: int
     world: int
@@ -54,7 +54,7 @@ def local_rank() -> int:
 
 
 def processes_here() -> int:
-    """How many of the processes are on this machine, as their launcher says; 1 where there is no launcher.
+    """The number of the processes on this machine, as their launcher says; 1 where there is no launcher.
 
     Raises:
         ValueError: LOCAL_WORLD_SIZE is no such number.

@@ -29,7 +29,7 @@ _TAG = "tag:yaml.org,2002:"
 
 
 class YamlError(ValueError):
-    """What is wrong with a YAML text, without the name of its file."""
+    """An error in a YAML text, without the name of its file."""
 
 
 def read_yaml_file(path: str | Path, what: str = "YAML file") -> Any:

@@ -144,7 +144,7 @@ class AgentAttention(nn.Module, ABC):
         return y
 
     def map_terms(self, h: int, w: int) -> MapTerms:
-        """What P, R and the pooling need for a map of h x w, as factors of one axis each."""
+        """The matrices of P, R and the pooling for a map of h x w, as factors of one axis each."""
         g, p, (A1, A2) = self.shape
         like = self.an_bias
         agents = torch.kron(interpolation_matrix(A1, p, like), interpolation_matrix(A2, p, like))

@@ -54,7 +54,7 @@ class StripAttention(nn.Module):
 
 
 class AttentionFusion(nn.Module):
-    """How much of a coarse map, channel by channel, goes into its sum with a fine one: w; the fine one gets 1 - w.
+    """The share of a coarse map, channel by channel, in its sum with a fine one: w; the fine one gets 1 - w.
 
     | symbol | meaning                                  | shape              |
     |--------|------------------------------------------|--------------------|

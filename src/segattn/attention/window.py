@@ -89,7 +89,7 @@ class WindowAttention(nn.Module):
         return F.pad(y, (0, 0, 0, w - columns * M, 0, h - rows * M))
 
     def _mask(self, B: int, rows: int, columns: int) -> Tensor:
-        """What is added to the scores: (1, heads, M^2, M^2), or where shifted one for each of B * rows * columns."""
+        """The bias added to the scores: (1, heads, M^2, M^2), or where shifted one for each of B * rows * columns."""
         index = self.relative_position_index
         bias = self.relative_position_bias_table[index.flatten()].view(*index.shape, -1).permute(2, 0, 1)[None]
         if not self.shift:

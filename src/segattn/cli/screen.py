@@ -1,4 +1,4 @@
-"""What commands print with."""
+"""Printing, errors and signals of the commands."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def error_text(error: Exception) -> str:
-    """What to say of an error, in a line."""
+    """The line to print for an error."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     if is_of_output(error):

@@ -32,7 +32,7 @@ _LONGEST_LINE = 1000
 
 @dataclass(frozen=True)
 class Absence:
-    """What is missing.
+    """The classes that are missing.
 
     Attributes:
         where: dataset.yaml, or "masks" where the data set is one of Python's.
@@ -65,7 +65,7 @@ class Absence:
 
     @property
     def fix(self) -> str:
-        """What to do about it, but for training all the same."""
+        """Advice, but for training all the same."""
         if self.mend is None:
             return "correct the masks, or the list of classes"
         by = "`segattn data check folder --fix` does it" if self.sure else "which id is which class is yours to say"
@@ -77,7 +77,7 @@ class Absence:
 def absence(
     dataset: SegmentationDataset, pixels: Mapping[int, int], meaning: Mapping[int, int | None], masks: int
 ) -> Absence | None:
-    """What is missing in a data set whose masks hold `pixels` of each id; None where nothing is.
+    """The classes missing in a data set whose masks hold `pixels` of each id; None where nothing is.
 
     The ids of published data sets are known, so that in a part of one a class may well be missing: None for them too.
 
@@ -152,7 +152,7 @@ def _masks(dataset: SegmentationDataset) -> Iterator[tuple[NDArray[np.integer], 
 def _mend(
     description: Description, absent: tuple[str, ...], pixels: Mapping[int, int], meaning: Mapping[int, int | None]
 ) -> tuple[Mend, bool]:
-    """What dataset.yaml would say, and whether that is sure to be meant.
+    """The lines of dataset.yaml that would mend it, and whether that is sure to be meant.
 
     Ids in a row where none are given, such as 1 to K, are the classes in their order. Otherwise the ids without a class
     are those without a pixel, both in ascending order; of more ids than classes the most frequent, of fewer all. Ids
@@ -179,7 +179,7 @@ def _mend(
 
 @dataclass(frozen=True)
 class Mend:
-    """What a dataset.yaml should say.
+    """The lines that a dataset.yaml should have.
 
     Attributes:
         path: of the file.
@@ -278,7 +278,7 @@ def _with_entries(text: str, node: yaml.MappingNode, entries: Mapping[int, str])
 
 
 def _end(node: yaml.Node) -> int:
-    """Where a node's last character is: a mapping or list in lines "ends" only where the next thing begins."""
+    """The place of a node's last character: a mapping or list in lines "ends" only where the next thing begins."""
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         return _end(last[1] if isinstance(last, tuple) else last)

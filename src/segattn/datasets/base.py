@@ -52,7 +52,7 @@ class LabelMap:
         self._hint = hint
 
     def training_id(self, raw: int) -> int | None:
-        """What an id becomes: a training id or `IGNORE`; None for one that is not in the map."""
+        """The training id of a raw id, or `IGNORE`; None for one that is not in the map."""
         train = int(self._table[raw]) if 0 <= raw <= 0xFFFF else _UNKNOWN
         return None if train == _UNKNOWN else train
 
@@ -179,7 +179,7 @@ def require_folders(root: str | Path, folders: Iterable[str], dataset: str) -> t
 
 
 def describe_folder(folder: Path) -> str:
-    """What is in a folder, for error messages: the first few entries."""
+    """The first few entries of a folder, for error messages."""
     entries = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in folder.iterdir())
     more = f" and {len(entries) - 8} more" if len(entries) > 8 else ""
     return (", ".join(entries[:8]) or "nothing") + more
@@ -246,7 +246,7 @@ def _size_error(image: NDArray[np.uint8], mask: NDArray[np.uint8], image_path: P
 
 
 def size_advice(*, turned: bool) -> str:
-    """What to do about a mask of another size than its image's; `turned`: of the same one but for a quarter turn."""
+    """Advice about a mask of another size than its image's; `turned`: of the same one but for a quarter turn."""
     if not turned:
         return "masks must have their image's size"
     return (

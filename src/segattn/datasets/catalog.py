@@ -54,7 +54,7 @@ def open_dataset(name: str, root: str | Path, split: str) -> PairedDataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where a data set comes from.
+    """The source of a data set.
 
     Attributes:
         download: what to get from its publisher, in words.

@@ -63,7 +63,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Value:
-    """How often a value occurs in the label files: `meaning` is a class, "ignored" or "unknown"."""
+    """The count of a value in the label files: `meaning` is a class, "ignored" or "unknown"."""
 
     value: int
     meaning: str
@@ -73,7 +73,7 @@ class Value:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What a check found.
+    """The findings of a check.
 
     Attributes:
         samples: in the split.
@@ -161,7 +161,7 @@ def check(dataset: SegmentationDataset, *, official: int | None = None, training
 
 
 class _Scan:
-    """What has been seen so far."""
+    """The counts so far."""
 
     def __init__(self, dataset: SegmentationDataset, training: bool) -> None:
         self.dataset, self.training = dataset, training

@@ -63,7 +63,7 @@ _quiet = _Quiet()
 
 
 def opencv(file: ImageFile, flags: int) -> NDArray[Any]:
-    """What OpenCV makes of a file, not turned: BGR where it has colours."""
+    """A file as OpenCV decodes it, not turned: BGR where it has colours."""
     if file.header.kind == "PNG":
         _check_png(file)  # libpng would print its own line
     try:
@@ -77,7 +77,7 @@ def opencv(file: ImageFile, flags: int) -> NDArray[Any]:
 
 
 def pillow(file: ImageFile, *, colours: bool) -> NDArray[Any]:
-    """What Pillow makes of a file, not turned: (H, W, 3) RGB, alpha dropped, or with `colours` false as it is stored.
+    """A file as Pillow decodes it, not turned: (H, W, 3) RGB, alpha dropped, or with `colours` false as it is stored.
 
     Of palettes the latter gives the indices.
     """

@@ -135,7 +135,7 @@ _QUOTE = "YAML reads yes, no, on and off as true and false: quote it, as in 'no'
 
 @dataclass(frozen=True)
 class Description:
-    """What a dataset.yaml says, with what it leaves open filled in.
+    """The content of a dataset.yaml, with what it leaves open filled in.
 
     Attributes:
         path: of the file.

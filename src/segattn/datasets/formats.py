@@ -204,7 +204,7 @@ def is_whole(value: object) -> bool:
 
 
 def shortened(value: object) -> str:
-    """What was found, for an error message; of anything large no more than its kind and size."""
+    """A found value, for an error message; of anything large no more than its kind and size."""
     if isinstance(value, int):
         return str(value) if value.bit_length() <= 64 else f"a number of {value.bit_length()} bits"
     if isinstance(value, list | tuple | dict | str) and len(value) > 8:

@@ -40,7 +40,7 @@ class NotAnImageError(ValueError):
 
 @dataclass(frozen=True)
 class Header:
-    """What an image file says of itself.
+    """The header of an image file.
 
     Attributes:
         kind: PNG, JPEG, TIFF, BMP, PNM, WebP, GIF, JPEG 2000 or AVIF, by its first bytes, whatever it is called.

@@ -247,7 +247,7 @@ def is_leftover(name: str) -> bool:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """What is no folder below `folder` and its sub-folders, sorted by path in each; pipes and the like too.
+    """All that is no folder below `folder` and its sub-folders, sorted by path in each; pipes and the like too.
 
     Raises:
         FileNotFoundError: a link leads to nothing.

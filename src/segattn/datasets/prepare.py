@@ -32,7 +32,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What a preparation did.
+    """The account of a preparation.
 
     Attributes:
         made: masks written now.
@@ -113,7 +113,7 @@ def _require_separate(plan: Plan) -> None:
 
 
 def _clean_up(plan: Plan) -> None:
-    """What an interrupted run may have left half-written."""
+    """Files that an interrupted run may have left half-written."""
     for folder in {conversion.target.parent for conversion in plan.conversions} | {path.parent for path in plan.lists}:
         for left in folder.glob("*.part"):
             left.unlink()

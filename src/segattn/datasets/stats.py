@@ -1,4 +1,4 @@
-"""How often the classes of a data set occur, and the weights for losses and crops that are derived from it."""
+"""Frequencies of a data set's classes, and the weights for losses and crops that are derived from it."""
 
 from __future__ import annotations
 

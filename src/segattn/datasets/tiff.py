@@ -37,7 +37,7 @@ _MOST_PAGES = 100
 
 @dataclass(frozen=True)
 class Tags:
-    """What a directory says of its picture, by the names of TIFF 6.0.
+    """The tags of a directory, by the names of TIFF 6.0.
 
     Attributes:
         meaning: PhotometricInterpretation: 0 grey with 0 as white, 1 grey, 2 RGB, 3 palette, 4 transparency, 5 CMYK,

@@ -1,4 +1,4 @@
-"""Where the network looks: the size at which it sees a picture, and the windows that it is cut into.
+"""Geometry of inference: the size at which the network sees an image, and the windows that it is cut into.
 
 Sizes are (height, width) in pixels. Every side is 1 at least: a picture of one row has one at a scale of 0.5 too.
 Nothing here imports torch.
@@ -88,7 +88,7 @@ class FitInside:
 
 @dataclass(frozen=True, kw_only=True)
 class Pad:
-    """What surrounds an input that is smaller than a window.
+    """The padding of an input that is smaller than a window.
 
     Attributes:
         value: "zero" after normalisation, which is the mean colour, or "black", which is black before it.

@@ -34,9 +34,9 @@ _TOO_SMALL = (
     "should be greater than 0",
     "padding size should be",
 )
-"""What torch says of maps that are smaller than a kernel or a window."""
+"""Torch's messages about maps that are smaller than a kernel or a window."""
 _MEANS = (MeanLogits, MeanProbabilities)
-"""Where a mirror image is a view of its own; elsewhere a window and its mirror image make one score."""
+"""Protocols in which a mirror image is a view of its own; elsewhere a window and its mirror image make one score."""
 
 
 @torch.inference_mode()

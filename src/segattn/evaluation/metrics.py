@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Absent = Literal["left out", "zero", "nan"]
-"""How a class that never occurs enters a mean: `Protocol.absent`."""
+"""Ways in which a class that never occurs enters a mean: `Protocol.absent`."""
 
 
 class ConfusionMatrix:
@@ -113,7 +113,7 @@ class ImageScore:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What a model scored on a set, in percent. Everything follows from the confusion matrix of the whole set.
+    """The scores of a model on a data set, in percent. Everything follows from the confusion matrix of the whole set.
 
     ``a + b`` are the scores over the images of both: shards of one set add up to the set.
 
@@ -226,7 +226,7 @@ class Scores:
 
     @classmethod
     def from_json(cls, text: str) -> Scores:
-        """What `to_json` wrote. The scores are computed anew from the confusion matrix."""
+        """The inverse of `to_json`. The scores are computed anew from the confusion matrix."""
         content = json.loads(text)
         images: list[dict[str, Any]] = content["images"]
         for image in images:

@@ -1,4 +1,4 @@
-"""How a model is scored, as data: what the network sees of a picture and how its answers become one score map.
+"""Scoring protocols as data: what the network sees of an image and how its answers become one score map.
 
 A `Protocol` is composed of a size rule, windows, and a way to combine views; the papers' own are the named constants at
 the end. `inference.py` carries them out, and nothing else in the package resizes, slides, mirrors or averages for
@@ -85,7 +85,7 @@ class Protocol:
 
     @property
     def views(self) -> int:
-        """How many times the network sees each part of a picture."""
+        """The number of times that the network sees each part of an image."""
         return len(self.scales) * (2 if self.flip else 1)
 
     def describe(self) -> str:

@@ -1,10 +1,8 @@
 """The losses as functions of logits and labels.
 
 Logits are (B, K, H, W) of any floating type, labels (B, H, W) int64 of the same size, with `IGNORE` where nothing is
-labelled. All compute in float32. Where no pixel is labelled the value and the gradient are zero, never NaN.
-
-Both take logits (B, K, H, W) and labels (B, H, W) int64 with `IGNORE`, compute in float32 over all labelled pixels of
-the batch, average over the classes present among the labels, and return a scalar: zero, with zero gradient, if none is.
+labelled. All compute in float32. Where no pixel is labelled the value and the gradient are zero, never NaN. Dice and
+Lovasz-softmax average over the classes present among the labels of the whole batch.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ def focal_pixels(cross_entropy: Tensor, gamma: float) -> Tensor:
 
 
 def labelled_weight(labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
-    """How many pixels are labelled, or the sum of their classes' weights; a float32 scalar."""
+    """The number of labelled pixels, or the sum of their classes' weights; a float32 scalar."""
     labelled = labels != IGNORE
     if class_weights is None:
         return labelled.sum(dtype=torch.float32)
@@ -99,7 +97,7 @@ def _search_limit(probabilities: Tensor, labels: Tensor, threshold: float, kept:
 
 
 def reduced_positions(size: int, factor: int) -> list[int]:
-    """Which of `size` labels the reduced map reads along one side: round(size / factor) of them, corners included.
+    """Labels of `size` that the reduced map reads along one side: round(size / factor) of them, corners included.
 
     Sample i lies at i * (size - 1) / (count - 1), rounded half up, in whole numbers so that no rounding error decides.
     """

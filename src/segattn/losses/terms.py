@@ -1,4 +1,4 @@
-"""What a recipe can say about its loss: one frozen description a term. `losses/total.py` sums them. No torch here."""
+"""Loss terms as data: one frozen description a term. `losses/total.py` sums them. No torch here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network's outputs cost: the weighted sum of a recipe's loss terms."""
+"""The loss: the weighted sum of a recipe's terms."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class SegmentationLoss(nn.Module):
             self.register_buffer(f"class_weights_{index}", values, persistent=False)
 
     def divisors(self, labels: Tensor) -> Tensor:
-        """What each term's sum over pixels is divided by, for labels (B, H, W); float32 (terms,).
+        """The divisor of each term's sum over pixels, for labels (B, H, W); float32 (terms,).
 
         Of the labels alone, so that it can be averaged over the micro-batches and processes of one optimiser step and
         handed to `forward`: their mean is then the joint batch's loss, however unevenly ignored pixels are spread.

@@ -46,7 +46,7 @@ _SLOW = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How to run the network.
+    """Settings of a measurement.
 
     Attributes:
         device: "cpu", "cuda" or "cuda:N".
@@ -67,7 +67,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one image cost, from uint8 pixels to logits at its size.
+    """The cost of one image, from uint8 pixels to logits at its size.
 
     Attributes:
         size: height and width.

@@ -197,7 +197,7 @@ def _conditions(base: Recipe, split: str | None, device: str) -> dict[str, str]:
 
 
 def _cost_device(device: str) -> str:
-    """Where time and memory are measured: benchmarks know CPU and CUDA."""
+    """The device on which time and memory are measured: benchmarks know CPU and CUDA."""
     picked = pick_device(device)
     return str(picked) if picked.type == "cuda" else "cpu"
 

@@ -1,4 +1,4 @@
-"""What a comparison found, as JSON, as Markdown and as a table."""
+"""The result of a comparison, as JSON, as Markdown and as a table."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Row:
     notes: tuple[str, ...]
 
     def cells(self) -> tuple[str, ...]:
-        """What stands under `HEADINGS`."""
+        """The cells under `HEADINGS`."""
         scores = ("failed" if score is None else f"{score:.2f}" for score in (self.miou, self.macc, self.aacc))
         return (
             self.name,

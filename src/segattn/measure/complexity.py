@@ -60,7 +60,7 @@ CONVENTIONS: dict[str, dict[str, int]] = {
         "script_attention": 1,
     },
 }
-"""What counts how much, by kind of operation (`counting.Operations`).
+"""The weight of each kind of operation (`Operations`) in each convention.
 
 - macs: multiply-accumulates of convolutions, linear layers and matrix products, those of attention included.
 - torchprofile: as the tool of that name: macs, one per output element of elementwise products, norms and adaptive
@@ -145,7 +145,7 @@ def complexities(model: Segmenter, size: tuple[int, int], conventions: tuple[str
 
 
 Operations = Counter[str]
-"""How often, by kind.
+"""Numbers of operations, by kind.
 
 convolution, linear, matrix_product: multiply-accumulates. convolution_bias, product (elementwise), batch_norm,
 layer_norm, group_norm, adaptive_pool, bilinear, relu: output elements. adaptive_pool_input: input elements.

@@ -88,7 +88,7 @@ without dilation; the `efficientnet_lite*_os16` have three maps, at 1/4, 1/8 and
 
 
 class _HeadEntry(NamedTuple):
-    """How a head is made of a backbone's channels, and what it asks of the maps.
+    """The making of a head from a backbone's channels, and its demands on the maps.
 
     Attributes:
         maps: fewest maps.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class KeyMap:
-    """How one family of released files names its tensors.
+    """The names of tensors in one family of released files.
 
     Attributes:
         name: for messages, e.g. "AttaNet, released".
@@ -63,7 +63,7 @@ MMSEG = KeyMap(
 released names."""
 
 GATE_NAME = ".eca.conv.weight"
-"""How the names of ECA gates end. ECA-Net's kernels grow with the stage, ACFNet's are 3 everywhere."""
+"""The end of the names of ECA gates. ECA-Net's kernels grow with the stage, ACFNet's are 3 everywhere."""
 
 _DROPPED = ((r"^fc\.", "ImageNet classifier, which segmentation does not use"),)
 _ABSENT = (

@@ -1,4 +1,4 @@
-"""What all ADE20K recipes share: they were trained in one toolbox, with one augmentation and one loss."""
+"""Settings that all ADE20K recipes share: they were trained in one toolbox, with one augmentation and one loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each recipe's network has in parameters, and what one image costs it.
+"""Parameters of each recipe's network, and its operations for one image.
 
 Counting takes seconds a network, so `segattn list` reads this table instead. `tools/count_costs.py` writes it, and
 the tests count anew.

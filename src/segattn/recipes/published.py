@@ -1,4 +1,4 @@
-"""What papers state of a network's size, cost and speed."""
+"""Published size, cost and speed of networks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Counting = Literal["macs", "torchprofile", "agent_script"]
-"""How operations are counted: see `segattn.measure.complexity.CONVENTIONS`."""
+"""Ways of counting operations: see `segattn.measure.complexity.CONVENTIONS`."""
 
 
 @dataclass(frozen=True, kw_only=True)

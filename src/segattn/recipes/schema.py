@@ -1,4 +1,4 @@
-"""What a recipe says: a published row (or one of ours) as typed data.
+"""The recipe: a published row (or one of ours) as typed data.
 
 A recipe states how a network is composed, trained and scored and what was claimed for it, so that anybody can read the
 whole experiment in one place. Variants are `dataclasses.replace` of another recipe. Nothing here imports torch.
@@ -32,7 +32,7 @@ from segattn.transforms.compose import Transform
 
 @dataclass(frozen=True, kw_only=True)
 class Paper:
-    """Where an idea was published, and what of it is here.
+    """The publication of an idea, and what of it is here.
 
     Attributes:
         name: what `segattn list --method` takes.
@@ -117,7 +117,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """What is trained and scored on. `root` is where the user keeps it; recipes leave it open.
+    """The data that are trained and scored on. `root` is where the user keeps it; recipes leave it open.
 
     `num_classes` is stated so that a data set with another class list can't slip in: opening it checks the two.
     `count_at` is the height and width at which `segattn show` counts what one image costs.
@@ -224,7 +224,7 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How the loop runs.
+    """Settings of the training loop.
 
     Attributes:
         batch_size: images per optimiser step, over all processes and accumulated micro-batches together.

@@ -79,7 +79,7 @@ class Reproduction(NamedTuple):
 
     @property
     def expected(self) -> str:
-        """What to expect, in words; where the claim is of other settings, that it isn't to be expected."""
+        """The expected score, in words; where the claim is of other settings, that it isn't to be expected."""
         score = f"{self.claim.value:.2f}".removesuffix("0") + f" % mIoU on {self.claim.split}"
         score += "".join(f", {value:.2f} % {name}" for name, value in accuracies(self.claim))
         if self.claim.other_settings:

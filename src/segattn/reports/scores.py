@@ -1,4 +1,4 @@
-"""What a scoring run leaves to look at: `report.html`, one file that needs nothing else, and `scores.json`."""
+"""The report of a scoring run: `report.html`, one file that needs nothing else, and `scores.json`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores as one HTML page without scripts or outside resources. `report.py` decides what is shown."""
+"""Scores as one HTML page without scripts or outside resources. `scores.py` decides what is shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands and moves in a synthetic street: one thing a function, with the label ids of Cityscapes' files."""
+"""Objects of a synthetic street: one thing a function, with the label ids of Cityscapes' files."""
 
 from __future__ import annotations
 

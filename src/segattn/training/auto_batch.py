@@ -96,7 +96,7 @@ def fit_batch(
 
 
 def micro_batches(batch_size: int, processes: int, *, least: int = 1) -> list[int]:
-    """How many images a process can take at a time so that a whole number of times makes the batch, in order.
+    """Numbers of images that a process can take at a time so that a whole number of times makes the batch, in order.
 
     Raises:
         ValueError: the batch does not divide by the processes, or leaves each fewer images than `least`.

@@ -31,7 +31,7 @@ STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
 class Draw(NamedTuple):
-    """Which sample to load, and for which epoch its randomness is drawn."""
+    """The sample to load, and the epoch for which its randomness is drawn."""
 
     epoch: int
     sample: int
@@ -218,7 +218,7 @@ class Batches:
 
 
 def lost_worker(error: RuntimeError) -> str | None:
-    """What happened, in words, if an error says that a loading process came to an end; None for other errors.
+    """The event in words, if an error says that a loading process came to an end; None for other errors.
 
     It may be raised anywhere, as torch learns of it by a signal.
     """
@@ -246,7 +246,7 @@ def _blocked(signals: frozenset[signal.Signals]) -> Iterator[None]:
 
 
 def usable_cores() -> int:
-    """How many cores this process may run on."""
+    """The number of cores that this process may run on."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

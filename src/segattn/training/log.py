@@ -221,7 +221,7 @@ class Meter:
 
 
 def loader_hint(data_wait: float, *, workers: int, cores: int) -> str | None:
-    """What to do when reading the data limits the speed; None while it does not.
+    """Advice when reading the data limits the speed; None while it does not.
 
     The work of reading a batch is what the workers do in a whole step, or without workers the time of the wait. It has
     to fit beside the rest of a step, which gives their number.

@@ -128,7 +128,7 @@ class Run:
         )
 
     def record(self, means: dict[str, Tensor], meter: Meter) -> dict[str, Any]:
-        """What the log says: `means` of the loss terms over all processes, the last step's rates, speed."""
+        """The log's record: `means` of the loss terms over all processes, the last step's rates, speed."""
         step, schedule = self.state.progress.step, self.recipe.schedule
         names = [name for name in means if name != "total"]
         values = torch.stack([means[name] for name in ["total", *names]])

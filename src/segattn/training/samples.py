@@ -45,7 +45,7 @@ class SamplePictures:
         return write
 
     def files(self, step: int) -> list[Path]:
-        """What is there for a step, in the order of names, once all processes are through with it."""
+        """The files of a step, in the order of names, once all processes are through with it."""
         return sorted(self._of_step(step).glob("*.jpg"))
 
     def _of_step(self, step: int) -> Path:

@@ -1,4 +1,4 @@
-"""Where the records of a run go besides the screen: a JSONL file always, TensorBoard and Weights & Biases if asked."""
+"""Destinations of a run's records but the screen: a JSONL file always, TensorBoard and Weights & Biases if asked."""
 
 from __future__ import annotations
 

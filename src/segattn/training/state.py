@@ -156,14 +156,14 @@ MAY_CHANGE = frozenset(
 
 @dataclass
 class Progress:
-    """Where a run is.
+    """The position of a run.
 
     Attributes:
         step: optimiser steps done.
         validated: the step of the last validation.
         scores: what that gave, in percent; None where there is no such score.
         best: the best validation's mIoU in percent; None before the first.
-        calm_losses: of the last steps whose loss was not suspiciously high, see `explosion.py`.
+        calm_losses: of the last steps whose loss was not suspiciously high, see `divergence.py`.
         high_steps: how many steps in a row it has been since.
     """
 
@@ -351,7 +351,7 @@ def _completed(recipe: Any) -> Any:
 
 
 def differences(saved: Any, wanted: Any, key: str = "") -> list[str]:
-    """Where two recipes (as plain data) differ in what decides the weights: "schedule.lr: 0.01 there, 0.02 here"."""
+    """The differences of two recipes (as plain data) that decide the weights: "schedule.lr: 0.01 there, 0.02 here"."""
     if key in MAY_CHANGE or saved == wanted:
         return []
     if isinstance(saved, dict) and isinstance(wanted, dict):

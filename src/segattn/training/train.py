@@ -32,7 +32,7 @@ _AGAIN = "the same call or command continues"
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a call of `train` ended.
+    """The end of a call of `train`.
 
     Attributes:
         step: optimiser steps done in all.

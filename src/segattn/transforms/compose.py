@@ -2,7 +2,7 @@
 
 Every transform takes the picture (H, W, 3) uint8 RGB, its mask (H, W) uint8 of training ids and a random generator, and
 gives both as an `Item`. It changes neither argument and draws from nothing but `rng`, so that a sample is a function of
-its seed alone. What belongs to one paper's released pipeline in another toolbox is in `transforms_papers`.
+its seed alone.
 """
 
 from __future__ import annotations

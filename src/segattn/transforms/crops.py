@@ -1,6 +1,6 @@
 """Transforms that cut out or pad.
 
-Functions without `rng` are the same steps with the draws as arguments. `augmentations` has the papers' whole pipelines.
+Functions without `rng` are the same steps with the draws as arguments. `recipes` has the papers' whole pipelines.
 
 Normalising is the model's part, so padding is in uint8 values. Where a paper's code pads with 0 after normalising, that
 is the mean colour, here rounded to whole numbers: at most 0.5 of 255 off, and 0.009 after division by 0.225.
@@ -147,7 +147,7 @@ class ClassBalancedCrop:
 
 
 def _start(place: int, length: int, starts: int, rng: np.random.Generator) -> int:
-    """Where a window of `length` begins that holds `place`; windows begin at 0..starts - 1."""
+    """The beginning of a window of `length` that holds `place`; windows begin at 0..starts - 1."""
     return int(rng.integers(max(place - length + 1, 0), min(place, starts - 1) + 1))
 
 

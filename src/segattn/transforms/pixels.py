@@ -17,7 +17,7 @@ _OFF = 1 / 1024
 
 
 class Item(TypedDict):
-    """What a transform gives: the picture (H, W, 3) uint8 RGB and its mask (H, W) uint8, of one size."""
+    """A transform's result: the image (H, W, 3) uint8 RGB and its mask (H, W) uint8, of one size."""
 
     image: Picture
     mask: Picture

@@ -53,7 +53,7 @@ _NUMBERS = re.compile(r"[<>=|]?(b1|\?|[iu][1248]|f[248])")
 
 @dataclass(frozen=True)
 class Archive:
-    """What a file of `torch.save` holds, inert.
+    """The content of a file of `torch.save`, inert.
 
     Attributes:
         root: the pickled object, of plain containers and `inert.Built`.
@@ -249,7 +249,7 @@ _DOWNLOAD = (
 
 
 def kind_of(path: Path) -> Kind:
-    """How the file holds tensors, if it does; read from its content, whatever its name. What is unknown is a pickle.
+    """The kind of file, if it holds tensors; read from its content, whatever its name. What is unknown is a pickle.
 
     Raises:
         FileNotFoundError: no such file.

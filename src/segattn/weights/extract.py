@@ -21,7 +21,7 @@ from segattn.weights.unwrap import Walk, entries, plain_names
 
 @dataclass(frozen=True)
 class Extract:
-    """What `extract` found.
+    """The result of `extract`.
 
     Attributes:
         tensors: the state dict, by name; each has its own memory.

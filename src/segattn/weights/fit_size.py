@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _LINES = {"ah_bias": 3, "aw_bias": 4, "ha_bias": 2, "wa_bias": 3}
-"""Which axis of an agent bias runs along the map's rows or columns."""
+"""The axis of each agent bias that runs along the map's rows or columns."""
 
 
 def fit_trained_size(

@@ -1,4 +1,4 @@
-"""What a file of weights holds, and which recipes it fits."""
+"""The content of a file of weights, and the recipes that it fits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from segattn.weights.reading import Checkpoint, ForeignObjectsError, open_checkp
 
 
 def inspect(path: str | Path) -> str:
-    """What a file holds and which recipes it fits, as text of some lines. Nothing in the file is executed.
+    """The content of a file and the recipes that it fits, as text of some lines. Nothing in the file is executed.
 
     Raises:
         FileNotFoundError: no such file.
@@ -84,7 +84,7 @@ _KINDS = {"safetensors": "safetensors", "zip": "PyTorch (zip)", "pickle": "PyTor
 
 @dataclass(frozen=True)
 class Fit:
-    """How a file fits a recipe's network.
+    """The fit of a file to a recipe's network.
 
     Attributes:
         recipe: its name.

@@ -234,7 +234,7 @@ def checked(name: str, tensor: Tensor, target: Tensor) -> Tensor:
 
 
 def count_not_finite(tensor: Tensor) -> int:
-    """How many values are NaN or infinite."""
+    """The number of values that are NaN or infinite."""
     if not tensor.is_floating_point():
         return 0
     values = tensor if tensor.dtype.itemsize > 1 else tensor.float()  # torch can't tell for 8 bits
@@ -259,7 +259,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What `load_weights` or `load_backbone` did. Printed, it is one line; `details()` names every tensor.
+    """The account of `load_weights` or `load_backbone`. Printed, it is one line; `details()` names every tensor.
 
     Attributes:
         source: the file, or "state dict".

@@ -112,7 +112,7 @@ def match(readings: Iterable[Reading], target: Iterable[str], *, heads_are_extra
 
 
 def _score(reading: Reading, target: Mapping[str, None], heads_are_extra: bool) -> int:
-    """How many names are paired more than are unknown."""
+    """The number of paired names less that of unknown ones."""
     pairs = sum(1 for ours in reading.names if ours in target)
     extra = sum(1 for ours in reading.names if ours not in target and _in_head(ours)) if heads_are_extra else 0
     return 2 * pairs + extra - len(reading.names)

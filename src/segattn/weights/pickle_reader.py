@@ -176,7 +176,7 @@ class PickleReader:
         self._stack.append(value)
 
     def _to_mark(self) -> list[Any]:
-        """What lies above the last mark, which is taken away."""
+        """The items above the last mark, which is taken away."""
         above, self._stack = self._stack, self._marks.pop()
         return above
 

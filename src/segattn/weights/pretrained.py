@@ -74,7 +74,7 @@ PRETRAINED: dict[str, PretrainedFile | PackagedFile] = {
         licence="Apache-2.0 (copyright 2020 ML Illustrated)",
     ),
 }
-"""What recipes may name as `pretrained`. The papers started from the first five; torchvision replaced them in 2021.
+"""Values of a recipe's `pretrained`. The papers started from the first five; torchvision replaced them in 2021.
 
 EfficientNet-Lite0's weights are those of its authors' code (Tan and Le, github.com/tensorflow/tpu), converted."""
 
@@ -149,7 +149,7 @@ _TRIES = 3
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: `$SEGATTN_CACHE`, or torch.hub's folder of checkpoints, which `$TORCH_HOME` moves."""
+    """The folder of downloads: `$SEGATTN_CACHE`, or torch.hub's folder of checkpoints, which `$TORCH_HOME` moves."""
     chosen = os.environ.get("SEGATTN_CACHE")
     return Path(chosen).expanduser() if chosen else Path(torch.hub.get_dir()) / "checkpoints"
 

@@ -25,7 +25,7 @@ COUNTERS = {"n_averaged": "counts the averaged weights, which only further avera
 """Names beside a network's that averaging adds, and why they are not used."""
 
 _TRANSPARENT = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-"""What torch.compile, sharding and activation checkpointing put into names, at any place."""
+"""Parts of names that torch.compile, sharding and activation checkpointing add, at any place."""
 
 _COPIES = ("module", *_TRANSPARENT)
 """Prefixes with which, and without, a file may hold one tensor twice."""
@@ -42,7 +42,7 @@ _MOST_STEPS = 1_000_000
 
 @dataclass(frozen=True)
 class State:
-    """Where in a file the state dict is.
+    """The place of the state dict in a file.
 
     Attributes:
         node: what holds the tensors.
@@ -112,7 +112,7 @@ class Walk:
 
 
 def entries(node: Any) -> Mapping[Any, Any] | None:
-    """What a mapping-like node holds by key; None for anything else."""
+    """The items of a mapping-like node by key; None for anything else."""
     if isinstance(node, Mapping):
         return node
     if not isinstance(node, Built) or is_tensor(node):
