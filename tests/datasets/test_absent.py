@@ -16,7 +16,7 @@ from segattn.datasets.camvid import CamVid
 from segattn.datasets.check import CheckReport, check_named
 from segattn.datasets.folder import FolderDataset
 
-OWN: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("own_data.py")))
+OWN: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "data" / "own_data.py"))
 classes, own_data = OWN["classes"], OWN["own_data"]
 CRACK = classes("background", "crack")
 ABC = classes("a", "b", "c")
