@@ -86,13 +86,13 @@ def test_auto_batch_says_what_fits_and_trains_with_it(
 def test_a_signal_saves_and_leaves_with_exit_code_3(
     camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = loop.Run.step
+    step = loop._optimizer_step
 
-    def interrupted(self: loop.Run, batches: object) -> object:
+    def interrupted(run: loop.Run, batches: list[loop.Batch]) -> object:
         os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, batches)  # type: ignore[arg-type]
+        return step(run, batches)
 
-    monkeypatch.setattr(loop.Run, "step", interrupted)
+    monkeypatch.setattr(loop, "_optimizer_step", interrupted)
     with pytest.raises(SystemExit) as exit_:
         train(camvid, tmp_path / "run", "--schedule.iterations", "50")
     assert exit_.value.code == 3

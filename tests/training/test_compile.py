@@ -106,6 +106,7 @@ def assert_close(a: Any, b: Any) -> None:
         torch.testing.assert_close(a[2][name], value, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_is_compiled_in_one_piece_and_computes_blocks_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Norms count the batch once although the compiler, too, computes blocks again in the backward pass."""
     torch._dynamo.utils.counters.clear()

@@ -171,13 +171,13 @@ def test_an_explosion_stops_the_run_at_the_same_step_with_and_without_a_resume(
 
     monkeypatch.setattr(explosion, "PATIENCE", 6)
     monkeypatch.setattr(explosion, "_ENOUGH", 5)
-    step = LOOP["loop"].Run.step
+    step = LOOP["loop"]._optimizer_step
 
-    def scaled(self: Any, batches: Any) -> Any:
-        losses = step(self, batches)
-        return [{k: v * (1 if self.state.progress.step < 9 else 1000) for k, v in part.items()} for part in losses]
+    def scaled(run: Any, batches: Any) -> Any:
+        losses = step(run, batches)
+        return [{k: v * (1 if run.state.progress.step < 9 else 1000) for k, v in part.items()} for part in losses]
 
-    monkeypatch.setattr(LOOP["loop"].Run, "step", scaled)
+    monkeypatch.setattr(LOOP["loop"], "_optimizer_step", scaled)
     texts = []
     for folder, reads in (("whole", ()), ("parts", (11, 9))):
         for number in reads:
