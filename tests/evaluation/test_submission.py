@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from segattn.contracts import Classes, Sample
+from segattn.datasets.base import PairedDataset
+from segattn.datasets.catalog import DATASETS, open_dataset
 from segattn.evaluation.metrics import ConfusionMatrix, Scores
 from segattn.evaluation.submission import submission_writer, write_label_png
 
@@ -86,3 +88,81 @@ def test_scores_equal_those_of_cityscapesscripts(tmp_path):
     assert scores.miou == pytest.approx(100 * theirs["averageScoreClasses"], rel=1e-12)
     for name, score in scores.per_class.items():
         assert score.iou == pytest.approx(100 * theirs["classScores"][name], rel=1e-12, nan_ok=True)
+
+
+_CONTEXT = (
+    "val",
+    "JPEGImages/p.jpg",
+    "SegmentationClassContext/p.png",
+    "ImageSets/SegmentationContext/val.txt",
+)
+LAYOUTS = {
+    "ade20k": ("val", "images/validation/p.jpg", "annotations/validation/p.png", ""),
+    "camvid": ("val", "images/val/p.png", "labels/val/p.png", ""),
+    "cityscapes": ("val", "leftImg8bit/val/a/p_leftImg8bit.png", "gtFine/val/a/p_gtFine_labelIds.png", ""),
+    "coco_stuff10k": ("test", "images/p.jpg", "annotations_png/p.png", "imageLists/test.txt"),
+    "folder": ("val", "images/val/p.png", "masks/val/p.png", ""),
+    "pascal_context": _CONTEXT,
+    "pascal_context60": _CONTEXT,
+    "voc2012": ("val", "JPEGImages/p.jpg", "SegmentationClass/p.png", "ImageSets/Segmentation/val.txt"),
+}
+"""Split, picture, mask and list file of each data set."""
+
+OWN_CLASSES = "classes:\n" + "".join(f"  - {{name: {name}, color: [0, 0, 0]}}\n" for name in "abc")
+OWN_LABELS = {
+    "": [0, 1, 2],
+    "labels: {10: a, 20: b, 21: b, 5: c}\n": [10, 20, 5],
+    "labels: {0: c, 128: a, 255: b}\n": [128, 255, 0],
+    "labels: {0: ignore, 1: a, 256: b, 65535: c}\nignore: []\n": [1, 256, 65535],
+}
+"""Lines of a dataset.yaml for the classes a, b and c, and the ids that its masks hold for them."""
+
+
+def one_picture(root: Path, name: str) -> PairedDataset:
+    """The data set `name` of one picture whose columns are one for each class, with a mask that is nothing yet."""
+    split, image, mask, listed = LAYOUTS[name]
+    for path in (image, mask, *([listed] if listed else [])):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text("p\n")
+    dataset = open_dataset(name, root, split)
+    assert cv2.imwrite(str(root / image), np.zeros((2, len(dataset.classes), 3), np.uint8))
+    return dataset
+
+
+def require_same_classes_back(dataset: PairedDataset) -> np.ndarray:
+    """Write a submission in the place of the mask, and read it as one. Returns the ids in it."""
+    labels = np.tile(np.arange(len(dataset.classes), dtype=np.uint8), (2, 1))
+    (pair,) = dataset.pairs
+    write_label_png(labels, dataset.classes, pair.label)
+    np.testing.assert_array_equal(dataset[0].mask, labels)
+    return cv2.imread(str(pair.label), cv2.IMREAD_UNCHANGED)
+
+
+@pytest.mark.parametrize("name", sorted(DATASETS.keys() - {"folder"}))
+def test_a_submission_reads_back_as_the_same_classes(name: str, tmp_path: Path) -> None:
+    assert require_same_classes_back(one_picture(tmp_path, name)).dtype == np.uint8
+
+
+@pytest.mark.parametrize("lines", OWN_LABELS)
+def test_a_submission_of_own_data_reads_back_too(lines: str, tmp_path: Path) -> None:
+    (tmp_path / "dataset.yaml").write_text(OWN_CLASSES + lines)
+    written = require_same_classes_back(one_picture(tmp_path, "folder"))
+    assert written.dtype == (np.uint8 if max(OWN_LABELS[lines]) < 256 else np.uint16)
+    assert written.tolist() == [OWN_LABELS[lines]] * 2
+
+
+def test_cityscapes_server_wants_its_own_ids_whatever_the_masks_hold(tmp_path: Path) -> None:
+    one_picture(tmp_path, "cityscapes")
+    mask = tmp_path / "gtFine/val/a/p_gtFine_labelIds.png"
+    mask.rename(mask.with_name("p_gtFine_labelTrainIds.png"))
+    dataset = open_dataset("cityscapes", tmp_path, "val")
+    assert dataset.training_id(18) == 18
+    assert dataset.classes.file_ids == FILE_IDS
+
+
+def test_a_class_without_an_id_is_refused_before_scoring(tmp_path: Path) -> None:
+    (tmp_path / "dataset.yaml").write_text(OWN_CLASSES + "labels: {0: a, 7: c}\n")
+    dataset = one_picture(tmp_path, "folder")
+    with pytest.raises(ValueError, match=r"class b has the id -1.*in dataset.yaml, give it an id under labels"):
+        submission_writer(tmp_path / "out", dataset.classes)
+    assert not (tmp_path / "out").exists()
