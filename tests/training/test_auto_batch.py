@@ -25,7 +25,7 @@ from segattn.training.auto_batch import (
     micro_batches,
 )
 
-LOOP: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("test_loop.py")))
+LOOP: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("test_train.py")))
 MIB = 2**20
 
 

@@ -26,8 +26,8 @@ from segattn.weights.checkpoint import read_model
 
 
 def loop_tests() -> dict[str, Any]:
-    """The names of test_loop.py, from a module that the compiler can import."""
-    spec = importlib.util.spec_from_file_location("segattn_loop_tests", Path(__file__).with_name("test_loop.py"))
+    """The names of test_train.py, from a module that the compiler can import."""
+    spec = importlib.util.spec_from_file_location("segattn_loop_tests", Path(__file__).with_name("test_train.py"))
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)

@@ -16,7 +16,7 @@ from segattn.models.attanet import AttaNet
 from segattn.recipes.schema import Training
 from segattn.training.step import freeze
 
-LOOP: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("test_loop.py")))
+LOOP: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("test_train.py")))
 
 
 def make_small() -> nn.Module:

@@ -16,11 +16,11 @@ import torch
 
 from segattn.weights.checkpoint import read_model
 
-LOOP = Path(__file__).with_name("test_loop.py")
+LOOP = Path(__file__).with_name("test_train.py")
 
 
 def start(processes: int, code: str, *arguments: str) -> list[subprocess.Popen[str]]:
-    """`code` in several processes, as torchrun starts them; it sees the names of test_loop.py."""
+    """`code` in several processes, as torchrun starts them; it sees the names of test_train.py."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

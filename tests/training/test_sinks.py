@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-LOOP: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("test_loop.py")))
+LOOP: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("test_train.py")))
 make_recipe, Pictures, StopAfter, records = (LOOP[name] for name in ("make_recipe", "Pictures", "StopAfter", "records"))
 
 

@@ -12,7 +12,7 @@ import torch
 
 from segattn.machine import automatic_precision, native_bf16
 
-LOOP: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("test_loop.py")))
+LOOP: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("test_train.py")))
 
 
 @pytest.fixture(scope="module")
