@@ -1,4 +1,4 @@
-"""Cores, memory, processor, device and precision of this machine."""
+"""Cores, memory, processor, device, precision and clock of this machine."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import platform
 import re
 import shlex
 import sys
+import time
+from collections.abc import Callable
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import torch
@@ -80,6 +82,49 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, ImportError, AttributeError) as error:  # torch raises any of them
         raise ValueError(f"device {name!r} can't be used here: {cut(str(error).splitlines()[0])}") from None
     return device
+
+
+class Clock:
+    """Stamps the time, and tells the seconds between two stamps: a GPU's own (CUDA), elsewhere the host's.
+
+    A stamp never waits for the device; the seconds do, until it has come to the second one.
+
+    Args:
+        device: whose time is told.
+        processor: on the host, and where torch has one thread, tell the seconds of this process, so that other work on
+            the machine is not counted.
+    """
+
+    def __init__(self, device: torch.device, *, processor: bool = False) -> None:
+        import torch
+
+        self._cuda = device.type == "cuda"
+        alone = processor and torch.get_num_threads() == 1
+        self.name = "device" if self._cuda else "processor" if alone else "wall"
+        self._now: Callable[[], float] = time.process_time if alone else time.perf_counter
+
+    def stamp(self) -> Any:
+        """The time now, for `between`."""
+        if not self._cuda:
+            return self._now()
+        import torch
+
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record()  # type: ignore[no-untyped-call]
+        return event
+
+    def between(self, start: Any, end: Any) -> float:
+        """Seconds from one stamp to another."""
+        if not self._cuda:
+            return float(end - start)
+        end.synchronize()
+        return float(start.elapsed_time(end)) / 1e3
+
+    def seconds(self, run: Callable[[], object]) -> float:
+        """Seconds that a call takes."""
+        start = self.stamp()
+        run()
+        return self.between(start, self.stamp())
 
 
 def machine() -> dict[str, str | int]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import segattn
+from segattn import machine
 from segattn.recipes.schema import Schedule
 from segattn.training import log as speed
 from segattn.training.log import Meter, RunLog, loader_hint
@@ -50,7 +51,8 @@ class Event:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(speed, "time", clock)
+    for module in (speed, machine):
+        monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(torch.cuda, "Event", clock.event)
     return clock
 

@@ -13,7 +13,6 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -27,7 +26,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from segattn.layers import channels_last, resize
-from segattn.machine import automatic_precision, peak_memory
+from segattn.machine import Clock, automatic_precision, peak_memory
 from segattn.measure.complexity import complexity
 from segattn.models.fold import optimize_for_inference
 from segattn.models.segmenter import Segmenter
@@ -143,7 +142,7 @@ def measure_here(recipe: Recipe, size: tuple[int, int], settings: Settings) -> M
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     device = torch.device(settings.device)
-    clock = _Clock(device)
+    clock = Clock(device, processor=True)
     model = recipe.network.build(recipe.data.num_classes).eval().to(device)
     if settings.fold:
         model = optimize_for_inference(model)
@@ -182,35 +181,7 @@ def measure_here(recipe: Recipe, size: tuple[int, int], settings: Settings) -> M
     )
 
 
-class _Clock:
-    """Stamps and what lies between two of them, in seconds."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.cuda = device.type == "cuda"
-        alone = torch.get_num_threads() == 1
-        self.name = "device" if self.cuda else "processor" if alone else "wall"
-        self._now: Callable[[], float] = time.process_time if alone else time.perf_counter
-
-    def stamp(self) -> Any:
-        if not self.cuda:
-            return self._now()
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        event.record()  # type: ignore[no-untyped-call]
-        return event
-
-    def between(self, start: Any, end: Any) -> float:
-        if not self.cuda:
-            return float(end - start)
-        end.synchronize()
-        return float(start.elapsed_time(end)) / 1e3
-
-    def seconds(self, run: Callable[[], object]) -> float:
-        start = self.stamp()
-        run()
-        return self.between(start, self.stamp())
-
-
-def _product_gflops(clock: _Clock, device: torch.device, dtype: torch.dtype) -> float:
+def _product_gflops(clock: Clock, device: torch.device, dtype: torch.dtype) -> float:
     n = _PRODUCT_SIDE[device.type]
     a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
     out = torch.empty_like(a)
@@ -243,10 +214,6 @@ def _work() -> None:
         from_dict(Recipe, job["recipe"]), (job["size"][0], job["size"][1]), Settings(**job["settings"])
     )
     print(json.dumps(dataclasses.asdict(result)))
-
-
-if __name__ == "__main__":
-    _work()
 
 
 _NO_FORWARD = nn.Module.forward
@@ -335,3 +302,7 @@ def _stages(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield from ((f"{name}.{inner}", stage) for inner, stage in _stages(child))
         elif any(True for _ in child.children()):
             yield name, child
+
+
+if __name__ == "__main__":
+    _work()

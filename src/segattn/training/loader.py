@@ -6,7 +6,6 @@ by (seed, epoch). What is drawn for a sample depends on (seed, epoch, sample) al
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import signal
@@ -24,6 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from segattn.contracts import SegmentationDataset
+from segattn.machine import usable_cores
 from segattn.transforms.compose import Compose, Transform
 from segattn.transforms.pixels import Item, Picture
 
@@ -243,13 +243,6 @@ def _blocked(signals: frozenset[signal.Signals]) -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def usable_cores() -> int:
-    """The number of cores that this process may run on."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _start_worker(worker: int) -> None:

@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from segattn.machine import Clock, usable_cores
 from segattn.processes import processes_here
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import to_dict
-from segattn.training.loader import usable_cores
 from segattn.training.sinks import JsonLines, Sink, TensorBoard, WeightsAndBiases
 from segattn.training.state import Progress as RunProgress
 
@@ -143,7 +143,7 @@ class RunLog:
 class LossMeans:
     """The mean of each loss term over the steps since `clear`, without waiting for the device.
 
-    It counts its steps itself: the clock of `speed.Meter` is also set back by a validation, which these go on over.
+    It counts its steps itself: the clock of `Meter` is also set back by a validation, which these go on over.
     """
 
     def __init__(self) -> None:
@@ -182,7 +182,7 @@ class Meter:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._on_gpu = device.type == "cuda"
+        self._clock = Clock(device)
         self.restart()
 
     def restart(self) -> None:
@@ -194,30 +194,19 @@ class Meter:
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Around the wait for a batch. The device is not waited for."""
-        before = self._now()
+        before = self._clock.stamp()
         yield
-        self._waits.append((before, self._now()))
+        self._waits.append((before, self._clock.stamp()))
 
     def read(self, *, batch_size: int, steps_left: int) -> dict[str, float]:
         """Images per second over all processes, the share of time spent waiting for data, and the seconds left."""
-        if self._on_gpu and self._waits:
-            self._waits[-1][1].synchronize()
+        waited = sum(self._clock.between(*wait) for wait in self._waits)
         seconds = time.perf_counter() - self.start
         return {
             "images_per_second": self.steps * batch_size / seconds,
-            "data_wait": min(sum(self._seconds(*wait) for wait in self._waits) / seconds, 1.0),
+            "data_wait": min(waited / seconds, 1.0),
             "seconds_left": seconds / self.steps * steps_left,
         }
-
-    def _now(self) -> Any:
-        if not self._on_gpu:
-            return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        event.record()
-        return event
-
-    def _seconds(self, start: Any, end: Any) -> float:
-        return float(start.elapsed_time(end) / 1000 if self._on_gpu else end - start)
 
 
 def loader_hint(data_wait: float, *, workers: int, cores: int) -> str | None:
