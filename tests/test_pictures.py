@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from segattn.contracts import IGNORE, Classes
+from segattn.files import require_writable
 from segattn.pictures import (
     UNLABELLED,
     WRONG,
@@ -12,7 +13,6 @@ from segattn.pictures import (
     colorize,
     mistakes,
     overlay,
-    require_writable,
     with_legend,
     write_picture,
 )

@@ -44,6 +44,16 @@ def overlay(image: Image, labels: NDArray[np.integer], classes: Classes, opacity
     return np.where((labels == IGNORE)[..., None], image, blended).astype(np.uint8)
 
 
+def resize_image(image: Image, size: tuple[int, int]) -> Image:
+    """The RGB picture at a (width, height), best a smaller one: pixels are averaged."""
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def resize_labels(labels: Image, size: tuple[int, int]) -> Image:
+    """The (H, W) training ids at a (width, height), each from the nearest pixel."""
+    return np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
 def mistakes(image: Image, labels: NDArray[np.integer], truth: NDArray[np.integer]) -> Image:
     """The RGB (H, W, 3) picture in grey, `WRONG` where labels and truth differ, `UNLABELLED` where no truth is."""
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
@@ -122,11 +132,11 @@ def side_by_side(sample: Sample, labels: Image, classes: Classes) -> Image:
     height, width = labels.shape
     factor = min(_SIDE / max(height, width), 1.0)
     size = max(round(width * factor), 1), max(round(height * factor), 1)
-    image = np.asarray(cv2.resize(sample.image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    truth, prediction = (
-        np.asarray(cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST), np.uint8) for ids in (sample.mask, labels)
-    )
-    views = {"image": image, "truth": colorize(truth, classes), "prediction": colorize(prediction, classes)}
+    views = {
+        "image": resize_image(sample.image, size),
+        "truth": colorize(resize_labels(sample.mask, size), classes),
+        "prediction": colorize(resize_labels(labels, size), classes),
+    }
     panels = [_panel(view, caption) for caption, view in views.items()]
     seen = np.concatenate([sample.mask[sample.mask != IGNORE], labels.ravel()])
     return with_legend(np.hstack(panels), classes, class_shares(seen, len(classes)))

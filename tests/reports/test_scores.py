@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,8 +13,8 @@ import pytest
 from segattn.contracts import IGNORE, Classes, Sample
 from segattn.evaluation.metrics import ConfusionMatrix, Scores, image_score
 from segattn.evaluation.protocol import ATTANET_SLIDE, MULTI_FLIP, WHOLE, Protocol
-from segattn.reports.highlights import KEPT
-from segattn.reports.scores import WIDTH, Report
+from segattn.reports.highlights import WIDTH
+from segattn.reports.scores import Report
 
 CLASSES = Classes(("road", "sky", "car"), ((128, 64, 128), (70, 130, 180), (0, 0, 142)))
 VOID_TAGS = {"meta", "img", "br", "link", "input"}
@@ -52,6 +53,14 @@ class Page(HTMLParser):
         return "\n".join(text for tag, text in self.texts if tag != "style")
 
 
+class Samples(list[Sample]):
+    """A data set of these samples."""
+
+    def __init__(self, samples: Iterable[Sample] = (), classes: Classes = CLASSES) -> None:
+        super().__init__(samples)
+        self.classes = classes
+
+
 def sample(name: str, mask: np.ndarray) -> Sample:
     image = np.random.default_rng(len(name)).integers(0, 256, (*mask.shape, 3), np.uint8)
     return Sample(image, mask, name, Path(f"{name}.png"))
@@ -72,7 +81,8 @@ def scored(
     protocol: Protocol = WHOLE,
     title: str = "a title",
 ) -> tuple[Scores, Path]:
-    report, confusion, images = Report(folder, classes), ConfusionMatrix(len(classes)), []
+    report = Report(folder, Samples((item for item, _ in cases), classes))
+    confusion, images = ConfusionMatrix(len(classes)), []
     for index, (item, labels) in enumerate(cases):
         assert item.mask is not None
         counts = confusion.update(labels, item.mask)
@@ -206,13 +216,49 @@ def test_pictures_are_small_and_keep_their_shape(tmp_path: Path, shape: tuple[in
         assert size[0] <= WIDTH
 
 
-def test_few_pictures_are_kept_of_many(tmp_path: Path) -> None:
-    report = Report(tmp_path, CLASSES)
-    cases = some_cases(3 * KEPT, shape=(8, 8))
-    for item, labels in cases:
+def test_of_many_images_the_middle_is_exact_and_only_those_shown_are_read_again(tmp_path: Path) -> None:
+    cases = some_cases(120, shape=(16, 16))
+    read: list[int] = []
+
+    class Counting(Samples):
+        def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
+            read.append(index)
+            return super().__getitem__(index)
+
+    report, images = Report(tmp_path, Counting(item for item, _ in cases)), []
+    confusion = ConfusionMatrix(3)
+    for index, (item, labels) in enumerate(cases):
+        assert item.mask is not None
+        images.append(image_score(confusion.update(labels, item.mask), index, item.name, str(item.image_path)))
         report.add(item, labels)
-        assert report._highlights.kept <= KEPT
-    assert report._highlights.kept == KEPT
+    assert not read
+    scores = Scores(confusion.counts, CLASSES.names, images=tuple(images))
+    page = Page(report.write(scores, title="many", protocol=WHOLE).read_text())
+    ranking = [image.name for image in sorted(images, key=lambda image: (-image.miou, -image.index))]
+    shown = shown_images(page)
+    assert shown["Best"] == ranking[:3]
+    assert shown["Worst"] == ranking[:-4:-1]
+    assert shown["Middle"] == ranking[59:62]
+    assert len(read) == 9
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_reports_of_several_processes_give_one(tmp_path: Path, world: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = some_cases(23, shape=(16, 16))
+    scores, path = scored(tmp_path / "one", cases)
+    dataset = Samples(item for item, _ in cases)
+    reports = [Report(tmp_path / "many", dataset, shard=(rank, world)) for rank in range(world)]
+    for index, (item, labels) in enumerate(cases):
+        reports[index % world].add(item, labels)
+    sent: list[dict[int, object]] = []
+    monkeypatch.setattr("segattn.reports.scores.gathered", lambda part: [sent.append(part) or part])
+    for report in reports:
+        report.gather(scores)
+    assert sum(map(len, sent)) == 9
+    monkeypatch.setattr("segattn.reports.scores.gathered", lambda _: sent)
+    reports[0].gather(scores)
+    many = reports[0].write(scores, title="a title", protocol=WHOLE)
+    assert many.read_bytes() == path.read_bytes()
 
 
 def test_images_without_labels_are_not_shown(tmp_path: Path) -> None:
@@ -265,11 +311,18 @@ def test_names_are_escaped(tmp_path: Path, count: int) -> None:
     mask[:, 4:] = 1
     labels = 1 - mask
     _, path = scored(tmp_path, [(sample(nasty, mask), labels)], classes, title=nasty)
+    assert nasty not in path.read_text()
     page = Page(path.read_text())
     assert not page.all("script")
     assert ("h1", nasty) in page.texts
     assert ("td", nasty) in page.texts
     assert f"picture of {nasty}" in [attributes.get("alt") for attributes in page.all("img")]
+    hints = [attributes.get("title") or "" for attributes in page.all("td")]
+    assert count > 30 or f"{nasty} as <b>0: 100.00 %, 32 pixels" in hints
+    tags = {tag for tag, _ in page.elements}
+    assert not {name for _, attributes in page.elements for name in attributes if name.startswith("on")}
+    assert "b" in tags
+    assert {text for tag, text in page.texts if tag == "b" and text.startswith("<")} == {nasty}
 
 
 def test_nothing_refers_to_anything_outside(tmp_path: Path) -> None:
@@ -295,7 +348,7 @@ def test_json_beside_it_reads_back(tmp_path: Path) -> None:
 
 def test_a_report_without_pictures_is_whole(tmp_path: Path) -> None:
     confusion = np.array([[5, 1, 0], [0, 3, 0], [0, 2, 1]])
-    path = Report(tmp_path, CLASSES).write(Scores(confusion, CLASSES.names), title="numbers", protocol=WHOLE)
+    path = Report(tmp_path, Samples()).write(Scores(confusion, CLASSES.names), title="numbers", protocol=WHOLE)
     page = Page(path.read_text())
     assert not page.all("img")
     assert ("h2", "Images") not in page.texts
@@ -304,20 +357,20 @@ def test_a_report_without_pictures_is_whole(tmp_path: Path) -> None:
 def test_scores_of_other_classes_are_refused(tmp_path: Path) -> None:
     scores = Scores(np.eye(2, dtype=np.int64), ("a", "b"))
     with pytest.raises(ValueError, match=r"scores of the classes \('a', 'b'\), but the report is of"):
-        Report(tmp_path, CLASSES).write(scores, title="", protocol=WHOLE)
+        Report(tmp_path, Samples()).write(scores, title="", protocol=WHOLE)
     assert not list(tmp_path.iterdir())
 
 
 def test_samples_without_truth_are_refused(tmp_path: Path) -> None:
     item = Sample(np.zeros((4, 4, 3), np.uint8), None, "one", Path("one.png"))
     with pytest.raises(ValueError, match=r"one\.png: has no mask"):
-        Report(tmp_path, CLASSES).add(item, np.zeros((4, 4), np.uint8))
+        Report(tmp_path, Samples()).add(item, np.zeros((4, 4), np.uint8))
 
 
 def test_a_folder_that_cannot_be_made_is_known_before_scoring(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"file: nothing can be written there"):
-        Report(tmp_path / "file", CLASSES)
+        Report(tmp_path / "file", Samples())
 
 
 def decoded(source: str | None, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:

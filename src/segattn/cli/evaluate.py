@@ -57,7 +57,7 @@ def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         dataset = open_split(recipe, split)
         owner = arguments.weights or arguments.model
         mapped = fit_classes(model, dataset.classes, owner, by_name=arguments.map_classes)
-        report = Report(arguments.output, dataset.classes, shard=shard) if arguments.output else None
+        report = Report(arguments.output, dataset, shard=shard) if arguments.output else None
         takers: list[Callable[[Sample, NDArray[np.uint8]], None]] = [report.add] if report else []
         if arguments.submission:
             require_separate_files(dataset, arguments.submission)
@@ -71,7 +71,7 @@ def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         part = evaluate(model, dataset, protocol, shard=shard, progress=shard.rank == 0, on_prediction=hand_on)
         scores = sum_over_processes(part)
         if report:
-            report.gather()
+            report.gather(scores)
     if shard.rank != 0:
         return
     title = f"{recipe.name} on {recipe.data.dataset} {split}"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segattn.contracts import Classes, Sample, SegmentationDataset
-from segattn.pictures import class_shares, overlay, with_legend, write_picture
+from segattn.pictures import class_shares, overlay, resize_image, resize_labels, with_legend, write_picture
 
 _COLUMNS = 2
 
@@ -63,11 +63,10 @@ def _cell(sample: Sample, classes: Classes) -> NDArray[np.uint8]:
     height, width = sample.image.shape[:2]
     factor = _SIDE / max(height, width)
     size = max(round(width * factor), 1), max(round(height * factor), 1)
-    image = np.asarray(cv2.resize(sample.image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    image = resize_image(sample.image, size)
     pictures = [image]
     if sample.mask is not None:
-        mask = np.asarray(cv2.resize(sample.mask, size, interpolation=cv2.INTER_NEAREST), np.uint8)
-        pictures.append(overlay(image, mask, classes))
+        pictures.append(overlay(image, resize_labels(sample.mask, size), classes))
     cell = np.full((_CAPTION + size[1] + _GAP, 2 * _SIDE + 3 * _GAP, 3), _PAPER, np.uint8)
     for column, picture in enumerate(pictures):
         left = _GAP + column * (size[0] + _GAP)

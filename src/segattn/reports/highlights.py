@@ -1,109 +1,110 @@
-"""The best, middle and worst images of an evaluation."""
+"""The best, middle and worst images of an evaluation: which they are, and how they are shown."""
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable
 from typing import Generic, NamedTuple, TypeVar
 
+import cv2
+import numpy as np
+
+from segattn.contracts import Classes, Sample
 from segattn.evaluation.metrics import ImageScore
+from segattn.pictures import Image, mistakes, overlay, resize_image, resize_labels
+from segattn.reports.page import data_uri
 
 T = TypeVar("T")
 
-
 SHOWN = 3
-"""Items at most of each group."""
+"""Images at most of each group."""
 
+WIDTH = 480
+"""Of the pictures, at most; pixels."""
 
-KEPT = 40
-"""Items at most that are kept at any time."""
+_QUALITY = 85
 
 
 class Groups(NamedTuple, Generic[T]):
-    """Chosen items, no item twice: best first, middle from high to low, worst first."""
+    """Chosen images, none twice: best first, middle from high to low, worst first."""
 
     best: list[T]
     middle: list[T]
     worst: list[T]
 
 
-class Highlights(Generic[T]):
-    """Picks items of a stream by score.
-
-    All scores are kept, and `KEPT` items. The best and the worst are exact. The middle is exact up to `KEPT` items;
-    beyond that it is what lies nearest to the median among items that are kept spread over all ranks, ten times as
-    densely around the median, since that moves while the stream goes on.
-    """
-
-    def __init__(self) -> None:
-        self._ranking: list[tuple[float, int]] = []
-        self._kept: list[tuple[float, int]] = []
-        self._items: dict[int, T] = {}
-
-    @property
-    def kept(self) -> int:
-        """Items that are kept now."""
-        return len(self._items)
-
-    def offer(self, score: float, number: int, make: Callable[[], T]) -> None:
-        """One more item, which is made only if it is kept. Of equal scores the higher number counts as the better."""
-        entry = (score, number)
-        insort(self._ranking, entry)
-        insort(self._kept, entry)
-        if len(self._kept) > KEPT:
-            dropped = self._least_useful()
-            self._kept.remove(dropped)
-            if dropped == entry:
-                return
-            del self._items[dropped[1]]
-        self._items[number] = make()
-
-    def __add__(self, other: Highlights[T]) -> Highlights[T]:
-        """Of both streams, whose numbers differ. The best and the worst are exact again, and all up to `KEPT` items."""
-        both = Highlights[T]()
-        both._ranking = sorted(self._ranking + other._ranking)
-        both._kept = sorted(self._kept + other._kept)
-        both._items = {**self._items, **other._items}
-        return both
-
-    def choose(self) -> Groups[T]:
-        """At most `SHOWN` items of each group; fewer, and the same number of each, where there are few."""
-        count = len(self._ranking)
-        size = min(SHOWN, max(1, count // 3))
-        best = self._kept[::-1][:size]
-        worst = [entry for entry in self._kept[:size] if entry not in best]
-        between = [entry for entry in self._kept if entry not in best and entry not in worst]
-        between.sort(key=lambda entry: abs(self._rank(entry) - (count - 1) / 2))
-        middle = sorted(between[:size], reverse=True)
-        return Groups(*([self._items[number] for _, number in group] for group in (best, middle, worst)))
-
-    def _least_useful(self) -> tuple[float, int]:
-        """The entry whose absence leaves the least gap, gaps near the median weighing more; never an extreme one."""
-        ranks = [self._rank(entry) for entry in self._kept]
-        median = (len(self._ranking) - 1) / 2
-
-        def cost(place: int) -> float:
-            distance = abs(ranks[place] - median) / len(self._ranking)  # 0 to 1/2
-            return (ranks[place + 1] - ranks[place - 1]) / (0.05 + distance)
-
-        return self._kept[min(range(SHOWN, len(self._kept) - SHOWN), key=cost)]
-
-    def _rank(self, entry: tuple[float, int]) -> int:
-        return bisect_left(self._ranking, entry)
-
-
-@dataclass(frozen=True)
-class ImageResult:
-    """One image as it is shown.
+class Shown(NamedTuple):
+    """One image as a page shows it.
 
     Attributes:
-        pictures: JPEG files by what they show: "picture", "prediction", "truth", "mistakes".
-        size: (width, height) of each.
-        classes: ids and IoU in percent of the classes in its labels or prediction, the largest first.
+        size: (width, height) of each view.
+        views: sources of JPEG pictures by what they show: "picture", "prediction", "truth", "mistakes".
+        ious: ids and IoU in percent of the classes in its labels or prediction, the largest first.
     """
 
     score: ImageScore
-    pictures: dict[str, bytes]
     size: tuple[int, int]
-    classes: tuple[tuple[int, float], ...]
+    views: dict[str, str]
+    ious: tuple[tuple[int, float], ...]
+
+
+def choose(images: Iterable[ImageScore]) -> Groups[ImageScore]:
+    """At most `SHOWN` images of each group by their own mIoU, the middle ones nearest to the median rank.
+
+    Images without a labelled pixel are left out. Where there are few, each group has fewer, and the same number. Of
+    equal scores the higher index counts as the better.
+    """
+    labelled = (image for image in images if not math.isnan(image.miou))
+    ranking = sorted(labelled, key=lambda image: (image.miou, image.index))
+    count = len(ranking)
+    size = min(SHOWN, max(1, count // 3))
+    nearest = sorted(range(size, count - size), key=lambda rank: abs(rank - (count - 1) / 2))[:size]
+    return Groups(
+        best=ranking[::-1][:size],
+        middle=[ranking[rank] for rank in sorted(nearest, reverse=True)],
+        worst=ranking[: min(size, count - size)] if count else [],
+    )
+
+
+def drawn_size(width: int, height: int) -> tuple[int, int]:
+    """The (width, height) at which an image of that size is drawn: twice the size at which it is shown, if it has that.
+
+    So thin things survive, and the last step smooths edges.
+    """
+    shown = _shown_size(width, height)
+    return shown if width < 2 * WIDTH else (2 * shown[0], 2 * shown[1])
+
+
+def show(
+    score: ImageScore, sample: Sample, labels: Image, classes: Classes, ious: tuple[tuple[int, float], ...]
+) -> Shown:
+    """Draw an image.
+
+    Args:
+        sample: with its mask.
+        labels: predicted training ids, (H, W) of the `drawn_size`.
+        ious: as `Shown.ious`.
+    """
+    assert sample.mask is not None
+    size = labels.shape[1], labels.shape[0]
+    image, mask = resize_image(sample.image, size), resize_labels(sample.mask, size)
+    views = {
+        "picture": image,
+        "prediction": overlay(image, labels, classes),
+        "truth": overlay(image, mask, classes),
+        "mistakes": mistakes(image, labels, mask),
+    }
+    shown = _shown_size(sample.image.shape[1], sample.image.shape[0])
+    return Shown(score, shown, {name: _jpeg(view, shown) for name, view in views.items()}, ious)
+
+
+def _shown_size(width: int, height: int) -> tuple[int, int]:
+    return min(width, WIDTH), max(1, round(height * min(1.0, WIDTH / width)))
+
+
+def _jpeg(picture: Image, size: tuple[int, int]) -> str:
+    if picture.shape[1::-1] != size:
+        picture = resize_image(picture, size)
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    assert done
+    return data_uri(np.asarray(data).tobytes(), "jpeg")

@@ -2,40 +2,51 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import add
+import math
+import zlib
 from pathlib import Path
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segattn.contracts import Classes, Sample
-from segattn.evaluation.metrics import ConfusionMatrix, ImageScore, Scores, image_score
+from segattn.contracts import Sample, SegmentationDataset
+from segattn.evaluation.metrics import ConfusionMatrix, ImageScore, Scores
 from segattn.evaluation.protocol import Protocol
 from segattn.files import require_writable, write_file
-from segattn.pictures import Image, mistakes, overlay
+from segattn.pictures import UNLABELLED, WRONG, resize_labels
 from segattn.processes import gathered
-from segattn.reports.highlights import Highlights, ImageResult
-from segattn.reports.scores_html import page
+from segattn.reports.confusion import heat_map, matrix, most_confused
+from segattn.reports.highlights import Groups, Shown, choose, drawn_size, show
+from segattn.reports.page import write_html
 
-WIDTH = 480
-"""Of the pictures, at most; pixels."""
+_NUMBERED = 30
+"""Classes up to which the confusion matrix is a table of numbers; above it is a picture."""
+
+_PAIRS, _MORE_PAIRS = 10, 25
+"""Most confused pairs at most, beside the table and beside the picture."""
 
 
-_QUALITY = 85
+class _Prediction(NamedTuple):
+    """Of one image: its (height, width), its compressed training ids in that size, and `Shown.ious`."""
+
+    shape: tuple[int, int]
+    labels: bytes
+    ious: tuple[tuple[int, float], ...]
 
 
 class Report:
-    """Collects while `evaluate` runs, then writes.
+    """Takes the predictions while `evaluate` runs, then writes.
 
-        report = Report(folder, dataset.classes)
+        report = Report(folder, dataset)
         scores = evaluate(model, dataset, protocol, on_prediction=report.add)
         report.write(scores, title="...", protocol=protocol)
 
-    Whatever the size of the data set, it keeps small pictures of at most `highlights.KEPT` images.
+    The images to show are chosen from all scores, so every prediction is kept until then, at the size in which it would
+    be drawn and compressed. The images themselves are read again.
 
     Args:
+        dataset: that is scored.
         shard: (rank, world) as given to `evaluate`. Where several processes score, each has its own report; all call
             `gather` and one calls `write`.
 
@@ -43,14 +54,14 @@ class Report:
         OSError: the folder can't be written to; better known before the scoring than after it.
     """
 
-    def __init__(self, folder: str | Path, classes: Classes, *, shard: tuple[int, int] = (0, 1)) -> None:
-        self.folder, self.classes = Path(folder), classes
+    def __init__(self, folder: str | Path, dataset: SegmentationDataset, *, shard: tuple[int, int] = (0, 1)) -> None:
+        self.folder, self.dataset, self.classes = Path(folder), dataset, dataset.classes
         self._next, self._step = shard
-        self._highlights: Highlights[ImageResult] = Highlights()
+        self._predictions: dict[int, _Prediction] = {}
         require_writable(self.folder)
 
     def add(self, sample: Sample, labels: NDArray[np.uint8]) -> None:
-        """One scored image and its (H, W) training ids; images without a labelled pixel are not shown.
+        """Keep the (H, W) training ids of one scored image, in the order in which `evaluate` gives them.
 
         Raises:
             ValueError: the sample has no mask, or one that does not fit the labels.
@@ -58,17 +69,20 @@ class Report:
         if sample.mask is None:
             raise ValueError(f"{sample.image_path}: has no mask, so there is nothing to compare its labels with")
         counts = ConfusionMatrix(len(self.classes)).update(labels, sample.mask)
-        score = image_score(counts, self._next, sample.name, str(sample.image_path))
+        drawn = resize_labels(labels, drawn_size(labels.shape[1], labels.shape[0]))
+        data = zlib.compress(drawn.tobytes(), level=1)
+        self._predictions[self._next] = _Prediction((drawn.shape[0], drawn.shape[1]), data, _ious(counts))
         self._next += self._step
-        if not np.isnan(score.miou):
-            mask = sample.mask
-            self._highlights.offer(
-                score.miou, score.index, lambda: _result(score, counts, sample.image, labels, mask, self.classes)
-            )
 
-    def gather(self) -> None:
-        """Take over what the reports of the other processes keep; every process calls this."""
-        self._highlights = reduce(add, gathered(self._highlights))
+    def gather(self, scores: Scores) -> None:
+        """Take over what the reports of the other processes keep of the images to show; every process calls this.
+
+        Args:
+            scores: of the whole set, from `sum_over_processes`.
+        """
+        chosen = {image.index for group in choose(scores.images) for image in group}
+        mine = {index: prediction for index, prediction in self._predictions.items() if index in chosen}
+        self._predictions = {index: kept for part in gathered(mine) for index, kept in part.items()}
 
     def write(self, scores: Scores, *, title: str, protocol: Protocol) -> Path:
         """Write `scores.json` (which `Scores.from_json` reads) and `report.html`, each whole or not at all.
@@ -77,48 +91,42 @@ class Report:
             The path of `report.html`.
 
         Raises:
-            ValueError: the scores are of other classes.
+            ValueError: the scores are of other classes, or an image can't be read again.
             OSError: the folder can't be written to.
         """
         if scores.class_names != self.classes.names:
             raise ValueError(f"scores of the classes {scores.class_names}, but the report is of {self.classes.names}")
-        html = page(scores, self.classes, self._highlights.choose(), title=title, protocol=protocol.describe())
+        groups = Groups(*([self._shown(score) for score in group] for group in choose(scores.images)))
         write_file(self.folder / "scores.json", (scores.to_json() + "\n").encode())
-        write_file(self.folder / "report.html", html.encode())
-        return self.folder / "report.html"
+        numbered = len(self.classes) <= _NUMBERED
+        name, _, settings = protocol.describe().partition(": ")
+        return write_html(
+            self.folder / "report.html",
+            "scores",
+            title=title,
+            protocol=name,
+            settings=[setting for setting in settings.split(", ") if setting],
+            scores=scores,
+            pixels=int(scores.confusion.sum()),
+            classes=self.classes,
+            unlabelled=[
+                name for name, score in scores.per_class.items() if math.isnan(score.acc) and not math.isnan(score.iou)
+            ],
+            matrix=matrix(scores.confusion) if numbered else None,
+            heat_map=None if numbered else heat_map(scores.confusion),
+            pairs=most_confused(scores.confusion, _PAIRS if numbered else _MORE_PAIRS),
+            groups=groups,
+            wrong=WRONG,
+            not_labelled=UNLABELLED,
+        )
+
+    def _shown(self, score: ImageScore) -> Shown:
+        shape, data, ious = self._predictions[score.index]
+        labels = np.frombuffer(zlib.decompress(data), np.uint8).reshape(shape)
+        return show(score, self.dataset[score.index], labels, self.classes, ious)
 
 
-def _result(
-    score: ImageScore,
-    counts: NDArray[np.int64],
-    image: Image,
-    labels: NDArray[np.uint8],
-    mask: NDArray[np.uint8],
-    classes: Classes,
-) -> ImageResult:
-    height, width = labels.shape
-    size = (min(width, WIDTH), max(1, round(height * min(1.0, WIDTH / width))))
-    # Drawn at twice the size where there are the pixels: thin things survive, and the last step smooths edges.
-    drawn = size if width < 2 * WIDTH else (2 * size[0], 2 * size[1])
-    image = np.asarray(cv2.resize(image, drawn, interpolation=cv2.INTER_AREA), np.uint8)
-    labels, mask = (
-        np.asarray(cv2.resize(ids, drawn, interpolation=cv2.INTER_NEAREST), np.uint8) for ids in (labels, mask)
-    )
-    views = {
-        "picture": image,
-        "prediction": overlay(image, labels, classes),
-        "truth": overlay(image, mask, classes),
-        "mistakes": mistakes(image, labels, mask),
-    }
+def _ious(counts: NDArray[np.int64]) -> tuple[tuple[int, float], ...]:
     union = counts.sum(0) + counts.sum(1) - np.diag(counts)
     order = [int(index) for index in np.argsort(-union, kind="stable") if union[index]]
-    ious = tuple((index, float(100 * counts[index, index] / union[index])) for index in order)
-    return ImageResult(score, {name: _jpeg(view, size) for name, view in views.items()}, size, ious)
-
-
-def _jpeg(picture: Image, size: tuple[int, int]) -> bytes:
-    if picture.shape[1::-1] != size:
-        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    assert done
-    return data.tobytes()
+    return tuple((index, float(100 * counts[index, index] / union[index])) for index in order)

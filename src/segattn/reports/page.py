@@ -1,0 +1,48 @@
+"""HTML pages from the templates beside this file: what enters them is escaped, and a page is one file."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segattn.files import write_file
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+def write_html(path: Path, template: str, **values: Any) -> Path:
+    """Write a page, whole or not at all; gives its path.
+
+    Args:
+        template: the name of a file in `templates`, without `.html.j2`.
+        values: all that the template names; its `title` among them.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    text = _environment().get_template(f"{template}.html.j2").render(values)
+    # Names of files that are not UTF-8 hold surrogates, which no encoding takes.
+    write_file(path, text.encode("utf-8", "backslashreplace"))
+    return path
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    """A picture, in the bytes of a file of the kind ("png", "jpeg"), as what an `img` takes for its source."""
+    return f"data:image/{kind};base64,{b64encode(data).decode('ascii')}"
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
