@@ -22,7 +22,7 @@ import segattn
 from segattn.evaluation.protocol import WHOLE
 from segattn.models.segmenter import Segmenter
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 RECIPE = segattn.recipe("attanet_light_camvid")
 SCORES = {"miou": 71.234, "macc": 80.5, "aacc": None}
 

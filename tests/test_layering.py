@@ -42,7 +42,7 @@ EVERYTHING_BELOW = {
     "weights",
     "training",
 }
-ON_TOP = {*EVERYTHING_BELOW, "api", "predict", "hub", "measure", "reports"}
+ON_TOP = {*EVERYTHING_BELOW, "api", "prediction", "hub", "measure", "reports"}
 
 ALLOWED: dict[str, set[str]] = {
     "contracts": set(),
@@ -78,9 +78,9 @@ ALLOWED: dict[str, set[str]] = {
         "weights.checkpoint",
     },
     "api": EVERYTHING_BELOW,
-    "predict": {*EVERYTHING_BELOW, "api"},
+    "prediction": {*EVERYTHING_BELOW, "api"},
     "hub": {*EVERYTHING_BELOW, "api", "reports"},
-    "measure": {*EVERYTHING_BELOW, "api", "predict", "measure"},
+    "measure": {*EVERYTHING_BELOW, "api", "prediction", "measure"},
     "reports": {*EVERYTHING_BELOW, "measure", "reports"},
     "cli": {*ON_TOP, "cli"},
     "__main__": {"cli"},
@@ -147,7 +147,7 @@ def test_every_import_follows_the_table() -> None:
         ("training.run", "measure.compare", False),
         ("weights.load", "api", False),
         ("hub", "api", True),
-        ("predict", "cli.main", False),
+        ("prediction", "cli.main", False),
     ],
 )
 def test_the_table_says_what_the_architecture_says(source: str, target: str, allowed: bool) -> None:

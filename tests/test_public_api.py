@@ -66,6 +66,12 @@ def test_the_type_checker_sees_the_same_names() -> None:
     assert seen == {name: f"segattn.{home}" for name, home in segattn._HOMES.items()}
 
 
+def test_no_module_hides_a_public_function() -> None:
+    """Importing the submodule `segattn.x` would put the module in the place of the function `segattn.x`."""
+    modules = {path.stem for path in Path(segattn.__file__).parent.iterdir()}
+    assert modules & set(segattn.__all__) == set()
+
+
 def test_unknown_name() -> None:
     with pytest.raises(AttributeError, match="no attribute 'create_modle'"):
         _ = segattn.create_modle

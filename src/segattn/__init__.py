@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from segattn.hub import from_pretrained, push_to_hub
     from segattn.models.build import build
     from segattn.models.segmenter import Segmenter
-    from segattn.predict import Prediction, predict
+    from segattn.prediction import Prediction, predict
     from segattn.recipes.catalog import list_recipes, recipe
     from segattn.recipes.schema import Recipe
     from segattn.training.train import train
@@ -38,8 +38,8 @@ _HOMES = {
     "load_model": "api",
     "open_dataset": "datasets.catalog",
     "FolderDataset": "datasets.folder",
-    "Prediction": "predict",
-    "predict": "predict",
+    "Prediction": "prediction",
+    "predict": "prediction",
     "evaluate": "evaluation.evaluate",
     "Scores": "evaluation.metrics",
     "Protocol": "evaluation.protocol",

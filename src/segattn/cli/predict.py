@@ -35,7 +35,7 @@ def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.datasets.images import read_image
     from segattn.files import require_unread, require_writable
     from segattn.machine import pick_device
-    from segattn.predict import PredictionFiles, find_pictures, predict, unread_folders
+    from segattn.prediction import PredictionFiles, find_pictures, predict, unread_folders
     from segattn.processes import gathered, working_together
     from segattn.progress import track
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from segattn import predict as predictor
+from segattn import prediction as predictor
 from segattn.api import create_model
 from segattn.evaluation.inference import predict_scores
 from segattn.evaluation.protocol import WHOLE, protocol
 from segattn.machine import pick_device
 from segattn.models.segmenter import Segmenter
-from segattn.predict import find_pictures, predict
+from segattn.prediction import find_pictures, predict
 
 
 @pytest.fixture(scope="module")
