@@ -1,24 +1,28 @@
 """Several processes: sharded parameters, and batch norms with joint statistics.
 
 PyTorch's `fully_shard` does the work: the weights of a block of the backbone (`blocks.py` says what these are) are
-gathered for the time of its forward or backward pass, all others for the time of the network's. This file also turns
-parts into whole tensors for checkpoints and scoring, and back.
+gathered for the time of its forward or backward pass, all others for the time of the network's. For checkpoints
+and scoring parts become whole tensors, and back.
 
 PyTorch's own SyncBatchNorm refuses CPU tensors; what it does is small enough to state with two collective sums.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from segattn.training.blocks import backbone_blocks
+
+_FULL = StateDictOptions(full_state_dict=True)
 
 
 def shard(model: nn.Module, device: torch.device) -> None:
@@ -37,30 +41,38 @@ def shard(model: nn.Module, device: torch.device) -> None:
     register_fsdp_forward_method(model, "segment")
 
 
-def whole(value: Any) -> Any:
-    """The same nest of dictionaries and lists with whole tensors for sharded ones; all processes call this together."""
-    if isinstance(value, DTensor):
-        full: Tensor = value.full_tensor()  # type: ignore[no-untyped-call]
-        return full.detach()
-    if isinstance(value, dict):
-        return {key: whole(item) for key, item in value.items()}
-    return [whole(item) for item in value] if isinstance(value, list) else value
+def full_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The model's state dict, of whole tensors also where it is sharded; all processes call this together."""
+    return get_model_state_dict(model, options=_FULL)  # type: ignore[return-value]
 
 
-def parts(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """A state dict of whole tensors, sharded where the model's own tensors are."""
-    own = model.state_dict()
-    return {key: _part(tensor, own[key]) if key in own else tensor for key, tensor in state.items()}
+def load_full_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load what `full_weights` gave, which every process has, into a model that is sharded or not."""
+    set_model_state_dict(model, dict(state), options=_FULL)
 
 
-def optimizer_parts(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The same for an optimiser's: its averages are sharded as its parameters are."""
+def full_optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The optimiser's state dict, of whole tensors; all processes call this together.
+
+    PyTorch's function for that takes an optimiser step without gradients first, which AdamW counts.
+    """
+    state = optimizer.state_dict()
+    full = {index: {name: _full(value) for name, value in values.items()} for index, values in state["state"].items()}
+    return {**state, "state": full}
+
+
+def load_full_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Load what `full_optimizer_state` gave: averages are sharded as the optimiser's parameters are."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    states = {
+    parts = {
         index: {name: _part(value, parameters[index]) for name, value in values.items()}
         for index, values in state["state"].items()
     }
-    return {**state, "state": states}
+    optimizer.load_state_dict({**state, "state": parts})
+
+
+def _full(value: Any) -> Any:
+    return value.full_tensor().detach() if isinstance(value, DTensor) else value  # type: ignore[no-untyped-call]
 
 
 def _part(value: Any, like: Tensor) -> Any:

@@ -22,7 +22,7 @@ from segattn.recipes.schema import Recipe
 from segattn.training.loader import Batches, TrainingSet, training_loader
 from segattn.training.log import Meter, RunLog
 from segattn.training.optim import EMA, build_optimizer, rate
-from segattn.training.parallel import shard, synchronize_norms, whole
+from segattn.training.parallel import full_weights, shard, synchronize_norms
 from segattn.training.samples import SamplePictures
 from segattn.training.signals import StopRequest
 from segattn.training.state import Progress, RunFolder, TrainingState
@@ -212,7 +212,7 @@ class Run:
         model = self.state.model if self.state.ema is None else self.state.ema.model
         if not self.sharded:
             return model
-        self._skeleton.to(self.device).load_state_dict(whole(model.state_dict()))
+        self._skeleton.to(self.device).load_state_dict(full_weights(model))
         return self._skeleton
 
 

@@ -24,7 +24,12 @@ from segattn.machine import automatic_precision
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import from_dict, to_dict, to_yaml
 from segattn.training.optim import EMA
-from segattn.training.parallel import optimizer_parts, parts, whole
+from segattn.training.parallel import (
+    full_optimizer_state,
+    full_weights,
+    load_full_optimizer_state,
+    load_full_weights,
+)
 from segattn.weights.checkpoint import described_classes
 
 _DECIDED = ("names", "lr_factor", "weight_decay", "momentum", "betas", "eps")
@@ -189,23 +194,23 @@ class TrainingState:
         """Plain tensors, numbers, strings and containers of them. All processes call this if weights are sharded."""
         averages = None
         if self.ema is not None:
-            averages = {"updates": self.ema.updates, "model": whole(self.ema.model.state_dict())}
+            averages = {"updates": self.ema.updates, "model": full_weights(self.ema.model)}
         return {
-            "model": whole(self.model.state_dict()),
-            "optimizer": whole(self.optimizer.state_dict()),
+            "model": full_weights(self.model),
+            "optimizer": full_optimizer_state(self.optimizer),
             "scaler": self.scaler.state_dict(),
             "ema": averages,
             "progress": asdict(self.progress),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(parts(state["model"], self.model))
-        self.optimizer.load_state_dict(optimizer_parts(state["optimizer"], self.optimizer))
+        load_full_weights(self.model, state["model"])
+        load_full_optimizer_state(self.optimizer, state["optimizer"])
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.updates = state["ema"]["updates"]
-            self.ema.model.load_state_dict(parts(state["ema"]["model"], self.ema.model))
+            load_full_weights(self.ema.model, state["ema"]["model"])
         self.progress = Progress(**state["progress"])
 
 
