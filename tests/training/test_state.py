@@ -73,7 +73,7 @@ class Pooling(LOOP["Tiny"]):  # type: ignore[misc]
 
     def segment(self, x: torch.Tensor) -> Any:
         output = super().segment(x)
-        self.norm(self.stem(x).mean((2, 3), keepdim=True))
+        self.norm(self.backbone(x).mean((2, 3), keepdim=True))
         return output
 
 

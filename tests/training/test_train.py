@@ -56,6 +56,10 @@ class Pictures:
         return Sample(image=image, mask=mask, name=f"picture{index}", image_path=Path(f"picture{index}.png"))
 
 
+class OneBlock(nn.Sequential):
+    blocks = ("0",)
+
+
 class Tiny(nn.Module):
     """A stand-in for a Segmenter: half resolution, one auxiliary output, dropout, a norm if wanted."""
 
@@ -64,7 +68,7 @@ class Tiny(nn.Module):
     def __init__(self, norm: bool = True, dropout: float = 0.2) -> None:
         super().__init__()
         torch.manual_seed(5)
-        self.stem = nn.Sequential(
+        self.backbone = OneBlock(
             nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8) if norm else nn.Identity(), nn.ReLU()
         )
         self.dropout = nn.Dropout2d(dropout)
@@ -75,7 +79,7 @@ class Tiny(nn.Module):
         return images.float() / 255 - 0.5
 
     def segment(self, x: Tensor) -> SegOutput:
-        features = self.dropout(self.stem(x))
+        features = self.dropout(self.backbone(x))
         return SegOutput(self.head(features), {"aux": self.aux(features)})
 
     def logits(self, x: Tensor) -> Tensor:
