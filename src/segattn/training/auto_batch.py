@@ -21,7 +21,7 @@ from torch import nn
 from segattn.contracts import SegmentationDataset
 from segattn.datasets.absent import require_all_classes
 from segattn.machine import available_memory, peak_memory, reset_peak, resident_memory
-from segattn.processes import ending_together, gathered, joined, processes_here
+from segattn.processes import ending_together, gathered, joined, place, processes_here
 from segattn.recipes.schema import Recipe
 from segattn.training.loader import Draw, TrainingSet, collate
 from segattn.training.optim import EMA, build_optimizer
@@ -72,21 +72,22 @@ def fit_batch(
     saved = RunFolder(output_dir, recipe).accumulation() if resume else None
     if saved is not None:
         return _fitted(recipe, saved, f"the run in {output_dir} goes on with training.accumulation {saved}")
-    processes = joined(cpu=cpu)
-    if not allow_absent_classes and processes.is_main_process:
+    device = joined(cpu=cpu).device
+    rank, world = place()
+    if not allow_absent_classes and rank == 0:
         require_all_classes(train_set)
-    trial = _Trial(model, recipe, train_set, processes.device)
-    memory = MainMemory() if processes.device.type == "cpu" else AcceleratorMemory(processes.device)
+    trial = _Trial(model, recipe, train_set, device)
+    memory = MainMemory() if device.type == "cpu" else AcceleratorMemory(device)
     with torch.random.fork_rng(devices=[]):
-        candidates = micro_batches(batch, processes.num_processes, least=trial.least())
+        candidates = micro_batches(batch, world, least=trial.least())
         found = min(gathered(largest_that_fits(candidates, lambda count: memory.fits(count, trial)) or 0))
     if not found:
         raise ValueError(
             f"auto-batch: a crop of {trial.size} is too much for {memory}, {candidates[0]} at a time; take a smaller"
             " crop, training.checkpoint_activations true, training.precision bf16, or a smaller network"
         )
-    parts = batch // (found * processes.num_processes)
-    equation = f"{found} images x {parts} parts x {processes.num_processes} processes"
+    parts = batch // (found * world)
+    equation = f"{found} images x {parts} parts x {world} processes"
     return _fitted(
         recipe,
         parts,

@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from segattn.processes import place
 from segattn.training.signals import Interrupted, StopRequest
 from segattn.training.state import Progress
 
@@ -36,7 +37,7 @@ class StepWatch:
 
     def begin(self) -> None:
         """Before the first step; a single process has nobody to ask. Raises `Interrupted` if a signal came already."""
-        if self.accelerator.num_processes == 1 and self.request.received is not None:
+        if place().world == 1 and self.request.received is not None:
             raise Interrupted
 
     def add(self, step: int, totals: Sequence[Tensor], names: list[Sequence[str]]) -> None:
@@ -52,7 +53,7 @@ class StepWatch:
         shared = self.accelerator.reduce(torch.stack([broken.sum().float(), asked, losses.mean()]), "sum")
         self.flush()
         self._pending = (step, broken, shared, names)
-        if self.accelerator.num_processes == 1:
+        if place().world == 1:
             self.stop = self.request.received is not None
 
     def flush(self) -> None:
@@ -63,7 +64,7 @@ class StepWatch:
         count, asked, total = shared.tolist()
         self.stop = self.stop or asked > 0
         if not count:
-            self.growth.look(step, total / self.accelerator.num_processes, [name for group in names for name in group])
+            self.growth.look(step, total / place().world, [name for group in names for name in group])
             return
         mine = [name for group, bad in zip(names, broken.tolist(), strict=True) if bad for name in group]
         where = f"with the pictures {', '.join(mine)}" if mine else "in another process"

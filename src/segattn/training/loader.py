@@ -111,7 +111,7 @@ class StreamSampler(Sampler[list[Draw]]):
         batch_size: of one micro-batch of one process.
         seed: of the shuffling.
         start: the position to begin with: samples that all processes together have taken. What is skipped is not read.
-        shard: (which process this is, of how many).
+        shard: (rank, world), as `evaluate` takes it.
     """
 
     def __init__(

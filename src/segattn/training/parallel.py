@@ -20,6 +20,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from segattn.processes import place
 from segattn.training.blocks import backbone_blocks
 
 _FULL = StateDictOptions(full_state_dict=True)
@@ -34,7 +35,7 @@ def shard(model: nn.Module, device: torch.device) -> None:
         parameter.data = parameter.data.contiguous()
     for tensor in [*model.parameters(), *model.buffers()]:
         dist.broadcast(tensor.data, 0)
-    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+    mesh = init_device_mesh(device.type, (place().world,))
     for path in backbone_blocks(model, "training.parallel fsdp"):
         fully_shard(model.get_submodule(path), mesh=mesh)
     fully_shard(model, mesh=mesh)

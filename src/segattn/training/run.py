@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from segattn.contracts import Classes, SegmentationDataset, SegmentationModel, require_same_classes
 from segattn.datasets.absent import require_all_classes
 from segattn.evaluation.evaluate import evaluate, sum_over_processes
-from segattn.processes import gathered, joined
+from segattn.processes import gathered, joined, place
 from segattn.recipes.schema import Recipe
 from segattn.training.loader import Batches, TrainingSet, training_loader
 from segattn.training.log import Meter, RunLog
@@ -53,25 +53,26 @@ class Run:
         on_cpu = joined(cpu=cpu).device.type == "cpu"
         self.accelerator = Accelerator(mixed_precision="no", cpu=on_cpu, kwargs_handlers=[ddp])
         self.device: torch.device = self.accelerator.device
-        self.micro_batch = _micro_batch(recipe, self.accelerator.num_processes)
-        require_enough_images(model, recipe, self.accelerator.num_processes)
+        self.place = place()
+        self.micro_batch = _micro_batch(recipe, self.place.world)
+        require_enough_images(model, recipe, self.place.world)
         self.folder = RunFolder(output_dir, recipe, train_set.classes)
         self.recipe = recipe = self._with_precision(resume)
         settings = recipe.training
         if settings.parallel == "fsdp" and settings.precision == "fp16":
             raise ValueError("training.parallel fsdp with training.precision fp16: not supported; take bf16")
-        if self.accelerator.is_main_process:
+        if self.place.rank == 0:
             if not allow_absent_classes and not (resume and self.folder.begun):
                 require_all_classes(train_set)
             self.folder.prepare(resume=resume)
         self.accelerator.wait_for_everyone()
 
-        if settings.sync_norm and self.accelerator.num_processes > 1:
+        if settings.sync_norm and self.place.world > 1:
             model = synchronize_norms(model, self.device)
         self.model = model
         step = training_step(model, recipe)
         self.loss = step.loss
-        self.sharded = settings.parallel == "fsdp" and self.accelerator.num_processes > 1
+        self.sharded = settings.parallel == "fsdp" and self.place.world > 1
         self.forward = step.to(self.device) if self.sharded else self.accelerator.prepare_model(step)
         ema = None if settings.ema_decay is None else EMA(model, settings.ema_decay)
         if self.sharded:
@@ -91,8 +92,7 @@ class Run:
         self._check_shared_folder()
         self.samples: SamplePictures | None = None
         if val_set is not None and samples:
-            place = (self.accelerator.process_index, self.accelerator.num_processes)
-            self.samples = SamplePictures(output_dir, val_set.classes, len(val_set), count=samples, shard=place)
+            self.samples = SamplePictures(output_dir, val_set.classes, len(val_set), count=samples, shard=self.place)
 
     def _with_precision(self, resume: bool) -> Recipe:
         """The recipe with its precision decided, the same by all processes."""
@@ -121,7 +121,7 @@ class Run:
                 TrainingSet(self.train_set, self.recipe.augmentation, seed=settings.seed),
                 batch_size=self.micro_batch,
                 start=self.state.progress.step * settings.batch_size,
-                shard=(self.accelerator.process_index, self.accelerator.num_processes),
+                shard=self.place,
                 workers=settings.workers,
                 pin_memory=self.device.type == "cuda",
             )
@@ -161,7 +161,7 @@ class Run:
         assert self.val_set is not None
         progress = self.state.progress
         model = self._model_to_use()
-        if self.accelerator.num_processes > 1:  # running statistics that are not shared are the first process's
+        if self.place.world > 1:  # running statistics that are not shared are the first process's
             for buffer in model.buffers():
                 dist.broadcast(buffer, 0)
         with request.at_once():
@@ -170,7 +170,7 @@ class Run:
                 self.val_set,
                 self.recipe.validation,
                 device=self.device,
-                shard=(self.accelerator.process_index, self.accelerator.num_processes),
+                shard=self.place,
                 on_prediction=None if self.samples is None else self.samples.writer(progress.step),
             )
             scores = sum_over_processes(part)
@@ -191,17 +191,17 @@ class Run:
         if self._saved == (progress.step, progress.validated):
             return  # also where a signal came to one process while all were scoring: nobody else would take part
         self._saved = (progress.step, progress.validated)
-        if self.accelerator.is_main_process or self.sharded:
+        if self.place.rank == 0 or self.sharded:
             content = self.state.state_dict()
-        if self.accelerator.is_main_process:
+        if self.place.rank == 0:
             self.folder.save(content)
         self._save_model("last.safetensors")
 
     def _save_model(self, name: str) -> None:
-        if not (self.accelerator.is_main_process or self.sharded):
+        if self.place.rank != 0 and not self.sharded:
             return
         model = self._model_to_use()
-        if not self.accelerator.is_main_process:
+        if self.place.rank != 0:
             return
         progress = self.state.progress
         description = describe_model(self.recipe, self.train_set.classes, scores=progress.scores)

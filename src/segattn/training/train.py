@@ -106,7 +106,7 @@ def train(
                 run.state.progress,
                 tensorboard=tensorboard,
                 wandb=wandb,
-                enabled=run.accelerator.is_main_process,
+                enabled=run.place.rank == 0,
             )
             try:
                 with log:
@@ -172,7 +172,7 @@ def _steps(run: Run, log: RunLog, request: StopRequest) -> TrainingResult:
 def _optimizer_step(run: Run, micro_batches: list[Batch]) -> list[dict[str, Tensor]]:
     """One optimiser step; the loss terms of each micro-batch."""
     settings, state, progress = run.recipe.training, run.state, run.state.progress
-    torch.manual_seed(_mix(settings.seed, progress.step, run.accelerator.process_index))
+    torch.manual_seed(_mix(settings.seed, progress.step, run.place.rank))
     set_rate(state.optimizer, rate(run.recipe.schedule, progress.step))
     inputs = [
         (
