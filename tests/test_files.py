@@ -50,8 +50,8 @@ def test_a_line_that_does_not_fit_leaves_no_half_of_it(tmp_path: Path) -> None:
     path = tmp_path / "log"
     code = (
         "file = Path(sys.argv[1]).open('ab', buffering=0)\n"
-        "    files.append_line(file, Path(sys.argv[1]), b'first\\n')\n"
-        "    files.append_line(file, Path(sys.argv[1]), bytes(200_000))"
+        "    files.append(file, Path(sys.argv[1]), b'first\\n')\n"
+        "    files.append(file, Path(sys.argv[1]), bytes(200_000))"
     )
     assert limited(code, path) == f"{path}: can't be written (File too large)"
     assert path.read_bytes() == b"first\n"

@@ -148,6 +148,10 @@ def _unreachable(path: str | Path, what: str, error: OSError) -> OSError:
     return OSError(f"{path}: can't be read ({error.strerror})")
 
 
+class UnwritableError(OSError):
+    """A file can't be written: the disk is full, the folder is someone else's, or the like."""
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to, which replaces it once the block ends well and the bytes are on the disk.
@@ -155,14 +159,21 @@ def atomic_path(path: Path) -> Iterator[Path]:
     After an error, or a kill at any moment, `path` holds what it held before.
 
     Raises:
-        OSError: it can't be written, naming `path`; nothing else is left behind.
+        UnwritableError: it can't be written, naming `path`; nothing else is left behind.
+    """
+    with naming_file(path), _temporary(path) as temporary:
+        yield temporary
+        _move(temporary, path)
+
+
+def move_into_place(temporary: Path, path: Path) -> None:
+    """Give a file beside `path` that name once its bytes are on the disk: the last step of `atomic_path` alone.
+
+    Raises:
+        UnwritableError: that can't be done, naming `path`.
     """
     with naming_file(path):
-        with _replacing(path) as temporary:
-            yield temporary
-            _sync(temporary, os.O_RDWR)
-        if os.name == "posix":  # the new name itself reaches the disk with its folder, which Windows cannot open
-            _sync(path.parent, os.O_RDONLY)
+        _move(temporary, path)
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -171,25 +182,26 @@ def write_file(path: Path, data: bytes) -> None:
     The system decides when it reaches the disk: for the many files that can be made again.
 
     Raises:
-        OSError: it can't be written, naming `path`; nothing else is left behind.
+        UnwritableError: it can't be written, naming `path`; nothing else is left behind.
     """
     with naming_file(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _replacing(path) as temporary:
+        with _temporary(path) as temporary:
             temporary.write_bytes(data)
+            os.replace(temporary, path)
 
 
-def append_line(file: IO[bytes], path: Path, line: bytes) -> None:
-    """Add a line to a file that was opened unbuffered for appending: all of it or nothing.
+def append(file: IO[bytes], path: Path, data: bytes) -> None:
+    """Add to the end of a file that was opened unbuffered: all of it or nothing.
 
     Raises:
-        OSError: it can't be written, naming `path`.
+        UnwritableError: it can't be written, naming `path`.
     """
     before = os.fstat(file.fileno()).st_size
     with naming_file(path):
         try:
-            while line:
-                line = line[file.write(line) :]
+            while data:
+                data = data[file.write(data) :]
         except OSError:
             with suppress(OSError):
                 file.truncate(before)
@@ -236,23 +248,29 @@ def naming_file(path: Path) -> Iterator[None]:
     """Within the block, an error of the system says that `path` can't be written, and why.
 
     Raises:
-        OSError: that.
+        UnwritableError: that.
     """
     try:
         yield
     except OSError as error:
-        raise OSError(f"{path}: can't be written ({error.strerror or error})") from None
+        raise UnwritableError(f"{path}: can't be written ({error.strerror or error})") from None
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def _temporary(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.part")
     try:
         yield temporary
-        os.replace(temporary, path)
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _move(temporary: Path, path: Path) -> None:
+    _sync(temporary, os.O_RDWR)
+    os.replace(temporary, path)
+    if os.name == "posix":  # the new name itself reaches the disk with its folder, which Windows cannot open
+        _sync(path.parent, os.O_RDONLY)
 
 
 def _sync(path: Path, flags: int) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from segattn.files import UnwritableError
 from segattn.weights.pretrained import cache_folder, download
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
@@ -164,3 +165,23 @@ def test_the_cache_is_the_usual_one(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert cache_folder() == tmp_path / "hub" / "checkpoints"
     monkeypatch.setenv("SEGATTN_CACHE", str(tmp_path / "mine"))
     assert cache_folder() == tmp_path / "mine"
+
+
+def test_a_full_disk_is_no_fault_of_the_connection(server: Server, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))  # a file may not grow beyond that
+    try:
+        with pytest.raises(UnwritableError, match=r"net\.pth\.partial: can't be written \(File too large\)$"):
+            download(f"{server.url}/net.pth", sha256=SHA, folder=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert len(server.requests) == 1
+    assert not (tmp_path / "net.pth").exists()
+    assert download(f"{server.url}/net.pth", sha256=SHA, folder=tmp_path).read_bytes() == CONTENT
+
+
+def test_a_cache_that_is_a_file_is_said_as_such(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(UnwritableError, match=r"cache/net\.pth: can't be written \(File exists\)$"):
+        download(f"{server.url}/net.pth", folder=tmp_path / "cache")

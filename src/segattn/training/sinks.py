@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from segattn.files import append_line, atomic_path, naming_file
+from segattn.files import append, atomic_path, naming_file
 from segattn.training.state import LOG, TENSORBOARD, WANDB, Progress
 
 Pictures = Sequence[tuple[str, NDArray[np.uint8]]]
@@ -40,7 +40,7 @@ class JsonLines:
 
     def write(self, record: Mapping[str, Any]) -> None:
         line = json.dumps({key: _plain(value) for key, value in record.items()}) + "\n"
-        append_line(self._file, self._path, line.encode())
+        append(self._file, self._path, line.encode())
 
     def show(self, step: int, pictures: Pictures) -> None:
         """Pictures are files of their own."""

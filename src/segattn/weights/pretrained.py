@@ -17,6 +17,7 @@ import torch
 from filelock import FileLock
 
 from segattn.contracts import nearest
+from segattn.files import UnwritableError, append, move_into_place, naming_file
 from segattn.recipes.catalog import RECIPES
 from segattn.weights.archive import other_kind
 
@@ -167,13 +168,15 @@ def download(url: str, *, sha256: str | None = None, folder: Path | None = None)
     Raises:
         ConnectionError: the server can't be reached, refuses, or stops midway.
         ValueError: not a URL of a file, or the file has another checksum.
+        UnwritableError: the folder or the file can't be written. What has arrived is kept for the next call.
     """
     parts = urlsplit(url)
     name = Path(unquote(parts.path)).name
     if parts.scheme not in ("http", "https") or not name:
         raise ValueError(f"{url}: expected an http or https address that ends in a file's name")
     target = (folder or cache_folder()) / name
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with naming_file(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
         if target.is_file() and checksum(target).startswith(sha256 or ""):
             return target
@@ -187,7 +190,7 @@ def download(url: str, *, sha256: str | None = None, folder: Path | None = None)
                 f"{url}: what arrived{f' is {what}. It' if what else ''} has the checksum (sha256) {found[:16]}..., "
                 f"expected {sha256}...; it was thrown away. Something on the way changed it, or the publisher did"
             )
-        partial.replace(target)
+        move_into_place(partial, target)
     return target
 
 
@@ -206,6 +209,8 @@ def _fetch_all(url: str, partial: Path, target: Path) -> None:
             raise ConnectionError(
                 f"{url}: the server answered {error.code} {error.reason}; {_way_out(target)}"
             ) from None
+        except UnwritableError:
+            raise
         except (http.client.HTTPException, OSError) as error:
             reason = str(error.reason if isinstance(error, URLError) else error) or type(error).__name__
             if not partial.exists() or partial.stat().st_size <= before:
@@ -231,13 +236,15 @@ def _fetch(url: str, partial: Path, start: int, name: str) -> None:
         total = None if length is None else start + int(length)
         columns = (TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         console = Console(stderr=True)
+        with naming_file(partial):
+            opened = partial.open("ab" if resumed else "wb", buffering=0)
         with (
-            partial.open("ab" if resumed else "wb") as file,
+            opened as file,
             Progress(*columns, console=console, disable=not console.is_terminal) as progress,
         ):
             bar = progress.add_task(name, total=total, completed=start)
             while chunk := response.read(_CHUNK):
-                file.write(chunk)
+                append(file, partial, chunk)
                 progress.advance(bar, len(chunk))
     arrived = partial.stat().st_size
     if total is not None and arrived != total:
