@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import json
+import os
 import re
+import sys
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 import cv2
 import numpy as np
@@ -101,6 +105,26 @@ def test_the_page_shows_the_last_ones_and_knows_all(tmp_path: Path) -> None:
     assert "<b>" not in text
     assert "odd &amp; &lt;b&gt;" in text
     assert "http" not in text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are Unicode there")
+def test_hostile_names_are_escaped_and_their_pictures_are_found(tmp_path: Path) -> None:
+    folder = tmp_path / 'a "run" <script>alert(1)<' / "samples" / "step_000001"
+    folder.mkdir(parents=True)
+    names = [b"<_script><script>alert(1)<_script>.jpg", b"\"><img src=x onerror='alert(1)'>.jpg", b"bad\xff.jpg"]
+    for name in names:
+        (folder / os.fsdecode(name)).write_bytes(b"")
+    text = write_page(folder.parents[1]).read_text()
+    assert text.count("<script") == 2  # the data, and the slider
+    assert text.count("</script>") == 2
+    assert text.count("<img") == 1 + len(names)
+    sources = re.findall(r'<img src="([^"]*)" alt=""', text)
+    assert sorted(unquote_to_bytes(source).rpartition(b"/")[2] for source in sources) == sorted(names)
+    found = re.search(r'id="shown">(.*)</script>', text)
+    assert found is not None
+    (_, files) = json.loads(found[1])[0]
+    assert sorted(files.values()) == sorted(sources)
+    assert set(files) == {html.unescape(name) for name in re.findall(r'data-name="([^"]*)"', text)}
 
 
 def test_a_run_without_samples_has_a_page_of_curves(tmp_path: Path) -> None:
