@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
-from segattn.contracts import IGNORE, Classes
+from segattn.contracts import IGNORE, Classes, Sample
 from segattn.files import require_writable
 from segattn.pictures import (
     UNLABELLED,
@@ -13,6 +15,7 @@ from segattn.pictures import (
     colorize,
     mistakes,
     overlay,
+    side_by_side,
     with_legend,
     write_picture,
 )
@@ -78,3 +81,32 @@ def test_mistakes_are_red_the_rest_grey_and_the_unlabelled_dark() -> None:
     assert right[0] == right[1] == right[2]
     assert tuple(wrong) == WRONG
     assert tuple(unlabelled) == UNLABELLED
+
+
+def sample(name: str, size: tuple[int, int] = (40, 60)) -> Sample:
+    mask = np.zeros(size, np.uint8)
+    mask[: size[0] // 2] = 1
+    mask[:, :10] = IGNORE
+    return Sample(np.full((*size, 3), 90, np.uint8), mask, name, Path(f"{name}.png"))
+
+
+def test_picture_truth_and_prediction_lie_side_by_side_in_the_colours_of_the_classes() -> None:
+    picture = side_by_side(sample("a"), np.ones((40, 60), np.uint8), CLASSES)
+    body = picture[22:]
+    assert body.shape[0] == 40
+    image, truth, prediction = (body[:, left : left + 60] for left in (0, 68, 136))
+    assert (image == 90).all()
+    assert (truth[:, :10] == 0).all()
+    assert (truth[:20, 10:] == CLASSES.palette[1]).all()
+    assert (truth[20:, 10:] == CLASSES.palette[0]).all()
+    assert (prediction == CLASSES.palette[1]).all()
+    assert picture.shape[1] > 3 * 68  # the legend
+
+
+def test_large_pictures_are_made_smaller_and_labels_stay_labels() -> None:
+    large = sample("a", (1024, 2048))
+    assert large.mask is not None
+    picture = side_by_side(large, large.mask, CLASSES)
+    assert picture.shape[0] == 22 + 320
+    colours = {tuple(colour) for colour in picture[22:, 648 : 648 + 640].reshape(-1, 3)}
+    assert colours == {(0, 0, 0), *CLASSES.palette}

@@ -1,9 +1,7 @@
-"""Sample predictions: which, what is in them, and the page that shows them."""
+"""Sample predictions: which are written, and what they are called."""
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 
 import cv2
@@ -11,8 +9,6 @@ import numpy as np
 import pytest
 
 from segattn.contracts import IGNORE, Classes, Sample
-from segattn.pictures import side_by_side
-from segattn.reports.training_page import write_page
 from segattn.training.samples import SamplePictures, steps_with_pictures
 
 CLASSES = Classes(names=("road", "sky"), palette=((200, 20, 20), (20, 20, 200)))
@@ -29,28 +25,6 @@ def predict(pictures: SamplePictures, step: int, length: int, shard: tuple[int, 
     write = pictures.writer(step)
     for index in range(*((shard[0], length, shard[1]))):
         write(sample(f"p{index}"), np.ones((40, 60), np.uint8))
-
-
-def test_picture_truth_and_prediction_lie_side_by_side_in_the_colours_of_the_classes() -> None:
-    picture = side_by_side(sample("a"), np.ones((40, 60), np.uint8), CLASSES)
-    body = picture[22:]
-    assert body.shape[0] == 40
-    image, truth, prediction = (body[:, left : left + 60] for left in (0, 68, 136))
-    assert (image == 90).all()
-    assert (truth[:, :10] == 0).all()
-    assert (truth[:20, 10:] == CLASSES.palette[1]).all()
-    assert (truth[20:, 10:] == CLASSES.palette[0]).all()
-    assert (prediction == CLASSES.palette[1]).all()
-    assert picture.shape[1] > 3 * 68  # the legend
-
-
-def test_large_pictures_are_made_smaller_and_labels_stay_labels() -> None:
-    large = sample("a", (1024, 2048))
-    assert large.mask is not None
-    picture = side_by_side(large, large.mask, CLASSES)
-    assert picture.shape[0] == 22 + 320
-    colours = {tuple(colour) for colour in picture[22:, 648 : 648 + 640].reshape(-1, 3)}
-    assert colours == {(0, 0, 0), *CLASSES.palette}
 
 
 @pytest.mark.parametrize(("length", "count", "names"), [(10, 4, "0 3 6 9"), (3, 8, "0 1 2"), (1, 4, "0"), (9, 1, "0")])
@@ -76,37 +50,6 @@ def test_names_with_folders_stay_in_the_folder(tmp_path: Path) -> None:
     pictures = SamplePictures(tmp_path, CLASSES, 1, count=1)
     pictures.writer(1)(sample("../a/b"), np.ones((40, 60), np.uint8))
     assert [path.name for path in pictures.files(1)] == [".._a_b.jpg"]
-
-
-def test_the_page_shows_the_last_ones_and_knows_all(tmp_path: Path) -> None:
-    run = tmp_path / "a <run>"
-    pictures = SamplePictures(run, CLASSES, 4, count=2)
-    for step in (1000, 200):
-        predict(pictures, step, 4)
-    pictures.writer(200)(sample("odd & <b>"), np.ones((40, 60), np.uint8))
-    (run / "samples" / "step_x").mkdir()
-    page = write_page(run)
-    assert page == run / "training.html"
-    text = page.read_text()
-    assert "<title>a &lt;run&gt;</title>" in text
-    assert 'src="curves.svg"' in text
-    assert re.findall(r'<img src="([^"]+)" alt', text) == [f"samples/step_001000/p{index}.jpg" for index in (0, 3)]
-    found = re.search(r'id="shown">(.*)</script>', text)
-    assert found is not None
-    shown = json.loads(found[1])
-    assert [step for step, _ in shown] == [200, 1000]
-    for _, files in shown:
-        for file in files.values():
-            assert (run / file.replace("%20", " ").replace("%26", "&").replace("%3C", "<").replace("%3E", ">")).exists()
-    assert "<b>" not in text
-    assert "odd &amp; &lt;b&gt;" in text
-    assert "http" not in text
-
-
-def test_a_run_without_samples_has_a_page_of_curves(tmp_path: Path) -> None:
-    text = write_page(tmp_path).read_text()
-    assert "curves.svg" in text
-    assert "script" not in text
 
 
 def test_files_are_pictures(tmp_path: Path) -> None:

@@ -24,9 +24,13 @@ def write_html(path: Path, template: str, **values: Any) -> Path:
         OSError: the file can't be written.
     """
     text = _environment().get_template(f"{template}.html.j2").render(values)
-    # Names of files that are not UTF-8 hold surrogates, which no encoding takes.
-    write_file(path, text.encode("utf-8", "backslashreplace"))
+    write_file(path, printable(text).encode())
     return path
+
+
+def printable(text: str) -> str:
+    r"""The text with an escape such as `\udcff` for every byte of a file's name that is not UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def data_uri(data: bytes, kind: str) -> str:

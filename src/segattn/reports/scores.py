@@ -43,7 +43,7 @@ class Report:
         report.write(scores, title="...", protocol=protocol)
 
     The images to show are chosen from all scores, so every prediction is kept until then, at the size in which it would
-    be drawn and compressed. The images themselves are read again.
+    be drawn and compressed: 9 kB an image of CamVid at 480x360, 20 kB at 960x720. The images themselves are read again.
 
     Args:
         dataset: that is scored.

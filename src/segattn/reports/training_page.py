@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from urllib.parse import quote
 
-from segattn.reports.page import write_html
+from segattn.reports.page import printable, write_html
 from segattn.training.samples import steps_with_pictures
 
 
@@ -20,7 +21,7 @@ def write_page(run_folder: str | Path) -> Path:
     """
     folder = Path(run_folder)
     validations = [
-        (step, {file.stem: quote(file.relative_to(folder).as_posix()) for file in files})
+        (step, {printable(file.stem): quote(os.fsencode(file.relative_to(folder).as_posix())) for file in files})
         for step, files in steps_with_pictures(folder).items()
         if files
     ]
