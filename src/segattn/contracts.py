@@ -296,9 +296,10 @@ def shown(value: object) -> str:
 
 
 def cut(text: str) -> str:
-    """The beginning of a text that may be long, for an error message, on one line."""
+    """The beginning of a text that may be long, for an error message: one line of printable letters."""
     text = " ".join(text[: 4 * _LONGEST].split()) if len(text) > _LONGEST else text
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _bounded_repr() -> Repr:
