@@ -41,6 +41,7 @@ class Range:
 
 
 POSITIVE = Range(0, inf, "a positive number below infinity", low_open=True, high_open=True)
+ABOVE_ZERO = Range(0, inf, "a number above 0", low_open=True, high_open=True)
 NOT_NEGATIVE = Range(0, inf, "a finite number, 0 or more", high_open=True)
 FINITE = Range(-inf, inf, "a finite number", low_open=True, high_open=True)
 FRACTION = Range(0, 1, "0 to 1")
