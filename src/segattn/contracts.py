@@ -41,6 +41,7 @@ class Range:
 
 
 POSITIVE = Range(0, inf, "a positive number below infinity", low_open=True, high_open=True)
+ABOVE_ZERO = Range(0, inf, "a number above 0", low_open=True, high_open=True)
 NOT_NEGATIVE = Range(0, inf, "a finite number, 0 or more", high_open=True)
 FINITE = Range(-inf, inf, "a finite number", low_open=True, high_open=True)
 FRACTION = Range(0, 1, "0 to 1")
@@ -296,9 +297,10 @@ def shown(value: object) -> str:
 
 
 def cut(text: str) -> str:
-    """The beginning of a text that may be long, for an error message, on one line."""
+    """The beginning of a text that may be long, for an error message: one line of printable letters."""
     text = " ".join(text[: 4 * _LONGEST].split()) if len(text) > _LONGEST else text
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _bounded_repr() -> Repr:

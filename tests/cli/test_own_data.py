@@ -193,3 +193,38 @@ def test_masks_in_colour_and_of_other_sizes_are_problems(tmp_path: Path, capsys:
     said = capsys.readouterr().out
     assert "p0.png" in said
     assert "p1.png: is 40x40, p1.jpg is 48x48" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "file"),
+    [
+        ("show --output", "images/train/train0.png"),
+        ("show --output", "labels/val/val0.png"),
+        ("show --output", "linked.png"),
+        ("stats --json", "labels/train/train0.png"),
+        ("stats --json", "lists/train.txt"),
+        ("check --json", "labels/val/val0.png"),
+        ("check --split val --json", "labels/val/val0.png"),
+    ],
+)
+def test_an_output_is_no_file_of_the_data_set(fail: Command, camvid: Path, words: str, file: str) -> None:
+    (camvid / "lists").mkdir()
+    (camvid / "lists" / "train.txt").write_text("train0\n")
+    (camvid / "linked.png").symlink_to("labels/train/train0.png")
+    before = (camvid / file).read_bytes()
+    action, *options = words.split()
+    error = fail("data", action, "camvid", "--root", camvid, *options, camvid / file)
+    assert error == f"{camvid / file}: would be written and is a source itself; give another output folder"
+    assert (camvid / file).read_bytes() == before
+
+
+def test_a_report_replaces_no_mask_of_a_data_set_that_lacks_files(fail: Command, camvid: Path) -> None:
+    (camvid / "images/train/train0.png").unlink()
+    mask = camvid / "labels/train/train0.png"
+    assert "is a source itself" in fail("data", "check", "camvid", "--root", camvid, "--json", mask)
+
+
+def test_an_output_beside_the_pictures_is_replaced(run: Command, camvid: Path) -> None:
+    for words in (("show", "--output", camvid / "sheet.png"), ("stats", "--json", camvid / "reports" / "stats.json")):
+        for _ in range(2):
+            run("data", words[0], "camvid", "--root", camvid, *words[1:])

@@ -88,6 +88,11 @@ def test_what_would_train_or_score_in_silence_is_refused(key: str, text: str) ->
         override(recipe("attanet_light_camvid"), {key: text})
 
 
+def test_a_clip_norm_of_nothing_says_what_it_may_be() -> None:
+    with pytest.raises(ValueError, match=r"clip_norm -1.*: expected a number above 0$"):
+        override(recipe("attanet_light_camvid"), {"training.clip_norm": "-1"})
+
+
 def test_a_warm_up_longer_than_the_run_says_what_to_change() -> None:
     with pytest.raises(ValueError, match=r"longer than the run of 20 iterations.*schedule\.warmup\.iterations to 20"):
         override(recipe("attanet_light_camvid"), {"schedule.iterations": "20"})

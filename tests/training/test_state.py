@@ -50,13 +50,36 @@ def _changed(change: Any) -> Any:
         _changed(lambda state: state["ema"].update(updates="many")),
         _changed(lambda state: state["optimizer"].update(param_groups=[])),
         _changed(lambda state: state["optimizer"]["state"][0].update(momentum_buffer=torch.zeros(5))),
+        _changed(lambda state: state["optimizer"]["state"][0].pop("momentum_buffer")),
+        _changed(lambda state: state["optimizer"]["state"][0].update(exp_avg=torch.zeros(8, 3, 3, 3))),
+        _changed(lambda state: state["optimizer"]["state"][0].update(momentum_buffer=3)),
         _changed(lambda state: state["optimizer"]["param_groups"][0].update(lr_factor="fast")),
+        _changed(lambda state: state["optimizer"]["param_groups"][0].update(names=torch.zeros(2))),
+        _changed(lambda state: state["recipe"].update(name=torch.zeros(2))),
     ],
 )
 def test_a_state_that_is_not_ours_is_refused(change: Any, finished: dict[str, Any], tmp_path: Path) -> None:
     torch.save(change(finished), tmp_path / "state.pt")
     with pytest.raises(ValueError, match=r"state\.pt: not a training state of ours \(.*remove it to start afresh"):
         LOOP["run"](tmp_path, LOOP["make_recipe"](2, ema_decay=0.9), val_set=None)
+
+
+def test_settings_of_torch_are_never_the_files(finished: dict[str, Any], tmp_path: Path) -> None:
+    """Weights that rise instead of fall, and averages that share memory, would train something else in silence."""
+    state = copy.deepcopy(finished)
+    for group in state["optimizer"]["param_groups"]:
+        group.update(maximize=True, nesterov=True, dampening=0.5)
+    buffer = state["optimizer"]["state"][0]["momentum_buffer"]
+    state["optimizer"]["state"][0]["momentum_buffer"] = torch.zeros(1).expand_as(buffer)
+    plain = copy.deepcopy(finished)
+    plain["optimizer"]["state"][0]["momentum_buffer"] = torch.zeros_like(buffer)
+    for name, content in (("odd", state), ("plain", plain)):
+        (tmp_path / name).mkdir()
+        content["recipe"]["schedule"]["iterations"] = 4
+        torch.save(content, tmp_path / name / "state.pt")
+        LOOP["run"](tmp_path / name, LOOP["make_recipe"](4, ema_decay=0.9), val_set=None)
+    models = [LOOP["saved"](tmp_path / name)["model"] for name in ("odd", "plain")]
+    LOOP["assert_same"](*models)
 
 
 @pytest.mark.parametrize("content", [b"", b"text\n", b"PK\x03\x04" + bytes(50), bytes(100)])

@@ -87,10 +87,15 @@ def _add_dataset(parser: argparse.ArgumentParser, *, split: bool = True) -> None
         parser.add_argument("--split", default="train", metavar="NAME", help="default: train")
 
 
-def _open(arguments: argparse.Namespace) -> SegmentationDataset:
+def _open(arguments: argparse.Namespace, output: Path | None) -> SegmentationDataset:
+    """The data set that a command is for, none of whose files is the command's output."""
+    from segattn.datasets.base import require_no_own_file
     from segattn.datasets.catalog import open_dataset
 
-    return open_dataset(arguments.dataset, arguments.root, arguments.split)
+    dataset = open_dataset(arguments.dataset, arguments.root, arguments.split)
+    if output is not None:
+        require_no_own_file(dataset, arguments.root, output)
+    return dataset
 
 
 def _synthetic(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
@@ -114,8 +119,14 @@ def _prepare(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 
 def _check(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.datasets.absent import as_line, write_mend
+    from segattn.datasets.base import require_no_own_file
     from segattn.datasets.check import check_named
 
+    if arguments.json is not None:
+        try:
+            _open(arguments, arguments.json)
+        except FileNotFoundError:  # which is the report's to say
+            require_no_own_file(None, arguments.root, arguments.json)
     report = check_named(arguments.dataset, arguments.root, arguments.split)
     if arguments.fix and report.mend is not None:
         write_mend(report.mend)
@@ -130,7 +141,7 @@ def _check(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 def _stats(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.datasets.stats import stats
 
-    figures = stats(_open(arguments))
+    figures = stats(_open(arguments, arguments.json))
     print(figures)
     _write_json(arguments.json, figures.to_json())
 
@@ -138,7 +149,7 @@ def _stats(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 def _show(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.datasets.show import write_sheet
 
-    write_sheet(_open(arguments), arguments.output, count=arguments.count)
+    write_sheet(_open(arguments, arguments.output), arguments.output, count=arguments.count)
     print(arguments.output)
 
 

@@ -157,6 +157,33 @@ def require_separate_files(dataset: SegmentationDataset, folder: Path) -> None:
     require_unread([folder / f"{pair.name}.png" for pair in pairs], read)
 
 
+def require_no_own_file(dataset: SegmentationDataset | None, root: str | Path, output: Path) -> None:
+    """Find out before work whether `output` would replace a file of the data set in `root`, of any of its splits.
+
+    Its files are the split's pictures and masks, what else is in the folders of these, and what is no kind of output.
+
+    Args:
+        dataset: None where it can't be opened: what is in any folder below `root` then counts as its.
+
+    Raises:
+        ValueError: it would, naming the file.
+    """
+    pairs = dataset.pairs if isinstance(dataset, PairedDataset) else []
+    read = {path for pair in pairs for path in (pair.image, pair.label) if path is not None}
+    place, target = Path(root).resolve(), output.resolve()
+    if target.is_file() and target.is_relative_to(place):
+        resolved = [path.resolve() for path in read]
+        folders = {path.relative_to(place).parts[0] for path in resolved if path.is_relative_to(place)}
+        first, *below = target.relative_to(place).parts
+        inside = bool(below) if dataset is None else first in folders
+        if inside or target.suffix.lower() not in _OUTPUTS:
+            read.add(target)
+    require_unread([output], read)
+
+
+_OUTPUTS = (".json", ".png", ".jpg", ".jpeg")
+
+
 def check_split(split: str, known: Iterable[str], dataset: str) -> None:
     """Raises ValueError for a split that the data set does not have, offering the nearest."""
     known = tuple(known)

@@ -12,6 +12,7 @@ from math import inf
 from typing import Literal
 
 from segattn.contracts import (
+    ABOVE_ZERO,
     ABOVE_ZERO_TO_ONE,
     BELOW_ONE,
     COUNT,
@@ -265,7 +266,7 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check(self, batch_size=COUNT, accumulation=COUNT, ema_decay=BELOW_ONE, clip_norm=POSITIVE)
+        check(self, batch_size=COUNT, accumulation=COUNT, ema_decay=BELOW_ONE, clip_norm=ABOVE_ZERO)
         check(self, validate_every=COUNT, checkpoint_every=COUNT, log_every=COUNT, seed=COUNT_OR_NONE)
         check(
             self,

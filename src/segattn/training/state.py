@@ -8,6 +8,7 @@ replaced as a whole, so a kill at any moment leaves the old one or the new one.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -35,6 +36,9 @@ from segattn.weights.checkpoint import described_classes
 _DECIDED = ("names", "lr_factor", "weight_decay", "momentum", "betas", "eps")
 """Of a group of parameters: what the recipe decides, where torch's other settings may change with its version."""
 
+_AVERAGES = {"SGD": {"momentum_buffer"}, "AdamW": {"step", "exp_avg", "exp_avg_sq"}}
+"""The entries that torch's optimisers keep for a parameter once it has been stepped."""
+
 
 def refusal(state: Mapping[str, Any], own: Mapping[str, Any], progress: type, iterations: int) -> str | None:
     """Why a saved state can't be continued by a run whose own state dict is `own`; None if it can.
@@ -55,7 +59,7 @@ def refusal(state: Mapping[str, Any], own: Mapping[str, Any], progress: type, it
             return "'ema' holds no number of updates or no weights"
         reason = _weights("ema", ema["model"], own["ema"]["model"])
     scaler = state["scaler"]
-    if own["scaler"] and (own["scaler"].keys() != scaler.keys() or not all(map(_is_number, scaler.values()))):
+    if own["scaler"] and (own["scaler"].keys() != scaler.keys() or not all(map(_is_factor, scaler, scaler.values()))):
         reason = reason or "'scaler' is not that of this run"
     reason = reason or _optimizer(state["optimizer"], own["optimizer"], list(own["parameters"]))
     return reason or _progress(state["progress"], progress, iterations)
@@ -80,22 +84,30 @@ def _optimizer(saved: Mapping[Any, Any], own: Mapping[str, Any], shapes: list[to
     if not isinstance(states, Mapping) or not isinstance(groups, list) or len(groups) != len(own["param_groups"]):
         return "'optimizer' is not that of this run"
     for group, mine in zip(groups, own["param_groups"], strict=True):
-        if not isinstance(group, Mapping) or group.get("params") != mine["params"]:
+        if not isinstance(group, Mapping) or not _same(group.get("params"), mine["params"]):
             return "'optimizer' has other groups of parameters"
         for key, value in mine.items():
-            if key in _DECIDED and key in group and group[key] != value:
+            if key in _DECIDED and key in group and not _same(group[key], value):
                 return f"'optimizer': {key} is not this run's"
         if "lr_factor" not in group or not _is_number(group.get("lr")):
             return "'optimizer' lacks a rate"
+    kept = _AVERAGES["AdamW" if "betas" in own["param_groups"][0] else "SGD"]
     for index, values in states.items():
         if type(index) is not int or not 0 <= index < len(shapes) or not isinstance(values, Mapping):
             return "'optimizer' is not that of this run"
-        for value in values.values():
-            if isinstance(value, Tensor) and value.shape not in (shapes[index], torch.Size()):
-                return "'optimizer' holds averages of another shape than the weights"
-            if value is not None and not isinstance(value, Tensor) and not _is_number(value):
-                return "'optimizer' holds something that is no average"
+        if values.keys() != kept:
+            return f"'optimizer' holds other averages than {', '.join(sorted(kept))}"
+        if not all(_is_average(name, value, shapes[index]) for name, value in values.items()):
+            return "'optimizer' holds something that is no average of the weights"
     return None
+
+
+def _is_average(name: str, value: Any, shape: torch.Size) -> bool:
+    if name == "momentum_buffer" and value is None:  # before the first step
+        return True
+    if not _fits(value, torch.Size() if name == "step" else shape) or not value.is_floating_point():
+        return False
+    return name != "step" or 0 <= value.item() < float("inf")
 
 
 def _progress(saved: Mapping[Any, Any], progress: type, iterations: int) -> str | None:
@@ -115,12 +127,23 @@ def _progress(saved: Mapping[Any, Any], progress: type, iterations: int) -> str 
     return None
 
 
+def _same(saved: Any, own: Any) -> bool:
+    try:
+        return bool(saved == own)
+    except RuntimeError:  # of tensors in it, or of depth
+        return False
+
+
 def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float)
+
+
+def _is_factor(name: str, value: Any) -> bool:
+    return _is_number(value) and (0 < value < float("inf") or (name == "_growth_tracker" and value == 0))
 
 
 LOG = "log.jsonl"
@@ -205,13 +228,21 @@ class TrainingState:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         load_full_weights(self.model, state["model"])
-        load_full_optimizer_state(self.optimizer, state["optimizer"])
+        # rates are set before every step, and what else torch keeps of a group, such as maximize, is not the file's
+        groups = self.optimizer.state_dict()["param_groups"]
+        averages = {index: _owned(values) for index, values in state["optimizer"]["state"].items()}
+        load_full_optimizer_state(self.optimizer, {"state": averages, "param_groups": groups})
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.updates = state["ema"]["updates"]
             load_full_weights(self.ema.model, state["ema"]["model"])
         self.progress = Progress(**state["progress"])
+
+
+def _owned(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same averages, each in memory of its own, as a file may say that some share it."""
+    return {name: value.clone() if isinstance(value, Tensor) else value for name, value in values.items()}
 
 
 class RunFolder:
@@ -332,6 +363,10 @@ class RunFolder:
             raise self._odd(reason[:200]) from None
         if not isinstance(saved, dict) or not isinstance(saved.get("recipe"), dict):
             raise self._odd("it holds no recipe")
+        try:
+            json.dumps(saved["recipe"])
+        except (TypeError, ValueError, RecursionError):
+            raise self._odd("its recipe is not plain data") from None
         return saved
 
     def _odd(self, reason: str) -> ValueError:
