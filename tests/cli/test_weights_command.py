@@ -117,6 +117,32 @@ def test_convert_refuses_what_does_not_fit_and_writes_nothing(
     )
 
 
+def test_half_precision_halves_the_file_and_rounds_to_three_digits(
+    released: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("weights", "convert", released, "--recipe", "attanet_light_cityscapes")
+    output(capsys, *words, tmp_path / "full.safetensors")
+    output(capsys, *words, tmp_path / "half.safetensors", "--half")
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("full", "half")]
+    assert 0.49 < sizes[1] / sizes[0] < 0.52
+    full, half = (segattn.load_model(tmp_path / f"{name}.safetensors")[1].state_dict() for name in ("full", "half"))
+    for name, value in full.items():
+        assert half[name].dtype == value.dtype
+        torch.testing.assert_close(half[name], value, rtol=1e-3, atol=1e-6)
+
+
+def test_half_precision_refuses_what_it_cannot_hold(
+    released: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = segattn.create_model("attanet_light_cityscapes", weights=released)
+    model.get_parameter("head.output.classifier.weight").data[0, 0] = 1e6
+    torch.save(model.state_dict(), tmp_path / "large.pth")
+    out = tmp_path / "half.safetensors"
+    words = ("weights", "convert", tmp_path / "large.pth", "--recipe", "attanet_light_cityscapes", out, "--half")
+    assert "head.output.classifier.weight holds 1e+06, too large for half precision" in failure(capsys, *words)
+    assert not out.exists()
+
+
 def test_extract_makes_a_file_that_loads(parity: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     state = parity.state(parity.description("attanet_light")["keys"])
     torch.save({"model": state, "config": nn.ReLU(), "epoch": 3}, tmp_path / "file.pth")

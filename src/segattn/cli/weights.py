@@ -39,6 +39,11 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         action="store_true",
         help="an ACFNet file of a training with in-place activated batch norm: store its scales as |w| + 1e-5",
     )
+    parser.add_argument(
+        "--half",
+        action="store_true",
+        help="store numbers as float16: half the size, and rounded to 3 digits; they are read as float32 again",
+    )
     add_size_option(parser)
     parser.set_defaults(run=_convert, takes_overrides=True)
 
@@ -92,7 +97,7 @@ def _convert(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     description = describe_model(recipe, model.classes)
     description["converted_from"] = {"file": Path(arguments.file).name, "naming": report.naming, "notes": report.notes}
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    save_model(arguments.output, model, description)
+    save_model(arguments.output, model, description, half=arguments.half)
     print(report)
     if details := report.details():
         print(details)

@@ -309,10 +309,10 @@ LITE0_CAMVID = Recipe(
         ParameterRule(max_ndim=1, weight_decay=0.0),
         ParameterRule(pattern=r"^backbone\.", lr=0.25),
     ),
-    schedule=Schedule(lr=2e-3, iterations=3000, power=0.9, warmup=ExponentialWarmup(iterations=100, start_lr=1e-5)),
+    schedule=Schedule(lr=2e-3, iterations=1800, power=0.9, warmup=ExponentialWarmup(iterations=100, start_lr=1e-5)),
     training=Training(
         batch_size=8,
-        precision="bf16",
+        precision="auto",
         channels_last=True,
         ema_decay=0.995,
         frozen=(r"^head\.aux",),

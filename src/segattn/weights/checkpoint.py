@@ -29,21 +29,37 @@ from segattn.weights.archive import kind_of
 HEADER_KEY = "segattn"
 
 
-def save_model(path: str | Path, model: nn.Module, description: Mapping[str, Any]) -> None:
+def save_model(path: str | Path, model: nn.Module, description: Mapping[str, Any], *, half: bool = False) -> None:
     """Write the model's state dict and its description, whole or not at all.
 
     Args:
         path: ends in `.safetensors`; the description is also written to the same name with `.json`.
         description: what JSON can hold.
+        half: round numbers to float16, which halves the file; they are read as float32 again.
+
+    Raises:
+        ValueError: with `half`, a value is too large for float16.
     """
     path = Path(path)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    if half:
+        tensors = {name: _halved(name, tensor) for name, tensor in tensors.items()}
     text = json.dumps(description, ensure_ascii=False)
     with atomic_path(path) as temporary:
         # not save_file, which makes files that only their owner may read
         temporary.write_bytes(save(tensors, metadata={HEADER_KEY: text, "format": "pt"}))
     with atomic_path(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(description, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def _halved(name: str, tensor: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    halved = tensor.half()
+    if not halved.isfinite().all():
+        largest = tensor.abs().max().item()
+        raise ValueError(f"{name} holds {largest:g}, too large for half precision, which ends at 65504; do without it")
+    return halved
 
 
 def read_model(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
