@@ -144,7 +144,6 @@ def _first_line(error: Exception) -> str:
 
 _TITLES = {"miou": "mean IoU", "macc": "mean class accuracy", "aacc": "pixel accuracy"}
 
-
 _CARD = """\
 # {name}
 

@@ -21,13 +21,11 @@ from segattn.contracts import cut, shown
 
 Precision = Literal["float32", "bf16"]
 
-
 SLOW_BF16 = (
     "bf16 is not native to this machine: on a processor without it, training took 4.2 times as long as in float32 (8.8"
     " against 2.1 s a step of AttaNet-light, 8 crops of 257x337, one thread) and inference 11.7 times;"
     " take auto or float32"
 )
-
 
 _WITH_BF16 = ("AVX512_CORE_BF16", "AVX10_1_512", "AVX512_CORE_AMX", "AVX512_CORE_FP16", "AVX10_2", "ALL", "DEFAULT")
 """Limits of oneDNN that leave it the instructions for bf16."""

@@ -12,21 +12,13 @@ from segattn.contracts import IGNORE, Classes, Sample
 from segattn.files import write_file
 
 Image = NDArray[np.uint8]
-
-
 WRONG = (226, 40, 58)
-
 
 UNLABELLED = (38, 41, 56)
 """The colours of `mistakes`, RGB."""
 
-
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-
-
 _ROW = 22  # pixels of a legend's row
-
-
 _LEGIBLE = 600  # height of a picture from which the legend grows with it, as it will be looked at smaller
 
 
@@ -116,8 +108,6 @@ def _text_width(text: str, zoom: int) -> int:
 
 
 _SIDE = 640  # of one of the three pictures, at most
-
-
 _GAP, _CAPTION = 8, 22
 
 

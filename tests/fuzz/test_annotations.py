@@ -11,9 +11,9 @@ import json
 import random
 import resource
 import shutil
-import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -185,16 +185,10 @@ def _run_batch(seed: int, base: Path) -> None:
 
 
 @pytest.mark.slow
-def test_hostile_annotations_are_made_masks_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    total: collections.Counter[str] = collections.Counter()
-    for seed in range(BATCHES):
-        done = subprocess.run(
-            [sys.executable, __file__, str(seed), str(tmp_path)], capture_output=True, text=True, timeout=600
-        )
-        assert done.returncode == 0, f"seed {seed}, exit code {done.returncode}: {done.stderr[-2000:]}"
-        total.update(json.loads(done.stdout))
-    with capsys.disabled():
-        print(f"\nhostile annotations: {dict(total)}")
+def test_hostile_annotations_are_made_masks_or_refused(
+    run_batches: Callable[[str, int, str], collections.Counter[str]],
+) -> None:
+    total = run_batches(__file__, BATCHES, "hostile annotations")
     assert total["cases"] == BATCHES * CASES >= 2000
     assert total["masks made"] > 500
     assert total["masks refused"] > 1000

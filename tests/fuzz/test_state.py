@@ -8,10 +8,10 @@ import json
 import random
 import resource
 import runpy
-import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -201,16 +201,10 @@ def _run_batch(seed: int, folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_hostile_run_folders_are_continued_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    total: collections.Counter[str] = collections.Counter()
-    for seed in range(BATCHES):
-        done = subprocess.run(
-            [sys.executable, __file__, str(seed), str(tmp_path)], capture_output=True, text=True, timeout=600
-        )
-        assert done.returncode == 0, f"seed {seed}, exit code {done.returncode}: {done.stderr[-2000:]}"
-        total.update(json.loads(done.stdout))
-    with capsys.disabled():
-        print(f"\nhostile run folders: {dict(total)}")
+def test_hostile_run_folders_are_continued_or_refused(
+    run_batches: Callable[[str, int, str], collections.Counter[str]],
+) -> None:
+    total = run_batches(__file__, BATCHES, "hostile run folders")
     assert total["cases"] == BATCHES * CASES >= 2000
     assert total["continued"] > 100
     assert total["refused"] > 1000

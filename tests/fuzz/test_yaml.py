@@ -6,9 +6,9 @@ import collections
 import json
 import random
 import resource
-import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -186,16 +186,8 @@ def _run_batch(seed: int, folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_hostile_yaml_is_read_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    total: collections.Counter[str] = collections.Counter()
-    for seed in range(BATCHES):
-        done = subprocess.run(
-            [sys.executable, __file__, str(seed), str(tmp_path)], capture_output=True, text=True, timeout=600
-        )
-        assert done.returncode == 0, f"seed {seed}, exit code {done.returncode}: {done.stderr[-2000:]}"
-        total.update(json.loads(done.stdout))
-    with capsys.disabled():
-        print(f"\nhostile YAML: {dict(total)}")
+def test_hostile_yaml_is_read_or_refused(run_batches: Callable[[str, int, str], collections.Counter[str]]) -> None:
+    total = run_batches(__file__, BATCHES, "hostile YAML")
     assert total["cases"] == BATCHES * CASES >= 2000
     assert total["read"] > 500
     assert total["refused"] > 5000

@@ -35,7 +35,6 @@ AGENTS = (
     AgentShape(grid=7, trained=7, agents=(28, 28)),
 )
 
-
 PVT_DEPTHS = {"t": (2, 2, 2, 2), "s": (3, 4, 6, 3), "m": (3, 4, 18, 3), "l": (3, 8, 27, 3)}
 """Blocks a stage, by size."""
 

@@ -25,8 +25,6 @@ from segattn.progress import track
 from segattn.yaml_reader import compose, read_yaml, read_yaml_file
 
 _SHOWN = 5
-
-
 _LONGEST_LINE = 1000
 
 

@@ -57,10 +57,8 @@ CLASSES = Classes(
     file_ids=tuple(range(1, 151)),
 )  # fmt: skip
 
-
 SPLITS = {"train": 20210, "val": 2000}
 """With the number of samples in each."""
-
 
 _FOLDERS = {"train": "training", "val": "validation"}
 

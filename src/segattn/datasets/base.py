@@ -23,8 +23,6 @@ from segattn.datasets.images import files_below, read_ids, read_image
 from segattn.files import read_text, require_regular, require_separate, require_unread
 
 _UNKNOWN = 254
-
-
 _SHOWN = 5
 
 

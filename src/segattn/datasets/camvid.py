@@ -53,12 +53,8 @@ CLASSES = Classes(
     ),
 )
 
-
 SPLITS = ("train", "val", "trainval", "test")
-
-
 _FORMS = ("SPLIT_only_DRIVES", "SPLIT_without_DRIVES")
-
 
 _LABELS = LabelMap(
     {i: i for i in range(len(CLASSES))} | {len(CLASSES): IGNORE, IGNORE: IGNORE},

@@ -27,7 +27,6 @@ DATASETS: dict[str, Callable[[str | Path, str], PairedDataset]] = {
     "voc2012": VOC2012,
 }
 
-
 CLASSES: dict[str, Classes] = {
     "ade20k": ADE20K.classes,
     "camvid": CamVid.classes,
@@ -76,7 +75,6 @@ _CONTEXT = Source(
     layout=("VOCdevkit/VOC2010/JPEGImages/NAME.jpg", "VOCdevkit/VOC2010/trainval_merged.json"),
     prepare=True,
 )
-
 
 SOURCES: dict[str, Source] = {
     "cityscapes": Source(

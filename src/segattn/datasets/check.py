@@ -30,12 +30,8 @@ _OFFICIAL: dict[str, Mapping[str, int]] = {
     "voc2012": voc.SPLITS,
 }
 
-
 _SHOWN = 8
-
-
 _ALLOW = "`segattn train --allow-absent-classes` trains without them"
-
 
 _STATE_UPRIGHT = (
     "add the line `upright: true` if they were drawn on upright pictures, as labelme and CVAT show them (so it is read "

@@ -61,15 +61,9 @@ CLASSES = Classes(
     file_ids=(7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33),
 )
 
-
 SPLITS = ("train", "val", "test")
-
-
 Labels = Literal["labelIds", "labelTrainIds"]
-
-
 _FILE_IDS = CLASSES.file_ids or ()
-
 
 _MAPS: dict[str, LabelMap] = {
     "labelIds": LabelMap(

@@ -52,12 +52,8 @@ _ALL_NAMES = (
     "window-blind", "window-other", "wood",
 )  # fmt: skip
 
-
 _NEVER_LABELLED = frozenset((12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91))
-
-
 _FILE_IDS = tuple(raw for raw in range(1, 183) if raw not in _NEVER_LABELLED)
-
 
 CLASSES = Classes(
     names=tuple(_ALL_NAMES[raw - 1] for raw in _FILE_IDS),
@@ -65,10 +61,8 @@ CLASSES = Classes(
     file_ids=_FILE_IDS,
 )
 
-
 SPLITS = {"train": 9000, "test": 1000}
 """With the number of samples in each."""
-
 
 _MASKS = "annotations_png"
 

@@ -110,26 +110,12 @@ def _splits(root: Path, pattern: str) -> list[str]:
 
 
 DESCRIPTION = "dataset.yaml"
-
-
 MOST_CLASSES = 254
-
-
 LARGEST_ID = 0xFFFF
-
-
 _LONGEST_NAME = 100
-
-
 _KEYS = ("classes", "labels", "ignore", "images", "masks", "image_suffix", "mask_suffix", "upright")
-
-
 _FOLDERS = {"images": "images/{split}", "masks": "masks/{split}"}
-
-
 _ROW = "{name: ..., color: [red, green, blue] of 0..255}"
-
-
 _QUOTE = "YAML reads yes, no, on and off as true and false: quote it, as in 'no'"
 
 

@@ -19,14 +19,8 @@ from segattn.datasets.headers import MAX_PIXELS
 from segattn.files import read_regular
 
 _MATRIX, _COMPRESSED = 14, 15
-
-
 _CELL, _STRUCT, _CHAR = 1, 2, 4
-
-
 _NUMERIC = range(6, 16)
-
-
 _STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 
 
@@ -36,10 +30,8 @@ _STORED |= {16: "u1", 17: "u2"}  # text, of which only characters of one unit ar
 _LARGEST = 1 << 28
 """Bytes of all variables of a file together, unpacked."""
 
-
 _MOST_PARTS = 1 << 16
 """Cells or fields of all elements of one array."""
-
 
 _LONGEST_TEXT = 1 << 16
 

@@ -20,17 +20,9 @@ from segattn.datasets.tiff import Tags
 from segattn.files import read_regular
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
-
 _DEFLATE_RATIO = 1032  # the most that deflate can shrink
-
-
 _J2K, _JP2 = b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"
-
-
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-
-
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
@@ -315,14 +307,10 @@ def _valid(orientation: object) -> int:
 MAX_PIXELS = 1 << 28
 """Larger images (268 million pixels, 800 MB decoded) are refused by their header, before anything is decoded."""
 
-
 MAX_SCANNED = 1 << 32
 """Pixels times scans of a JPEG: a progressive one of 268 million pixels may have 16 scans (libjpeg writes 10)."""
 
-
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-
-
 READ_KINDS = "PNG, JPEG, TIFF, BMP, PGM, PPM, WebP, GIF, JPEG 2000 and AVIF"
 
 

@@ -22,14 +22,12 @@ from segattn.files import link_to_nothing
 
 _AS_PNG = "save masks as PNG, from the original ids"
 
-
 _INEXACT = {
     "JPEG": f"JPEG changes the ids of a mask; {_AS_PNG}",
     "WebP": f"WebP has colours, no ids, and may change them; {_AS_PNG}",
     "JPEG 2000": f"JPEG 2000 may change the ids of a mask and doesn't say so; {_AS_PNG}",
     "AVIF": f"AVIF has colours, no ids, and may change them; {_AS_PNG}",
 }
-
 
 _EXACT_TIFF = frozenset({1, 5, 8, 32773, 32946, 34925, 50000, 2, 3, 4})
 """TIFF compressions that change nothing: none, LZW, deflate, PackBits, LZMA, Zstandard, CCITT."""
@@ -234,7 +232,6 @@ def _naming(path: Path) -> Iterator[None]:
 
 MOST_FOLDERS = 100_000
 """Sub-folders, those counted again that several links lead to."""
-
 
 _LEFTOVERS = frozenset(
     ("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "thumbs.db", "desktop.ini")

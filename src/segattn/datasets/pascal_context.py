@@ -49,29 +49,16 @@ _CATEGORIES = {
     424: "truck", 427: "tv/monitor", 440: "wall", 445: "water", 454: "window", 458: "wood",
 }  # fmt: skip
 
-
 _IDS = {0: 0, **{category: index for index, category in enumerate(_CATEGORIES, start=1)}}
-
-
 CLASSES_59 = Classes(names=tuple(_CATEGORIES.values()), palette=distinct_colours(60)[1:], file_ids=tuple(range(1, 60)))
-
-
 CLASSES_60 = Classes(names=("background", *_CATEGORIES.values()), palette=distinct_colours(60))
-
 
 SPLITS = {"train": 4998, "val": 5105}
 """With the number of samples in each."""
 
-
 _HINT = "PASCAL Context masks hold 0 (background) and 1..59"
-
-
 _LISTS = Path("ImageSets/SegmentationContext")
-
-
 _MASKS = "SegmentationClassContext"
-
-
 _LONGEST_NAME = 200
 
 

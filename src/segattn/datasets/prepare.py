@@ -26,7 +26,6 @@ PLANS: dict[str, Callable[[Path], Plan]] = {
 }
 """Data sets with something to convert. All others are read as they are distributed."""
 
-
 _SHOWN = 10
 
 

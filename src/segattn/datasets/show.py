@@ -12,14 +12,8 @@ from segattn.contracts import Classes, Sample, SegmentationDataset
 from segattn.pictures import class_shares, overlay, resize_image, resize_labels, with_legend, write_picture
 
 _COLUMNS = 2
-
-
 _SIDE = 400  # of a picture, at most; a cell holds two
-
-
 _GAP, _CAPTION = 10, 24
-
-
 _PAPER, _INK = 255, (30, 30, 30)
 
 

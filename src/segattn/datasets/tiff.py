@@ -6,32 +6,18 @@ import struct
 from dataclasses import dataclass
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-
 ORIENTATION = 274
-
-
 DEFLATE = (8, 32946)
-
-
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _MEANING, _FILL, _SAMPLES = 256, 257, 258, 259, 262, 266, 277
-
-
 _PLANAR, _EXTRA, _FORMAT, _SUBFILE = 284, 338, 339, 254
-
-
 _PLACES, _COUNTS = (273, 324), (279, 325)
-
 
 _WANTED = {
     _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _MEANING, _FILL, _SAMPLES, _PLANAR, _EXTRA, _FORMAT, _SUBFILE, ORIENTATION,
     *_PLACES, *_COUNTS,
 }  # fmt: skip
 
-
 _CODES = {1: "B", 3: "H", 4: "I", 16: "Q"}
-
-
 _MOST_PAGES = 100
 
 

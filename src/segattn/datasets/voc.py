@@ -41,17 +41,11 @@ CLASSES = Classes(
     palette=distinct_colours(21),
 )  # fmt: skip
 
-
 SPLITS = {"train": 1464, "val": 1449, "trainval": 2913, "train_aug": 10582}
 """With the number of samples in each."""
 
-
 _LISTS = Path("ImageSets/Segmentation")
-
-
 _MASKS, _MORE_MASKS = "SegmentationClass", "SegmentationClassAug"
-
-
 _BOUNDARIES = Path("benchmark_RELEASE/dataset")
 
 

@@ -120,7 +120,6 @@ _COMBINE_WORDS = {
     ExpOfSummedProbabilities: "exp of summed probabilities",
 }
 
-
 WHOLE = Protocol()
 """The whole picture at its own size, once: the default."""
 

@@ -34,10 +34,7 @@ from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import from_dict, to_dict
 
 Precision = Literal["auto", "float32", "bf16"]
-
-
 _PRODUCT_SIDE = {"cpu": 2048, "cuda": 8192}
-
 
 _SLOW = 5.0
 """Seconds of a pass beyond which stamping its parts costs it nothing, so that one pass gives both."""

@@ -36,7 +36,6 @@ from segattn.models.segmenter import Segmenter
 
 _MACS = {"convolution": 1, "linear": 1, "matrix_product": 1}
 
-
 CONVENTIONS: dict[str, dict[str, int]] = {
     "macs": _MACS,
     "torchprofile": {
@@ -278,7 +277,6 @@ def _adaptive_pool(args: Any, out: Tensor) -> dict[str, int]:
 
 
 _aten = torch.ops.aten
-
 
 _FORMULAS: dict[Any, Callable[[Any, Any], dict[str, int]]] = {
     _aten.convolution: _convolution,

@@ -36,36 +36,29 @@ ACFNET = Paper(
     ideas=("class_center", "eca"),
 )
 
-
 RELEASED_NORMALIZATION = Normalization(
     mean=(122.67891434 / 255, 116.66876762 / 255, 104.00698793 / 255), std=(1 / 255, 1 / 255, 1 / 255), bgr=True
 )
 """The implementation's own: blue, green, red; 0..255 minus the mean, not divided by a deviation."""
-
 
 _PER_PROCESS = (
     "OHEM's floor and Lovasz are of one process's images: the reference has 4 processes of 2 images, and one process "
     "of 8 keeps a fourth as many pixels; training.accumulation 4 in one process is the same as 4 processes"
 )
 
-
 _JOINT_MEAN = (
     "cross-entropy is averaged over the labelled pixels of the joint batch; the reference averages over processes"
 )
-
 
 _LOVASZ = (
     "Lovasz gives 0 for a batch without labelled pixels and a value for one pixel; the implementation fails on both"
 )
 
-
 _ROUNDED_PADDING = (
     "padding is the mean colour in whole numbers; the implementation pads with 0 after subtracting the mean"
 )
 
-
 _LAST = "validates in training on whole pictures, and the last weights are scored; the implementation never validates"
-
 
 ECANET101 = Recipe(
     name="acfnet_ecanet101_cityscapes",
@@ -104,7 +97,6 @@ ECANET101 = Recipe(
     ),
 )
 
-
 ECANET101_OHEM06 = replace(
     ECANET101,
     name="acfnet_ecanet101_cityscapes_ohem06",
@@ -117,7 +109,6 @@ ECANET101_OHEM06 = replace(
         "OHEM 0.6 / 200 000, as the README's first command runs it: OHEM is always on, whatever its switch says",
     ),
 )
-
 
 ECANET101_RELEASED = replace(
     ECANET101,
@@ -133,7 +124,6 @@ ECANET101_RELEASED = replace(
         "a tile's prediction is the picture's own; the implementation writes the first picture's for a whole batch",
     ),
 )
-
 
 R101 = replace(
     ECANET101,
@@ -173,6 +163,5 @@ R101 = replace(
         "scaling, rate and scales of the paper are not known for certain; the implementation's are used",
     ),
 )
-
 
 RECIPES = (ECANET101, ECANET101_OHEM06, ECANET101_RELEASED, R101)

@@ -23,26 +23,15 @@ def mm_augmentation(*, crop: int | tuple[int, int], long: int = 2048, short: int
 
 
 ADE20K = Data(dataset="ade20k", num_classes=150, count_at=(512, 512))
-
-
 AUGMENTATION = mm_augmentation(crop=512)
-
-
 MAIN_LOSS = CrossEntropy(output="main", divisor="all")
-
-
 AUXILIARY_LOSS = CrossEntropy(output="aux", weight=0.4, divisor="all")
-
-
 LONG_OPTIMIZER = AdamW(weight_decay=0.01)
-
 
 LONG_SCHEDULE = Schedule(lr=6e-5, iterations=160_000, power=1.0, warmup=LinearWarmup(iterations=1500, ratio=1e-6))
 """160 000 iterations: Light-Ham, HamNet and UperNet."""
 
-
 FPN_OPTIMIZER = AdamW(weight_decay=1e-4)
-
 
 FPN_SCHEDULE = Schedule(lr=2e-4, iterations=40_000, power=0.9)
 """40 000 iterations: Semantic FPN."""

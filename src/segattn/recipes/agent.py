@@ -55,7 +55,6 @@ _POSITIONS = (
     "they are where the map has 3136 tokens, which is wrong at 112x448 and fails at 448x448"
 )
 
-
 _EMPTY_LINK = Checkpoint(note="the link in the released README is empty")
 
 

@@ -37,9 +37,7 @@ DANET = Paper(
     ideas=("dual",),
 )
 
-
 _NONE_RELEASED = Checkpoint(note="the authors released the weights of ResNet-101 on Cityscapes only")
-
 
 _COMMON = (
     "channel attention has the sign of the released code, softmax of rowmax - energy, not of the paper's equation 3",
@@ -50,7 +48,6 @@ _COMMON = (
     "the last weights are scored; the released code keeps those that were best on val by (pixel accuracy + mIoU) / 2",
     "starts from random weights unless --pretrained is given; the paper starts from ImageNet weights",
 )
-
 
 R101_CITYSCAPES = Recipe(
     name="danet_r101_cityscapes",
@@ -103,7 +100,6 @@ R101_CITYSCAPES = Recipe(
     ),
 )
 
-
 R50_CITYSCAPES = replace(
     R101_CITYSCAPES,
     name="danet_r50_cityscapes",
@@ -125,19 +121,14 @@ R50_CITYSCAPES = replace(
     ),
 )
 
-
 _TWO_STATES = (
     "batch, rate and epochs are the paper's; training's base 608 and crop 576 are the defaults of the code of 2018, to "
     "which danet_multi_576 belongs; danet_multi belongs to the current code, which trains with base 520 and crop 480 "
     "(--augmentation.1.base 520 --augmentation.2.height 480 --augmentation.2.width 480): nobody confirmed either pair"
 )
 
-
 _EITHER = ("danet_multi_576", "danet_multi")
-
-
 _CONTEXT_ITERATIONS = 240 * (4998 // 16)
-
 
 R101_CONTEXT = replace(
     R101_CITYSCAPES,
@@ -157,7 +148,6 @@ R101_CONTEXT = replace(
     ),
 )
 
-
 R101_CONTEXT_60 = replace(
     R101_CONTEXT,
     name="danet_r101_pascal_context60",
@@ -173,7 +163,6 @@ R101_CONTEXT_60 = replace(
         *R101_CONTEXT.deviations[1:],
     ),
 )
-
 
 R101_COCO_STUFF = replace(
     R101_CONTEXT_60,
@@ -191,6 +180,5 @@ R101_COCO_STUFF = replace(
         *R101_CONTEXT_60.deviations[1:],
     ),
 )
-
 
 RECIPES = (R101_CITYSCAPES, R50_CITYSCAPES, R101_CONTEXT, R101_CONTEXT_60, R101_COCO_STUFF)

@@ -68,8 +68,6 @@ _TINY_IMAGENET = _imagenet("Tiny", "van_tiny_754.pth.tar")
 _SMALL_IMAGENET = _imagenet("Small", "van_small_811.pth.tar")
 _BASE_IMAGENET = _imagenet("Base", "van_base_828.pth.tar")
 _LARGE_IMAGENET = _imagenet("Large", "van_large_839.pth.tar")
-
-
 _RESULT_FILES = "released README; accuracies from the released evaluation files"
 _FLIP_NOT_SAID = "six scales; whether with flip is not said"
 _IMAGENET_ONLY_ON_REQUEST = (

@@ -15,13 +15,8 @@ from segattn.files import atomic_path
 from segattn.training.state import LOG
 
 Series = NDArray[np.float64]
-
-
 _INK, _QUIET, _GRID = "#1f2430", "#667085", "#e4e7ec"
-
-
 _COLOURS = ("#2457a6", "#c8553d", "#2f855a", "#8a63b8", "#b7791f", "#0e7490", "#a63d6f", "#5b6b7f")
-
 
 _MANY = 150
 """Records from which the loss is smoothed; the raw values stay visible behind it."""

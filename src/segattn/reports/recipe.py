@@ -60,7 +60,6 @@ def _score(claim: Claim) -> str:
 _UNNAMED, _UNNAMED_BACKBONE = "FILE", "BACKBONE"
 """Stand for files whose names their publishers do not state."""
 
-
 _WHY_LAST = "  (last.safetensors: best.safetensors is chosen on the split that is then reported, so its score flatters)"
 
 

@@ -7,20 +7,10 @@ import numpy as np
 from segattn.synthetic.scene import Color, Scene
 
 EGO, GROUND = 1, 6
-
-
 ROAD, SIDEWALK, BUILDING, WALL, FENCE, POLE = 7, 8, 11, 12, 13, 17
-
-
 TRAFFIC_LIGHT, TRAFFIC_SIGN, VEGETATION, TERRAIN, SKY = 19, 20, 21, 22, 23
-
-
 PERSON, RIDER, CAR, TRUCK, BUS, TRAIN, MOTORCYCLE, BICYCLE = 24, 25, 26, 27, 28, 31, 32, 33
-
-
 GLASS: Color = (52, 62, 74)
-
-
 TYRE: Color = (24, 24, 26)
 
 

@@ -16,14 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from segattn.transforms.pixels import Picture
 
 Color = tuple[float, float, float]
-
-
 SUPERSAMPLING = 2
-
-
 NEAR = 1.5
-
-
 _FRACTION_BITS = 3
 
 

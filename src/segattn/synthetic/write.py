@@ -20,8 +20,6 @@ from segattn.synthetic.scene import Color, Scene
 from segattn.transforms.pixels import Picture
 
 _CITY = "demo"
-
-
 _LEAST = 32
 
 

@@ -77,10 +77,8 @@ class StepWatch:
 PATIENCE = 20
 """Steps in a row with a high loss that end a run: single hard batches don't."""
 
-
 _MEMORY = 100
 """Steps that the running median is of."""
-
 
 _ENOUGH = 50
 """Steps from which it is used."""

@@ -27,7 +27,6 @@ from segattn.training.state import Progress as RunProgress
 _WORTHWHILE = 60.0
 """Seconds from the end up to which a hint can still save time."""
 
-
 _SLOW_RECORDS = 2
 
 

@@ -11,7 +11,6 @@ from types import FrameType, TracebackType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-
 AGAIN = 2.0
 """Seconds after which a second SIGINT is meant."""
 

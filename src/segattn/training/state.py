@@ -35,25 +35,12 @@ from segattn.training.refusal import refusal
 from segattn.weights.checkpoint import described_classes
 
 LOG = "log.jsonl"
-
-
 TENSORBOARD = "tensorboard"
-
-
 SAMPLES = "samples"
-
-
 WANDB = "wandb_id.txt"
-
-
 _STATE = "state.pt"
-
-
 _RECIPE = "recipe.yaml"
-
-
 _FILES = (_STATE, _RECIPE, LOG, "last.safetensors", "last.json", "best.safetensors", "best.json", WANDB)
-
 
 MAY_CHANGE = frozenset(
     {

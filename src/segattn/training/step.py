@@ -22,10 +22,7 @@ from segattn.training.activation_checkpoint import recompute_blocks
 COMPILER = "inductor"
 """The backend of torch.compile."""
 
-
 Precision = Literal["float32", "bf16", "fp16"]
-
-
 _DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 

@@ -46,7 +46,6 @@ Transform = (
 )
 """Every transform that a recipe can name."""
 
-
 Crop = RandomCrop | EnlargingCrop | ClassBalancedCrop
 """Crops that a scaling before them can be merged with."""
 

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from segattn.contracts import IGNORE
 
 Picture = NDArray[np.uint8]
-
-
 _OFF = 1 / 1024
 
 

@@ -24,21 +24,16 @@ from segattn.weights.rebuild import ReadStorage, storage_of
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
-
 _LARGEST_PROGRAM = 64 << 20
 """Bytes of the pickle in a zip archive."""
 
-
 _SPARE = 64 << 20
-
 
 _LARGEST_DIRECTORY = 16 << 20
 """Bytes of a zip archive's list of parts, each of which takes a hundred or so."""
 
-
 _LONGEST_LINE = 1 << 16
 """Bytes of a text that a pickle of protocol 0 ends with a line break."""
-
 
 _HARMLESS = re.compile(
     r"torch\._utils\._rebuild_\w+|torch\._tensor\._rebuild_\w+|torch\.(storage\.|cuda\.)?\w*Storage|torch\.[a-z]+\w*\d+\w*"
@@ -46,7 +41,6 @@ _HARMLESS = re.compile(
     r"|collections\.(OrderedDict|Counter)|_codecs\.encode"
     r"|numpy\.(core|_core)\.multiarray\.scalar|numpy\.dtype|(__builtin__|builtins)\.(set|bytearray|complex)"
 )
-
 
 _NUMBERS = re.compile(r"[<>=|]?(b1|\?|[iu][1248]|f[248])")
 
@@ -214,10 +208,8 @@ def _is_plain(node: Built) -> bool:
 
 Kind = Literal["safetensors", "zip", "pickle"]
 
-
 _LONGEST_HEADER = 100_000_000
 """Bytes of a safetensors header, which is also the format's own limit."""
-
 
 _BEGINNINGS = (
     (
@@ -239,9 +231,7 @@ _BEGINNINGS = (
     (b"%PDF-", "a PDF document"),
 )
 
-
 _PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body", b"<!--", b"<script")
-
 
 _DOWNLOAD = (
     "what a server answers instead of the file, to a link that has expired or asks for a login: download it again"

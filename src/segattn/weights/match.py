@@ -15,13 +15,11 @@ from segattn.models.key_map import KeyMap
 
 NO_COUNTER = "counters, which files of old PyTorch lack; at zero"
 
-
 _MAY_BE_MISSING = (
     (".num_batches_tracked", NO_COUNTER),
     (".relative_position_index", "follows from the window's size"),
 )
 """(end of our name, reason) of what a file of any family may lack."""
-
 
 _MAY_BE_EXTRA = ((".attn_mask", "masks are made for the image at hand"),)
 """(end of the name, reason) of what a file of any family may have beside."""

@@ -215,10 +215,7 @@ class PickleReader:
 
 
 _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
-
-
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-
 
 _LITERALS = frozenset(
     (
@@ -228,8 +225,5 @@ _LITERALS = frozenset(
     )
 )
 
-
 _KEYS = (str, int, float, bytes, type(None))
-
-
 _LONGEST_NAME = 500

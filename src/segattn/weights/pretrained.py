@@ -141,11 +141,7 @@ def default_weights(recipe_name: str) -> Path:
 
 
 _CHUNK = 1 << 20
-
-
 _TIMEOUT = 30.0
-
-
 _TRIES = 3
 
 
