@@ -87,7 +87,8 @@ def add_model_options(parser: argparse.ArgumentParser, name: str, default: str |
     parser.add_argument(
         "--weights",
         metavar="FILE",
-        help='a checkpoint, ours or released; "default" are the ones that ship with segattn (attanet_light_camvid)',
+        help='a checkpoint, ours or released; "default" are those that ship with segattn (attanet_lite0_camvid and '
+        "attanet_light_camvid)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     parser.add_argument(

@@ -20,11 +20,12 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         "named at the end; exit code 2 then.\n\n" + MODEL_HELP,
         epilog="examples:\n"
         "  segattn predict photo.jpg\n"
+        "  segattn predict photo.jpg --model attanet_light_camvid    (a quarter of the size, and faster)\n"
         "  segattn predict holiday/ 'more/*.png' --output labelled\n"
         "  segattn predict photo.jpg --model runs/mine/best.safetensors --protocol multi_flip",
     )
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="pictures, folders of pictures, or quoted globs")
-    add_model_options(parser, "--model", default="attanet_light_camvid")
+    add_model_options(parser, "--model", default="attanet_lite0_camvid")
     parser.add_argument("--protocol", metavar="NAME", help="a named protocol instead of one plain pass")
     parser.add_argument("--output", type=Path, default=Path("predictions"), metavar="DIR", help="default: predictions")
     parser.set_defaults(run=_predict, takes_overrides=True)
