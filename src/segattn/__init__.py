@@ -2,7 +2,7 @@
 
     import segattn
 
-    model = segattn.create_model("attanet_light_camvid", weights="default")
+    model = segattn.create_model("attanet_lite0_camvid", weights="default")
     result = segattn.predict(model, "photo.jpg")
     result.save("predictions")
 

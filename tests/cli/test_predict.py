@@ -11,8 +11,11 @@ import pytest
 import torch
 
 import segattn
+from segattn.api import create_model
 from segattn.cli.main import main
+from segattn.recipes.catalog import recipe
 from segattn.weights import pretrained as defaults
+from segattn.weights.checkpoint import describe_model, save_model
 
 Command = Callable[..., str]
 
@@ -63,10 +66,14 @@ def test_unusual_pictures_are_labelled(run: Command, trained: Path, tmp_path: Pa
 
 
 def test_the_shipped_weights_are_the_default(
-    run: Command, photo: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Command, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "package").mkdir()
-    shutil.copy(trained, tmp_path / "package" / "attanet_light_camvid.safetensors")
+    row = recipe("attanet_lite0_camvid")
+    model = create_model(row)
+    save_model(
+        tmp_path / "package" / "attanet_lite0_camvid.safetensors", model, describe_model(row, model.classes), half=True
+    )
     monkeypatch.setattr(defaults, "files", lambda _: tmp_path / "package")
     monkeypatch.chdir(tmp_path)
     run("predict", "photo.png")

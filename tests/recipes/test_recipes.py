@@ -133,7 +133,7 @@ NO_WEIGHTS = {
     *(f"upernet_van_{size}_ade20k" for size in ("tiny", "small", "base", "large", "b0", "b1")),
 }
 AVAILABLE = {
-    "shipped": {"attanet_light_camvid", "attanet_light_camvid_long"},
+    "shipped": {"attanet_light_camvid", "attanet_light_camvid_long", "attanet_lite0_camvid"},
     "released": set(PUBLISHED) - NO_WEIGHTS,
     "none": set(list_recipes()) - set(SHIPPED) - (set(PUBLISHED) - NO_WEIGHTS),
 }
