@@ -75,6 +75,11 @@ def drop_path_rates(rate: float, depths: tuple[int, ...]) -> list[list[float]]:
     return stages
 
 
+def block_paths(backbone: nn.Module, stages: tuple[str, ...]) -> tuple[str, ...]:
+    """The paths of all blocks of these stages, which are sequences of blocks."""
+    return tuple(f"{name}.{block}" for name in stages for block, _ in backbone.get_submodule(name).named_children())
+
+
 def resize(
     x: Tensor,
     size: tuple[int, int] | torch.Size,

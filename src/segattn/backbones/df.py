@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from segattn.backbones.resnet import BasicBlock, Norm, block_paths, conv, init_residual, stage
+from segattn.backbones.resnet import BasicBlock, Norm, conv, init_residual, stage
+from segattn.layers import block_paths
 
 if TYPE_CHECKING:
     from segattn.contracts import Features

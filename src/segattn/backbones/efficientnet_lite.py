@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segattn.backbones.resnet import init_residual
+from segattn.layers import block_paths
 
 if TYPE_CHECKING:
     from segattn.contracts import Features
@@ -213,7 +214,7 @@ class EfficientNetLite(nn.Module):
         kept = {stride: entry for stride, entry in last.items() if stride >= FINEST}
         self.strides: tuple[int, ...] = tuple(kept)
         self.channels: tuple[int, ...] = tuple(channels for channels, _ in kept.values())
-        self.blocks = tuple(f"layers.{index}" for index in range(len(self.layers)))
+        self.blocks = block_paths(self, ("layers",))
         self._ends = {index for _, index in kept.values()}
         init_residual(self)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from segattn.attention.agent import AgentAttention, AgentShape
 from segattn.attention.spatial_reduction import SpatialReductionAttention
 from segattn.backbones.transformer import TransformerBlock, initialize_linear
-from segattn.layers import drop_path_rates, resize
+from segattn.layers import block_paths, drop_path_rates, resize
 
 if TYPE_CHECKING:
     from segattn.contracts import Features
@@ -97,8 +97,7 @@ class PVT(nn.Module):
             self.register_parameter(f"pos_embed{i + 1}", nn.Parameter(torch.empty(1, shape.grid**2, channels)))
             self.add_module(f"block{i + 1}", blocks)
             nn.init.trunc_normal_(self.get_parameter(f"pos_embed{i + 1}"), std=0.02)
-        depths = PVT_DEPTHS[size]
-        self.blocks = tuple(f"block{s + 1}.{i}" for s, depth in enumerate(depths) for i in range(depth))
+        self.blocks = block_paths(self, ("block1", "block2", "block3", "block4"))
         self.block_of = {f"pos_embed{s}": f"block{s}.0" for s in (2, 3, 4)}
         initialize_linear(self)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from segattn.attention.eca import EfficientChannelAttention
 from segattn.contracts import nearest
+from segattn.layers import block_paths
 
 if TYPE_CHECKING:
     from segattn.contracts import Features
@@ -149,11 +150,6 @@ def stage(
         layers.append(block(in_channels, planes, stride=stride, dilation=dilation, eca=eca, norm=norm))
         in_channels, stride = planes * block.expansion, 1
     return layers
-
-
-def block_paths(backbone: nn.Module, stages: tuple[str, ...]) -> tuple[str, ...]:
-    """The paths of all blocks of these stages, which are sequences of blocks."""
-    return tuple(f"{name}.{block}" for name in stages for block, _ in backbone.get_submodule(name).named_children())
 
 
 RESNET_DEPTHS: dict[str, Depth] = {

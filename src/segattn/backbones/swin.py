@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from segattn.attention.agent import AgentAttention, AgentShape
 from segattn.attention.window import WindowAttention
 from segattn.backbones.transformer import TransformerBlock, initialize_linear
-from segattn.layers import drop_path_rates
+from segattn.layers import block_paths, drop_path_rates
 
 if TYPE_CHECKING:
     from segattn.contracts import Features
@@ -173,7 +173,7 @@ class Swin(nn.Module):
         )
         for i, channels in enumerate(self.channels):
             self.add_module(f"norm{i}", nn.LayerNorm(channels, eps=NORM_EPS))
-        self.blocks = tuple(f"layers.{s}.blocks.{i}" for s, depth in enumerate(shape.depths) for i in range(depth))
+        self.blocks = block_paths(self, tuple(f"layers.{s}.blocks" for s in range(4)))
         self.block_of = {f"norm{s}": f"layers.{s}.blocks.{depth - 1}" for s, depth in enumerate(shape.depths)}
         initialize_linear(self)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from segattn.attention.large_kernel import LargeKernelAttention
 from segattn.contracts import nearest
-from segattn.layers import DropPath, drop_path_rates
+from segattn.layers import DropPath, block_paths, drop_path_rates
 
 if TYPE_CHECKING:
     from segattn.contracts import Features
@@ -135,7 +135,7 @@ class VAN(nn.Module):
             self.add_module(f"block{stage}", nn.Sequential(*(Block(channels, ratio, rate) for rate in rates[i])))
             self.add_module(f"norm{stage}", ChannelNorm(channels, eps=norm_eps))
             previous = channels
-        self.blocks = tuple(f"block{s + 1}.{i}" for s, depth in enumerate(shape.depths) for i in range(depth))
+        self.blocks = block_paths(self, ("block1", "block2", "block3", "block4"))
         self.block_of = {f"norm{s + 1}": f"block{s + 1}.{depth - 1}" for s, depth in enumerate(shape.depths)}
         self._initialize()
 

@@ -20,7 +20,7 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         "named at the end; exit code 2 then.\n\n" + MODEL_HELP,
         epilog="examples:\n"
         "  segattn predict photo.jpg\n"
-        "  segattn predict photo.jpg --model attanet_light_camvid    (a quarter of the size, and faster)\n"
+        "  segattn predict photo.jpg --model attanet_light_camvid    (a quarter of the parameters)\n"
         "  segattn predict holiday/ 'more/*.png' --output labelled\n"
         "  segattn predict photo.jpg --model runs/mine/best.safetensors --protocol multi_flip",
     )
