@@ -184,6 +184,14 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("words", ["data stats folder", "data check folder", "weights inspect x.pth", "train --help"])
+def test_commands_that_only_print_may_lose_their_reader(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    monkeypatch.setattr(main_module, "discard_output", lambda: None)
+    monkeypatch.setattr(main_module, "_run", raising(BrokenPipeError(32, "Broken pipe")))
+    assert main(words.split()) == 0
+    assert main(["train", "list"]) == 2
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 @pytest.mark.parametrize("words", ["list", "--help"])
 def test_output_that_takes_nothing_is_told_in_one_line(words: str) -> None:

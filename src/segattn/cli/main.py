@@ -39,8 +39,8 @@ examples:
 """
 _STOPPABLE = {"train", "compare"}
 """Commands that a signal stops in good order."""
-_PRINTING = {"list", "show", "--help", "-h"}
-"""Words of commands that have done their work when nobody reads on."""
+_PRINTING = {("list",), ("show",), ("data", "check"), ("data", "stats"), ("weights", "inspect")}
+"""Commands that have done their work when nobody reads on; help has, too."""
 _OVERRIDE = re.compile(r"--\w+(\.\w+)+(=|$)")
 
 
@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         if is_of_output(error):
             discard_output()
-            if isinstance(error, BrokenPipeError) and (done or set(words) & _PRINTING):  # as in `segattn list | head`
+            if isinstance(error, BrokenPipeError) and (done or _only_prints(words)):  # as in `segattn list | head`
                 return 0
         print_error(error)
         return 2
@@ -109,6 +109,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("segattn: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _only_prints(words: Sequence[str]) -> bool:
+    return bool({tuple(words[:1]), tuple(words[:2])} & _PRINTING or {"--help", "-h"} & {*words})
 
 
 def _run(argv: list[str]) -> None:
