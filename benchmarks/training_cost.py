@@ -142,7 +142,7 @@ def bare_loop(case: Case, device: torch.device, steps: int) -> Callable[[], None
         loss = torch.zeros((), device=device)
         for logits in (output.logits, *(output.auxiliary[name] for name in case.auxiliary)):
             logits = F.interpolate(
-                logits.float(), labels.shape[-2:], mode="bilinear", align_corners=model.align_corners
+                logits.float(), labels.shape[-2:], mode="bilinear", align_corners=model.align_corners == "corners"
             )
             loss = loss + F.cross_entropy(logits, labels, ignore_index=255)
         loss.backward()

@@ -20,7 +20,7 @@ CLASSES = Classes(("road", "sky", "car"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)))
 class Brightest(nn.Module):
     """Labels each pixel by its brightest channel."""
 
-    align_corners = False
+    align_corners = "edges"
 
     def __init__(self) -> None:
         super().__init__()

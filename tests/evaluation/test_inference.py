@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segattn.contracts import SegOutput
+from segattn.contracts import AlignCorners, SegOutput
 from segattn.evaluation.geometry import (
     FitInside,
     FixedSize,
@@ -44,7 +44,7 @@ STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 class Model(nn.Module):
     """The contract, with the calls counted."""
 
-    def __init__(self, *, align_corners: bool) -> None:
+    def __init__(self, *, align_corners: AlignCorners) -> None:
         super().__init__()
         self.align_corners = align_corners
         self.calls: list[tuple[int, ...]] = []
@@ -73,7 +73,7 @@ class ConvModel(Model):
     """The network of the convolutional papers' cases."""
 
     def __init__(self, fill) -> None:
-        super().__init__(align_corners=True)
+        super().__init__(align_corners="corners")
         self.names = {
             name: (
                 torch.from_numpy(fill.fill(f"{name}.weight", (5, 3, 3, 3))),
@@ -93,7 +93,7 @@ class FakeModel(Model):
     """The network of the mmsegmentation cases."""
 
     def __init__(self, fill, shapes: dict[str, list[int]]) -> None:
-        super().__init__(align_corners=False)
+        super().__init__(align_corners="edges")
         self.w = {name: torch.from_numpy(fill.fill(f"fake.{name}", tuple(shape))) for name, shape in shapes.items()}
 
     def main(self, x: Tensor) -> Tensor:
@@ -345,7 +345,7 @@ def test_model_output_is_not_written_to():
         def main(self, x: Tensor) -> Tensor:
             return self.held
 
-    model = Constant(align_corners=False)
+    model = Constant(align_corners="edges")
     before = model.held.clone()
     predict_scores(model, picture([4], 8, 8), Protocol(scales=(1.0, 1.0), flip=True))
     assert torch.equal(model.held, before)
@@ -357,7 +357,7 @@ def test_autocast_reaches_the_network_alone():
             assert torch.is_autocast_enabled("cpu") == (self.expected is not None)
             return F.conv2d(x, torch.ones(2, 3, 1, 1))
 
-    model = Asked(align_corners=False)
+    model = Asked(align_corners="edges")
     for model.expected in (None, torch.bfloat16):
         with torch.autocast("cpu", torch.bfloat16):  # the caller's own context has no say
             assert predict_scores(model, picture([5], 8, 8), autocast=model.expected).dtype == torch.float32

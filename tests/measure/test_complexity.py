@@ -139,7 +139,7 @@ class First(nn.Module):
 
 def test_attention_is_counted_where_torch_counts_nothing() -> None:
     """torch's own counter knows the fused operators of GPUs alone: on the CPU attention is free to it."""
-    model = Segmenter(Attending(), First(), num_classes=3, align_corners=False)
+    model = Segmenter(Attending(), First(), num_classes=3, align_corners="edges")
     expected = 2 * 4 * 100 * 30 * (16 + 8)
     assert complexity(model, (4, 4)).macs == expected
     with FlopCounterMode(display=False) as counter:

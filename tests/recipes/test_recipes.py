@@ -175,7 +175,7 @@ def expected_name(row: Recipe) -> str:
         case networks.AttaNet():
             method, backbone = "attanet", network.backbone.replace("resnet", "r")
         case networks.DANet(auxiliary_head="fcn"):
-            side = "_769" if network.align_corners else ""
+            side = "_769" if network.align_corners == "corners" else ""
             backbone = network.backbone.replace("resnet", "r")
             return f"danet_mmseg_{backbone}_{dataset}{side}_{row.schedule.iterations // 1000}k"
         case networks.DANet():

@@ -63,7 +63,7 @@ class OneBlock(nn.Sequential):
 class Tiny(nn.Module):
     """A stand-in for a Segmenter: half resolution, one auxiliary output, dropout, a norm if wanted."""
 
-    align_corners = False
+    align_corners = "edges"
 
     def __init__(self, norm: bool = True, dropout: float = 0.2) -> None:
         super().__init__()

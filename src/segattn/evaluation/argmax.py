@@ -51,7 +51,7 @@ def _bilinear_rows(cells: int, height: int, align_corners: AlignCorners) -> tupl
     row = torch.arange(height, dtype=torch.float32)
     if align_corners == "grid":
         source = (row / grid_stride(cells, height)).clamp_(max=cells - 1)
-    elif align_corners:
+    elif align_corners == "corners":
         source = row * ((cells - 1) / (height - 1) if height > 1 else 0.0)
     else:
         source = ((row + 0.5) * (cells / height) - 0.5).clamp_(min=0)

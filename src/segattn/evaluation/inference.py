@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from segattn.contracts import SegmentationModel, nearest
+from segattn.contracts import AlignCorners, SegmentationModel, nearest
 from segattn.evaluation.argmax import resized_argmax
 from segattn.evaluation.geometry import FitInside, Pad, Size
 from segattn.evaluation.protocol import (
@@ -99,7 +99,7 @@ def predict_labels(
     maps = look.coarse(x) if protocol.windows is None else look.windows(x)
     if tuple(x.shape[-2:]) != size:
         maps = resize(maps, x.shape[-2:], align_corners=model.align_corners)
-        return resized_argmax(maps, size, align_corners=look.pictures_align_corners)
+        return resized_argmax(maps, size, align_corners=look.images_align_corners)
     return resized_argmax(maps, size, align_corners=model.align_corners)
 
 
@@ -129,8 +129,8 @@ class _Look:
         self.protocol = protocol
         self.device = device
         self.autocast = autocast
-        # Between a picture and its resized input there is no stride.
-        self.pictures_align_corners = model.align_corners is True
+        # Between an image and its resized input there is no stride.
+        self.images_align_corners: AlignCorners = "corners" if model.align_corners == "corners" else "edges"
 
     def views(self, image: Picture) -> Iterator[Tensor]:
         """The inputs (1, 3, h, w) that the network sees, one per scale."""
@@ -145,7 +145,7 @@ class _Look:
                 yield self._input(resized)
             else:
                 assert own is not None
-                yield resize(own, rule.size(height, width, scale), align_corners=self.pictures_align_corners)
+                yield resize(own, rule.size(height, width, scale), align_corners=self.images_align_corners)
 
     def at_size(self, x: Tensor, size: Size) -> Tensor:
         """The scores of one input, and of its mirror image where that is a view of its own, at the picture's size."""
@@ -157,7 +157,7 @@ class _Look:
 
     def _one_view(self, x: Tensor, size: Size) -> Tensor:
         maps = self.windows(x)
-        maps = resize(maps, size, align_corners=self.pictures_align_corners)
+        maps = resize(maps, size, align_corners=self.images_align_corners)
         return maps.softmax(1) if isinstance(self.protocol.combine, MeanProbabilities) else maps
 
     def windows(self, x: Tensor) -> Tensor:
