@@ -14,10 +14,10 @@ SIDES = [1, 2, 8, 9, 12, 16, 17, 65, 96, 353, 360, 361, 480]
 @pytest.mark.parametrize("stride", [1, 2, 8, 16, 32])
 @pytest.mark.parametrize("side", SIDES)
 def test_answers_lie_on_their_pixels(side: int, stride: int) -> None:
-    """A network that answers with the place of every `stride`-th pixel: the picture of places comes back."""
+    """A network that answers with the place of every `stride`-th pixel: the image of places comes back."""
     x, y = torch.arange(side, dtype=torch.float64), 3 * torch.arange(40, dtype=torch.float64)
-    picture = (y[:, None] + x)[None, None]
-    back = resize(picture[..., ::4, ::stride], (40, side), align_corners="grid")
+    image = (y[:, None] + x)[None, None]
+    back = resize(image[..., ::4, ::stride], (40, side), align_corners="grid")
     last_row, last_column = 36, (side - 1) // stride * stride
     torch.testing.assert_close(back, y.clamp(max=3 * last_row)[None, None, :, None] + x.clamp(max=last_column))
 

@@ -273,11 +273,11 @@ def require_same_classes(owner: object, own: Classes, data: Classes) -> None:
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture with its truth.
+    """One image with its truth.
 
     Attributes:
         image: (H, W, 3) uint8, RGB.
-        mask: (H, W) uint8 training ids, `IGNORE` where nothing is labelled; None for pictures without truth.
+        mask: (H, W) uint8 training ids, `IGNORE` where nothing is labelled; None for images without truth.
         name: unique in its data set, without extension; predictions are named after it.
         image_path: the file it was read from.
     """

@@ -121,7 +121,7 @@ def _resize_on_grid(x: Tensor, height: int, width: int, stride: int | None) -> T
     rows, columns = (x.shape[-2] - 1) * down + 1, (x.shape[-1] - 1) * right + 1
     exporting = torch.compiler.is_exporting()
     if not exporting and (rows, columns) != (height, width):
-        # Repeated while it is small, then cut: a view, where padding makes a second map of the picture's size.
+        # Repeated while it is small, then cut: a view, where padding makes a second map of the image's size.
         x = F.pad(x, (0, 1, 0, 1), mode="replicate")
         rows, columns = rows + down, columns + right
     x = F.interpolate(x, (rows, columns), mode="bilinear", align_corners=True)

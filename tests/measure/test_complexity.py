@@ -105,7 +105,7 @@ def test_published_rows(published: dict[str, dict[str, Any]], row: str) -> None:
     [AttaNet(backbone="light"), DANet(backbone="resnet101", stem="deep"), ACFNet(backbone="ecanet101")],
     ids=lambda network: type(network).__name__,
 )
-def test_large_pictures_take_shapes_only(network: Network) -> None:
+def test_large_images_take_shapes_only(network: Network) -> None:
     small, large = (complexity(on_meta(network, 19), size) for size in ((128, 256), (2048, 4096)))
     # 256 times the pixels; ACFNet's pool adds a row and a column, and attention's cost may grow with their square
     assert large.macs > 230 * small.macs

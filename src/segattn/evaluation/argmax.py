@@ -14,7 +14,7 @@ _ROWS = 8
 
 
 def resized_argmax(maps: Tensor, size: tuple[int, int], *, align_corners: AlignCorners) -> Tensor:
-    """``resize(maps, size, align_corners=...).argmax(1)`` of one picture.
+    """``resize(maps, size, align_corners=...).argmax(1)`` of one image.
 
     Equal to it except where two classes tie to within float rounding. On the CPU, an arg-max over 19 full-size maps
     takes half as long as a light network. Here bands of a few rows are made by one small matrix product each, whose

@@ -1,6 +1,6 @@
-"""One picture through a model, as a protocol says. Pure functions; `protocol.py` says what the parts mean.
+"""One image through a model, as a protocol says. Pure functions; `protocol.py` says what the parts mean.
 
-Shapes: H x W pixels of the picture, h x w of the network's input, K classes. All scores are float32.
+Shapes: H x W pixels of the image, h x w of the network's input, K classes. All scores are float32.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from segattn.evaluation.protocol import (
 )
 from segattn.layers import resize
 
-Picture = NDArray[Any]
+Image = NDArray[Any]
 _TOO_SMALL = (
     "kernel size can't be greater",
     "output size is too small",
@@ -42,7 +42,7 @@ _MEANS = (MeanLogits, MeanProbabilities)
 @torch.inference_mode()
 def predict_scores(
     model: SegmentationModel,
-    image: Picture,
+    image: Image,
     protocol: Protocol = WHOLE,
     *,
     device: torch.device | str | None = None,
@@ -79,7 +79,7 @@ def predict_scores(
 @torch.inference_mode()
 def predict_labels(
     model: SegmentationModel,
-    image: Picture,
+    image: Image,
     protocol: Protocol = WHOLE,
     *,
     device: torch.device | str | None = None,
@@ -88,7 +88,7 @@ def predict_labels(
     """The class with the largest score at each pixel: (H, W) uint8 on the device.
 
     The same as ``predict_scores(...).argmax(0)``, to float rounding where two classes tie. With a single view the
-    scores of the whole picture are never held, and no softmax is taken. Arguments and errors as there.
+    scores of the whole image are never held, and no softmax is taken. Arguments and errors as there.
     """
     if protocol.views > 1 or not isinstance(protocol.combine, _MEANS):
         scores = predict_scores(model, image, protocol, device=device, autocast=autocast)
@@ -132,7 +132,7 @@ class _Look:
         # Between an image and its resized input there is no stride.
         self.images_align_corners: AlignCorners = "corners" if model.align_corners == "corners" else "edges"
 
-    def views(self, image: Picture) -> Iterator[Tensor]:
+    def views(self, image: Image) -> Iterator[Tensor]:
         """The inputs (1, 3, h, w) that the network sees, one per scale."""
         rule = self.protocol.resize
         height, width = image.shape[:2]
@@ -148,7 +148,7 @@ class _Look:
                 yield resize(own, rule.size(height, width, scale), align_corners=self.images_align_corners)
 
     def at_size(self, x: Tensor, size: Size) -> Tensor:
-        """The scores of one input, and of its mirror image where that is a view of its own, at the picture's size."""
+        """The scores of one input, and of its mirror image where that is a view of its own, at the image's size."""
         scores = self._one_view(x, size)
         if self.protocol.flip and isinstance(self.protocol.combine, _MEANS):
             scores += self._one_view(x.flip(-1), size).flip(-1)
@@ -225,7 +225,7 @@ class _Look:
             maps[0] += other
         return maps[0]
 
-    def _input(self, image: Picture) -> Tensor:
+    def _input(self, image: Image) -> Tensor:
         pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(self.device)
         return self.model.normalize(pixels.permute(2, 0, 1)[None].contiguous())
 
@@ -241,7 +241,7 @@ class _Look:
         return padded, (top, left)
 
 
-def _checked_size(image: Picture) -> Size:
+def _checked_size(image: Image) -> Size:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.float32):
         raise ValueError(
             f"image of shape {image.shape} and type {image.dtype}: "
@@ -261,7 +261,7 @@ def _naming_size(x: Tensor) -> Iterator[None]:
         height, width = x.shape[-2:]
         raise ValueError(
             f"the network can't take an input of {width}x{height} pixels ({str(error).splitlines()[0][:200]}); "
-            "give a larger picture, or a protocol that resizes it"
+            "give a larger image, or a protocol that resizes it"
         ) from error
 
 

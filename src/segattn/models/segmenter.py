@@ -77,7 +77,7 @@ class Segmenter(nn.Module):
             images, scale = images.to(self.mean.dtype), scale / 255
         elif not images.is_floating_point():
             raise ValueError(f"images of type {images.dtype}: expected uint8 in 0..255 or float in 0..1")
-        x = torch.addcmul(-self.mean / self.std, images, scale)  # one pass over the picture where (x - m) / s is two
+        x = torch.addcmul(-self.mean / self.std, images, scale)  # one pass over the image where (x - m) / s is two
         return x.flip(1) if self.normalization.bgr else x
 
     def segment(self, x: Tensor) -> SegOutput:

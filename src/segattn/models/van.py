@@ -27,7 +27,7 @@ VAN_IMAGENET = KeyMap(
 class VANLightHam:
     """VAN (arXiv 2202.09741) with the Light-Ham head: `ham_channels` D, `channels` E, `bases` R of the NMF.
 
-    The released code draws the NMF's initial bases anew at every call, in evaluation too, so that a picture scores
+    The released code draws the NMF's initial bases anew at every call, in evaluation too, so that an image scores
     differently each time; "fixed" draws them once, "random" is as released.
     """
 
