@@ -32,21 +32,21 @@ Steps = dict[str, float]
 
 
 def write_files(root: Path, count: int) -> None:
-    """Pictures of noise on all scales, compressing as photos do (2 MB; Cityscapes has 2.3), and drawn label ids."""
+    """Images of noise on all scales, compressing as photos do (2 MB; Cityscapes has 2.3), and drawn label ids."""
     from segattn.synthetic.write import draw_street
 
     for index in range(count):
         rng = np.random.default_rng(index)
-        picture = np.zeros((1024, 2048, 3), np.float32)
+        image = np.zeros((1024, 2048, 3), np.float32)
         for step in (2, 4, 8, 16, 32, 64, 128, 256):
             shape = 1024 // step + 2, 2048 // step + 2
             noise = rng.standard_normal((*shape, 1)) + 0.3 * rng.standard_normal((*shape, 3))
-            picture += cv2.resize(noise.astype(np.float32), (2048, 1024), interpolation=cv2.INTER_CUBIC) * step**0.7
-        picture = cv2.GaussianBlur((picture - picture.mean()) / picture.std() * 50 + 110, (0, 0), 1.0)
-        picture += rng.standard_normal(picture.shape, np.float32) * 0.35
+            image += cv2.resize(noise.astype(np.float32), (2048, 1024), interpolation=cv2.INTER_CUBIC) * step**0.7
+        image = cv2.GaussianBlur((image - image.mean()) / image.std() * 50 + 110, (0, 0), 1.0)
+        image += rng.standard_normal(image.shape, np.float32) * 0.35
         name = f"city_{index:06d}_000000"
         for folder, suffix, pixels in (
-            ("leftImg8bit", "_leftImg8bit.png", np.clip(picture, 0, 255).astype(np.uint8)),
+            ("leftImg8bit", "_leftImg8bit.png", np.clip(image, 0, 255).astype(np.uint8)),
             ("gtFine", "_gtFine_labelIds.png", draw_street(rng, (1024, 2048))[1]),
         ):
             path = root / folder / "train" / "city" / (name + suffix)

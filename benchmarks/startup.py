@@ -1,4 +1,4 @@
-"""How long the `segattn` command takes before it works: `--help`, and `predict` of one small picture.
+"""How long the `segattn` command takes before it works: `--help`, and `predict` of one small image.
 
     python benchmarks/startup.py
 
@@ -45,11 +45,11 @@ def main() -> None:
     args = parser.parse_args()
     results: dict[str, Any] = {**provenance(), "threads": args.threads, "runs": args.runs}
     with tempfile.TemporaryDirectory() as folder:
-        picture = Path(folder) / "picture.png"
-        assert cv2.imwrite(str(picture), np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8))
+        image = Path(folder) / "image.png"
+        assert cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8))
         commands = {
             "--help": ["--help"],
-            "predict, 480x360": ["predict", str(picture), "--output", str(Path(folder) / "out")],
+            "predict, 480x360": ["predict", str(image), "--output", str(Path(folder) / "out")],
         }
         for name, words in commands.items():
             wall, processor = zip(*(run(words, args.threads) for _ in range(args.runs + 1)), strict=True)

@@ -2,7 +2,7 @@
 
     python benchmarks/training_cost.py --threads 1
 
-Both train the same network on the same made-up pictures through the same loader, in the same precision, with the same
+Both train the same network on the same made-up images through the same loader, in the same precision, with the same
 optimiser. The bare loop is what one writes by hand: normalise, forward, resize, `F.cross_entropy` of each output,
 backward, step, poly rate, and torch's own averaged model where weights are averaged. Ours is `train` itself, with its
 checks, sums, log and random states; validation and checkpoints are left out of both.
@@ -71,7 +71,7 @@ CASES = {
 }
 
 
-class Pictures:
+class Images:
     """Noise and blocks of labels, held in memory."""
 
     classes = Classes.numbered(CLASSES)
@@ -122,7 +122,7 @@ def bare_loop(case: Case, device: torch.device, steps: int) -> Callable[[], None
     recipe, model = recipe_of(case, steps), build(case).to(device).train()
     memory_format = torch.channels_last if case.mixed else torch.contiguous_format
     model.to(memory_format=memory_format)  # type: ignore[call-overload]
-    data = TrainingSet(Pictures(case.size), recipe.augmentation, seed=0)
+    data = TrainingSet(Images(case.size), recipe.augmentation, seed=0)
     batches = iter(training_loader(data, batch_size=case.batch, pin_memory=device.type == "cuda"))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
     average = None
@@ -142,7 +142,7 @@ def bare_loop(case: Case, device: torch.device, steps: int) -> Callable[[], None
         loss = torch.zeros((), device=device)
         for logits in (output.logits, *(output.auxiliary[name] for name in case.auxiliary)):
             logits = F.interpolate(
-                logits.float(), labels.shape[-2:], mode="bilinear", align_corners=model.align_corners
+                logits.float(), labels.shape[-2:], mode="bilinear", align_corners=model.align_corners == "corners"
             )
             loss = loss + F.cross_entropy(logits, labels, ignore_index=255)
         loss.backward()
@@ -170,7 +170,7 @@ def train_ours(case: Case, device: torch.device, steps: int, *, before_step: Cal
         train(
             build(case),
             recipe_of(case, steps),
-            train_set=Pictures(case.size),
+            train_set=Images(case.size),
             val_set=None,
             output_dir=folder,
             cpu=device.type == "cpu",

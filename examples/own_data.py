@@ -1,6 +1,6 @@
-"""Your own data in ten lines: fine-tune a recipe on pictures and masks with another class list.
+"""Your own data in ten lines: fine-tune a recipe on images and masks with another class list.
 
-    python examples/own_data.py                                        # on made pictures, in seconds
+    python examples/own_data.py                                        # on made images, in seconds
     python examples/own_data.py --data my_data --steps 2000            # on yours, from the weights that ship
     python examples/own_data.py --data my_data --weights best.safetensors
     python examples/own_data.py --data my_data --recipe attanet_r18_camvid --backbone resnet18
@@ -55,20 +55,20 @@ def own_recipe(recipe: segattn.Recipe, data: Path, num_classes: int, steps: int)
     )
 
 
-def make_pictures(folder: Path, *, train: int = 8, val: int = 2) -> None:
+def make_images(folder: Path, *, train: int = 8, val: int = 2) -> None:
     """Discs and squares on noise, with masks and a dataset.yaml, in the layout that `segattn.FolderDataset` reads."""
     random = np.random.default_rng(0)
     for split, count in (("train", train), ("val", val)):
         for kind in ("images", "masks"):
             (folder / kind / split).mkdir(parents=True)
         for index in range(count):
-            picture = random.integers(0, 90, (96, 128, 3), np.uint8)
+            image = random.integers(0, 90, (96, 128, 3), np.uint8)
             mask = np.zeros((96, 128), np.uint8)
             x, y = random.integers(20, 60, 2).tolist()
-            for canvas, disc, square in ((picture, (230, 60, 60), (60, 60, 230)), (mask, 1, 2)):
+            for canvas, disc, square in ((image, (230, 60, 60), (60, 60, 230)), (mask, 1, 2)):
                 cv2.circle(canvas, (x, y), 14, disc, -1)
                 cv2.rectangle(canvas, (x + 30, y - 10), (x + 55, y + 15), square, -1)
-            cv2.imwrite(str(folder / f"images/{split}/{index}.png"), picture[..., ::-1])
+            cv2.imwrite(str(folder / f"images/{split}/{index}.png"), image[..., ::-1])
             cv2.imwrite(str(folder / f"masks/{split}/{index}.png"), mask)
     (folder / "dataset.yaml").write_text(
         "classes:\n"
@@ -81,7 +81,7 @@ def make_pictures(folder: Path, *, train: int = 8, val: int = 2) -> None:
 def main() -> None:
     """Parse, train, predict."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="a folder of yours; made pictures by default")
+    parser.add_argument("--data", type=Path, help="a folder of yours; made images by default")
     parser.add_argument("--output", type=Path, help="default: a temporary folder")
     parser.add_argument("--recipe", default="attanet_light_camvid")
     parser.add_argument("--steps", type=int, default=20)
@@ -89,15 +89,15 @@ def main() -> None:
     parser.add_argument("--backbone")
     given = parser.parse_args()
     output = given.output or Path(tempfile.mkdtemp(prefix="segattn-"))
-    data = given.data or output / "pictures"
+    data = given.data or output / "data"
     if given.data is None:
-        make_pictures(data)
+        make_images(data)
     weights = given.weights
     if weights is None and given.backbone is None:
         weights = default_weights(given.recipe)
     model = fine_tune(data, output / "run", given.recipe, given.steps, weights=weights, backbone=given.backbone)
-    picture = segattn.FolderDataset(data, "val")[0].image_path
-    prediction = segattn.predict(model, picture)
+    image = segattn.FolderDataset(data, "val")[0].image_path
+    prediction = segattn.predict(model, image)
     print(prediction.shares())
     print(*prediction.save(output), sep="\n")
 

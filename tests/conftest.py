@@ -86,7 +86,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def camvid(tmp_path: Path) -> Path:
-    """A CamVid of noise: four training and three validation pictures of 64x48."""
+    """A CamVid of noise: four training and three validation images of 64x48."""
     import cv2
 
     rng = np.random.default_rng(0)
@@ -95,8 +95,8 @@ def camvid(tmp_path: Path) -> Path:
         for kind in ("images", "labels"):
             (root / kind / split).mkdir(parents=True)
         for index in range(count):
-            picture = rng.integers(0, 256, (48, 64, 3), np.uint8)
+            image = rng.integers(0, 256, (48, 64, 3), np.uint8)
             ids = rng.integers(0, 12, (48, 64), np.uint8)  # 11 is void
-            assert cv2.imwrite(str(root / "images" / split / f"{split}{index}.png"), picture)
+            assert cv2.imwrite(str(root / "images" / split / f"{split}{index}.png"), image)
             assert cv2.imwrite(str(root / "labels" / split / f"{split}{index}.png"), ids)
     return root

@@ -10,11 +10,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 import segattn
 from segattn.api import open_split
 from segattn.weights import pretrained as defaults
 from segattn.weights.checkpoint import describe_model, save_model
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = sorted([*ROOT.glob("src/segattn/weights/*.safetensors"), *ROOT.glob("results/*/train.safetensors")])
 
 
 def test_models_are_made_by_name_or_recipe_in_evaluation_mode() -> None:
@@ -56,12 +60,39 @@ def test_weights_are_loaded_whole_or_not_at_all(trained: Path) -> None:
         segattn.create_model("attanet_light_camvid", weights="nowhere.pth")
 
 
+@pytest.mark.parametrize("flag", [True, False])
+def test_a_file_that_was_written_with_a_flag_answers_as_it_did(flag: bool, tmp_path: Path) -> None:
+    recipe = segattn.recipe("attanet_light_camvid")
+    recipe = replace(recipe, network=replace(recipe.network, align_corners="corners" if flag else "edges"))
+    model = segattn.create_model(recipe)
+    description = describe_model(recipe, model.classes)
+    description["recipe"]["network"]["align_corners"] = flag
+    save_model(tmp_path / "old.safetensors", model, description)
+    _, old = segattn.load_model(tmp_path / "old.safetensors")
+    segattn.create_model(recipe, weights=tmp_path / "old.safetensors")  # compares the two networks
+    images = torch.rand(1, 3, 64, 90)
+    with torch.inference_mode():
+        logits = old.logits(old.normalize(images))
+        expected = F.interpolate(logits, (64, 90), mode="bilinear", align_corners=flag)
+        assert torch.equal(old(images), expected)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.parent.name + "/" + file.name)
+def test_files_of_before_load_with_a_word(file: Path) -> None:
+    """Two are on the grid; the oldest one's corners are aligned by a default that its description leaves out."""
+    recipe, model = segattn.load_model(file)
+    assert model.align_corners == recipe.network.align_corners  # type: ignore[union-attr]
+    assert model.align_corners == ("corners" if file.parent.name == "attanet_light_camvid" else "grid")
+
+
 def test_a_file_of_another_network_or_other_classes_is_refused(trained: Path, tmp_path: Path) -> None:
     """Tensors fit in names and shapes; labels would be wrong."""
     recipe, model = segattn.load_model(trained)
-    network = replace(recipe.network, align_corners=True, normalization=replace(recipe.network.normalization, bgr=True))
+    network = replace(
+        recipe.network, align_corners="corners", normalization=replace(recipe.network.normalization, bgr=True)
+    )
     with pytest.raises(
-        ValueError, match=r"network\.align_corners was 'grid' and is True here; network\.normalization was"
+        ValueError, match=r"network\.align_corners was 'grid' and is 'corners' here; network\.normalization was"
     ):
         segattn.create_model(replace(recipe, network=network), weights=trained)
     classes = replace(model.classes, names=tuple(reversed(model.classes.names)))

@@ -58,7 +58,7 @@ def test_every_data_set_has_a_section_and_a_true_row(name: str) -> None:
         assert dict(re.findall(r"(\w+) \((\d+)\)", splits)) == {k: str(v) for k, v in _OFFICIAL[name].items()}
 
 
-def test_the_largest_picture_is_the_one_that_is_said() -> None:
+def test_the_largest_image_is_the_one_that_is_said() -> None:
     assert f"2^{MAX_PIXELS.bit_length() - 1} pixels" in text("security.md")
     assert 1 << (MAX_PIXELS.bit_length() - 1) == MAX_PIXELS
 

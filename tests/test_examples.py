@@ -34,7 +34,7 @@ def test_every_example_is_tested() -> None:
 @pytest.fixture
 def own_data(tmp_path: Path) -> ModuleType:
     example = load("own_data")
-    example.make_pictures(tmp_path / "pictures", train=4, val=1)
+    example.make_images(tmp_path / "data", train=4, val=1)
     return example
 
 
@@ -44,14 +44,14 @@ def test_own_data_from_a_segmentation_checkpoint(
     start = segattn.create_model("attanet_light_camvid")
     save_model(tmp_path / "camvid.safetensors", start, {})
     model = own_data.fine_tune(
-        tmp_path / "pictures", tmp_path / "run", "attanet_light_camvid", 2, weights=tmp_path / "camvid.safetensors"
+        tmp_path / "data", tmp_path / "run", "attanet_light_camvid", 2, weights=tmp_path / "camvid.safetensors"
     )
     assert "11 classes in the file, 3 in the network" in capsys.readouterr().out
     assert model.classes.names == ("background", "disc", "square")
     # two small steps away from where it started
     ours, theirs = model.state_dict()["backbone.s2_1.conv.weight"], start.state_dict()["backbone.s2_1.conv.weight"]
     assert 0 < (ours - theirs).abs().max() < 0.01
-    result = segattn.predict(model, tmp_path / "pictures/images/val/0.png")
+    result = segattn.predict(model, tmp_path / "data/images/val/0.png")
     assert result.labels.shape == (96, 128)
     assert set(result.shares()) <= set(model.classes.names)
 
@@ -62,7 +62,7 @@ def test_own_data_from_an_imagenet_backbone(own_data: ModuleType, tmp_path: Path
     state |= {"fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}
     torch.save(state, tmp_path / "resnet18.pth")
     model = own_data.fine_tune(
-        tmp_path / "pictures", tmp_path / "run", "attanet_r18_camvid", 1, backbone=str(tmp_path / "resnet18.pth")
+        tmp_path / "data", tmp_path / "run", "attanet_r18_camvid", 1, backbone=str(tmp_path / "resnet18.pth")
     )
     difference = model.state_dict()["backbone.conv1.weight"] - start["backbone.conv1.weight"]
     assert 0 < difference.abs().max() < 0.01

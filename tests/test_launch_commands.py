@@ -108,8 +108,8 @@ def test_the_commands_at_the_top_run_as_they_are_written(desk: Path) -> None:
     write_backbone(desk)
     (desk / "data/photos").mkdir()
     for number in range(5):
-        picture = np.random.default_rng(number).integers(0, 256, (60, 80, 3), np.uint8)
-        cv2.imwrite(str(desk / f"data/photos/{number}.png"), picture)
+        image = np.random.default_rng(number).integers(0, 256, (60, 80, 3), np.uint8)
+        cv2.imwrite(str(desk / f"data/photos/{number}.png"), image)
     lines = COMMANDS.splitlines()
     assert [re.search(r"segattn (\w+)", line)[1] for line in lines] == ["train", "evaluate", "predict", "train"]  # type: ignore[index]
     for line in lines:

@@ -17,7 +17,7 @@ from segattn.pictures import (
     overlay,
     side_by_side,
     with_legend,
-    write_picture,
+    write_image,
 )
 
 CLASSES = Classes(("road", "sky"), ((128, 64, 128), (70, 130, 180)))
@@ -53,17 +53,17 @@ def test_the_legend_grows_with_large_pictures() -> None:
     assert widths[2] == pytest.approx(4 * widths[0], rel=0.1)
 
 
-def test_written_pictures_are_rgb_and_appear_whole(tmp_path) -> None:
-    picture = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
-    write_picture(tmp_path / "new" / "a.png", picture)
-    assert (cv2.imread(str(tmp_path / "new" / "a.png"))[..., ::-1] == picture).all()
+def test_written_images_are_rgb_and_appear_whole(tmp_path) -> None:
+    image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    write_image(tmp_path / "new" / "a.png", image)
+    assert (cv2.imread(str(tmp_path / "new" / "a.png"))[..., ::-1] == image).all()
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["a.png"]
 
 
 def test_unwritable_places_are_named(tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"file/a\.png: can't be written"):
-        write_picture(tmp_path / "file" / "a.png", np.zeros((1, 1), np.uint8))
+        write_image(tmp_path / "file" / "a.png", np.zeros((1, 1), np.uint8))
 
 
 def test_whether_a_folder_can_be_written_is_found_out_without_a_trace(tmp_path) -> None:
@@ -90,7 +90,7 @@ def sample(name: str, size: tuple[int, int] = (40, 60)) -> Sample:
     return Sample(np.full((*size, 3), 90, np.uint8), mask, name, Path(f"{name}.png"))
 
 
-def test_picture_truth_and_prediction_lie_side_by_side_in_the_colours_of_the_classes() -> None:
+def test_image_truth_and_prediction_lie_side_by_side_in_the_colours_of_the_classes() -> None:
     picture = side_by_side(sample("a"), np.ones((40, 60), np.uint8), CLASSES)
     body = picture[22:]
     assert body.shape[0] == 40
@@ -103,7 +103,7 @@ def test_picture_truth_and_prediction_lie_side_by_side_in_the_colours_of_the_cla
     assert picture.shape[1] > 3 * 68  # the legend
 
 
-def test_large_pictures_are_made_smaller_and_labels_stay_labels() -> None:
+def test_large_images_are_made_smaller_and_labels_stay_labels() -> None:
     large = sample("a", (1024, 2048))
     assert large.mask is not None
     picture = side_by_side(large, large.mask, CLASSES)

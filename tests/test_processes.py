@@ -44,8 +44,8 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(5):
         for folder in ("val", "valannot"):
             (root / folder).mkdir(exist_ok=True)
-        picture = cv2.resize(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8), (64, 48))
-        cv2.imwrite(str(root / "val" / f"p{number}.png"), picture)
+        image = cv2.resize(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8), (64, 48))
+        cv2.imwrite(str(root / "val" / f"p{number}.png"), image)
         mask = rng.integers(0, 12, (6, 8), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
         cv2.imwrite(str(root / "valannot" / f"p{number}.png"), mask)
     return root
@@ -71,7 +71,7 @@ def test_scores_and_report_are_the_same_for_one_two_and_three_processes(street: 
         assert other == one
 
 
-def test_predict_labels_each_picture_once(street: Path, tmp_path: Path) -> None:
+def test_predict_labels_each_image_once(street: Path, tmp_path: Path) -> None:
     def labelled(processes: int) -> tuple[dict[str, bytes], list[str]]:
         folder = tmp_path / str(processes)
         ends = launch(processes, "predict", str(street / "val"), "--device", "cpu", "--output", str(folder))
@@ -87,12 +87,12 @@ def test_predict_labels_each_picture_once(street: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("broken", [0, 1])
 def test_a_failure_in_one_process_ends_all_with_its_reason(broken: int, street: Path, tmp_path: Path) -> None:
     shutil.copytree(street, tmp_path, dirs_exist_ok=True)
-    picture = tmp_path / "val" / f"p{broken}.png"
-    picture.write_bytes(b"no picture")
+    image = tmp_path / "val" / f"p{broken}.png"
+    image.write_bytes(b"no image")
     ends = launch(2, "evaluate", "attanet_light_camvid", "--data.root", str(tmp_path), "--device", "cpu")
     assert [code for code, _, _ in ends] == [2, 2], ends
     said, other = ends[broken][2].strip(), ends[1 - broken][2].strip()
-    assert said.startswith(f"segattn: error: {picture}: "), ends
+    assert said.startswith(f"segattn: error: {image}: "), ends
     assert "another process failed" in other
     if broken == 1:  # process 0 keeps what failed; with it gone nobody knows more
         reason = said.removeprefix("segattn: error: ")

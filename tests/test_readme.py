@@ -147,14 +147,14 @@ def test_every_relative_link_exists(page: Path) -> None:
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with photo.jpg, and with my_data as the README's section on own pictures has it."""
+    """A folder with photo.jpg, and with my_data as the README's section on own images has it."""
     random = np.random.default_rng(0)
     cv2.imwrite(str(tmp_path / "photo.jpg"), random.integers(0, 255, (90, 120, 3), np.uint8))
     for split in ("train", "val"):
         for kind, channels in (("images", (3,)), ("masks", ())):
             (tmp_path / f"my_data/{kind}/{split}").mkdir(parents=True)
-            picture = random.integers(0, 2, (60, 80, *channels), np.uint8)
-            cv2.imwrite(str(tmp_path / f"my_data/{kind}/{split}/one.png"), picture)
+            image = random.integers(0, 2, (60, 80, *channels), np.uint8)
+            cv2.imwrite(str(tmp_path / f"my_data/{kind}/{split}/one.png"), image)
     (own_yaml,) = blocks([ROOT / "README.md"], "yaml")
     (tmp_path / "my_data/dataset.yaml").write_text(own_yaml.text)
     monkeypatch.chdir(tmp_path)

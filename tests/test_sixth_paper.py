@@ -136,7 +136,7 @@ class Sixth:
                 Plain(),
                 GlobalContextHead(16, num_classes),
                 num_classes=num_classes,
-                align_corners=False,
+                align_corners="edges",
                 normalization=self.normalization,
             )
 ''',

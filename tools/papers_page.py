@@ -206,7 +206,7 @@ def _plain(network: networks.Network) -> networks.Network:
     if hasattr(network, "drop_path"):
         changes["drop_path"] = 0.0
     if isinstance(network, networks.AttaNet):
-        changes["align_corners"] = True
+        changes["align_corners"] = "corners"
     return replace(network, **changes)  # type: ignore[arg-type]
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from reprlib import Repr
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast, get_args, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,14 +83,30 @@ def check_size(owner: Any) -> None:
         raise ValueError(f"size {height}x{width} (height x width): expected {PIXELS.words} a side")
 
 
-AlignCorners = Literal[True, False, "grid"]
+AlignCorners = Literal["corners", "edges", "grid"]
 """The place of a coarse map's cells on the image that it is resized to.
 
-False: each cell covers its share of the picture, as in most libraries. True: the first and the last cell's centres are
-those of the corner pixels. "grid": cell i lies on pixel i * stride, where strided convolutions with centred padding
-compute it, and beyond the last cell's pixel that cell is repeated. True is the same as "grid" on sides that are
-multiples of the stride plus 1; on others it puts scores up to stride - 1 pixels beside what they come from.
+"corners": the centres of the corner cells lie on those of the corner pixels (PyTorch's ``align_corners=True``).
+"edges": the outer edges of both coincide, so that each cell covers its share of the image, as in most libraries
+(PyTorch's ``align_corners=False``, also called half-pixel centres). "grid": cell i lies on pixel i * stride, where
+strided convolutions with centred padding compute it, and beyond the last cell's pixel that cell is repeated. "corners"
+is the same as "grid" on sides that are multiples of the stride plus 1; on others it puts scores up to stride - 1 pixels
+beside what they come from.
 """
+
+
+def align_corners_in_words(value: object) -> AlignCorners:
+    """The word of `AlignCorners`; PyTorch's True and False, which older recipes and checkpoints hold, become theirs.
+
+    Raises:
+        ValueError: `value` is neither.
+    """
+    if value is True or value is False:
+        return "corners" if value else "edges"
+    if value not in get_args(AlignCorners):
+        words = ", ".join(map(repr, get_args(AlignCorners)))
+        raise ValueError(f"align_corners: found {shown(value)}, expected one of {words}")
+    return cast(AlignCorners, value)
 
 
 class SegOutput(NamedTuple):
@@ -257,11 +273,11 @@ def require_same_classes(owner: object, own: Classes, data: Classes) -> None:
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture with its truth.
+    """One image with its truth.
 
     Attributes:
         image: (H, W, 3) uint8, RGB.
-        mask: (H, W) uint8 training ids, `IGNORE` where nothing is labelled; None for pictures without truth.
+        mask: (H, W) uint8 training ids, `IGNORE` where nothing is labelled; None for images without truth.
         name: unique in its data set, without extension; predictions are named after it.
         image_path: the file it was read from.
     """

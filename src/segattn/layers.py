@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from segattn.contracts import AlignCorners
 
+_ALIGN_CORNERS = get_args(AlignCorners)
 Made = TypeVar("Made", bound=tuple[Tensor, ...])
 
 
@@ -85,19 +86,25 @@ def resize(
     size: tuple[int, int] | torch.Size,
     mode: Literal["bilinear", "nearest"] = "bilinear",
     *,
-    align_corners: AlignCorners = False,
+    align_corners: AlignCorners = "edges",
     stride: int | None = None,
 ) -> Tensor:
     """(B, C, h, w) -> (B, C, *size); the identity, without a copy, where the size is already right.
 
-    `align_corners` concerns bilinear resizing only. There is no antialiasing, as in all five papers' code.
+    `align_corners` concerns bilinear resizing only, in the words of `contracts.AlignCorners`. There is no
+    antialiasing, as in all five papers' code.
 
     Args:
         stride: of "grid"; by default found from the sizes, which is impossible in an export for every size.
 
     Raises:
-        ValueError: "grid", and no stride that is a power of two turns `size` into h x w.
+        ValueError: `align_corners` is none of its words; or it is "grid", and no stride that is a power of two turns
+            `size` into h x w.
     """
+    if align_corners not in _ALIGN_CORNERS:  # a bool would pass for "edges"
+        raise ValueError(
+            f"align_corners: found {align_corners!r}, expected one of {', '.join(map(repr, _ALIGN_CORNERS))}"
+        )
     height, width = size  # may be symbolic in export: never int()
     # An export would keep the outcome of this comparison as a condition on every later size.
     if not torch.compiler.is_exporting() and x.shape[-2] == height and x.shape[-1] == width:
@@ -106,7 +113,7 @@ def resize(
         return F.interpolate(x, (height, width), mode="nearest")
     if align_corners == "grid":
         return _resize_on_grid(x, height, width, stride)
-    return F.interpolate(x, (height, width), mode="bilinear", align_corners=align_corners)
+    return F.interpolate(x, (height, width), mode="bilinear", align_corners=align_corners == "corners")
 
 
 def _resize_on_grid(x: Tensor, height: int, width: int, stride: int | None) -> Tensor:
@@ -114,7 +121,7 @@ def _resize_on_grid(x: Tensor, height: int, width: int, stride: int | None) -> T
     rows, columns = (x.shape[-2] - 1) * down + 1, (x.shape[-1] - 1) * right + 1
     exporting = torch.compiler.is_exporting()
     if not exporting and (rows, columns) != (height, width):
-        # Repeated while it is small, then cut: a view, where padding makes a second map of the picture's size.
+        # Repeated while it is small, then cut: a view, where padding makes a second map of the image's size.
         x = F.pad(x, (0, 1, 0, 1), mode="replicate")
         rows, columns = rows + down, columns + right
     x = F.interpolate(x, (rows, columns), mode="bilinear", align_corners=True)

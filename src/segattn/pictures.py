@@ -31,13 +31,13 @@ def colorize(labels: NDArray[np.integer], classes: Classes) -> Image:
 
 
 def overlay(image: Image, labels: NDArray[np.integer], classes: Classes, opacity: float = 0.55) -> Image:
-    """(H, W, 3) RGB with the labels' colours laid over it; ignored pixels show the picture alone."""
+    """(H, W, 3) RGB with the labels' colours laid over it; ignored pixels show the image alone."""
     blended = cv2.addWeighted(image, 1.0 - opacity, colorize(labels, classes), opacity, 0.0)
     return np.where((labels == IGNORE)[..., None], image, blended).astype(np.uint8)
 
 
 def resize_image(image: Image, size: tuple[int, int]) -> Image:
-    """The RGB picture at a (width, height), best a smaller one: pixels are averaged."""
+    """The RGB image at a (width, height), best a smaller one: pixels are averaged."""
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
@@ -47,7 +47,7 @@ def resize_labels(labels: Image, size: tuple[int, int]) -> Image:
 
 
 def mistakes(image: Image, labels: NDArray[np.integer], truth: NDArray[np.integer]) -> Image:
-    """The RGB (H, W, 3) picture in grey, `WRONG` where labels and truth differ, `UNLABELLED` where no truth is."""
+    """The RGB (H, W, 3) image in grey, `WRONG` where labels and truth differ, `UNLABELLED` where no truth is."""
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     pale = cv2.addWeighted(grey, 0.45, np.full_like(grey, 255), 0.55, 0.0)
     pale[labels != truth] = WRONG
@@ -91,13 +91,13 @@ def class_shares(labels: NDArray[np.integer], count: int) -> NDArray[np.float64]
     return np.asarray(counts / max(counts.sum(), 1.0))
 
 
-def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Write an (H, W) or RGB (H, W, 3) picture in the format of the suffix; the file appears whole or not at all.
+def write_image(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write an (H, W) or RGB (H, W, 3) image in the format of the suffix; the file appears whole or not at all.
 
     Raises:
         OSError: it can't be written.
     """
-    pixels = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
+    pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
     done, data = cv2.imencode(path.suffix, pixels)
     assert done, f"OpenCV can't encode {path.suffix}"
     write_file(path, data.tobytes())
@@ -107,12 +107,12 @@ def _text_width(text: str, zoom: int) -> int:
     return int(cv2.getTextSize(text, _FONT, 0.45 * zoom, zoom)[0][0])
 
 
-_SIDE = 640  # of one of the three pictures, at most
+_SIDE = 640  # of one of the three panels, at most
 _GAP, _CAPTION = 8, 22
 
 
 def side_by_side(sample: Sample, labels: Image, classes: Classes) -> Image:
-    """Picture, truth (what is not labelled is black) and prediction, RGB, with a legend of the classes in them.
+    """Image, truth (what is not labelled is black) and prediction, RGB, with a legend of the classes in them.
 
     Args:
         sample: with its mask.

@@ -1,4 +1,4 @@
-"""Pictures in, labels out."""
+"""Images in, labels out."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from segattn.evaluation.inference import predict_labels, predict_scores
 from segattn.evaluation.protocol import WHOLE, Protocol
 from segattn.files import require_separate
 from segattn.models.segmenter import Segmenter
-from segattn.pictures import class_shares, overlay, with_legend, write_picture
+from segattn.pictures import class_shares, overlay, with_legend, write_image
 
 _LONGEST_NAME = 255 - len("._overlay.png.part")
-"""Bytes of a picture's name, as file systems allow 255 for what is written."""
+"""Bytes of an image's name, as file systems allow 255 for what is written."""
 
 
 class PredictionFiles(NamedTuple):
@@ -34,16 +34,16 @@ class PredictionFiles(NamedTuple):
 
     @classmethod
     def of(cls, name: str, folder: str | Path) -> PredictionFiles:
-        """Those of a picture of that name."""
+        """Those of an image of that name."""
         return cls(Path(folder) / f"{name}_labels.png", Path(folder) / f"{name}_overlay.png")
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """The labels of one picture.
+    """The labels of one image.
 
     Attributes:
-        name: of the picture, without folder and suffix.
+        name: of the image, without folder and suffix.
         image: (H, W, 3) uint8, RGB.
         labels: (H, W) uint8 training ids.
         model, protocol: what the labels come from.
@@ -70,13 +70,13 @@ class Prediction:
         return np.asarray(predict_scores(self.model, self.image, self.protocol).cpu(), np.float32)
 
     def shares(self) -> dict[str, float]:
-        """Fraction of the picture for each class that occurs, the largest first."""
+        """Fraction of the image for each class that occurs, the largest first."""
         shares = class_shares(self.labels, len(self.classes))
         order = np.argsort(-shares, kind="stable")
         return {self.classes.names[index]: float(shares[index]) for index in order if shares[index] > 0}
 
     def overlay(self) -> NDArray[np.uint8]:
-        """(H, W', 3) RGB: the picture with the classes' colours over it and a legend at the right."""
+        """(H, W', 3) RGB: the image with the classes' colours over it and a legend at the right."""
         shares = class_shares(self.labels, len(self.classes))
         return with_legend(overlay(self.image, self.labels, self.classes), self.classes, shares)
 
@@ -87,25 +87,25 @@ class Prediction:
             OSError: the folder can't be written to.
         """
         files = PredictionFiles.of(self.name, folder)
-        write_picture(files.labels, self.labels)
-        write_picture(files.overlay, self.overlay())
+        write_image(files.labels, self.labels)
+        write_image(files.overlay, self.overlay())
         return files
 
 
 def predict(
     model: Segmenter, image: str | Path | NDArray[np.uint8], protocol: Protocol = WHOLE, *, name: str | None = None
 ) -> Prediction:
-    """Label one picture.
+    """Label one image.
 
     Args:
         model: in evaluation mode; its device is where the work is done.
         image: a file, turned upright as its EXIF data says, or an RGB (H, W, 3) uint8 array.
-        protocol: how the picture is brought to the network.
-        name: of the result's files; by default the picture's own.
+        protocol: how the image is brought to the network.
+        name: of the result's files; by default the image's own.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no picture, an array of another shape or type, or a size that the network can't take.
+        ValueError: no image, an array of another shape or type, or a size that the network can't take.
     """
     source = ""
     if not isinstance(image, np.ndarray):
@@ -120,8 +120,8 @@ def predict(
     return Prediction(name or "image", image, labels, model, protocol)
 
 
-def find_pictures(sources: Iterable[str | Path]) -> list[Path]:
-    """The picture files that files, folders (not their subfolders) and glob patterns name, in that order, each once.
+def find_images(sources: Iterable[str | Path]) -> list[Path]:
+    """The image files that files, folders (not their subfolders) and glob patterns name, in that order, each once.
 
     Hidden files and folders and tools' leftovers are passed over unless they are named themselves. Links are followed;
     one that leads to nothing is among the files, so that it is named with those that can't be read.
@@ -134,7 +134,7 @@ def find_pictures(sources: Iterable[str | Path]) -> list[Path]:
     for source in sources:
         path = Path(source)
         if path.is_dir():
-            files = _pictures_in(path)
+            files = _images_in(path)
         elif os.path.lexists(path):
             files = [path]
         else:
@@ -146,7 +146,7 @@ def find_pictures(sources: Iterable[str | Path]) -> list[Path]:
 
 
 def unread_folders(sources: Iterable[str | Path], output: Path) -> list[str]:
-    """A line for each folder among the sources that has sub-folders, which `find_pictures` does not read."""
+    """A line for each folder among the sources that has sub-folders, which `find_images` does not read."""
     lines = []
     for folder in (Path(source) for source in sources if Path(source).is_dir()):
         below = [
@@ -159,7 +159,7 @@ def unread_folders(sources: Iterable[str | Path], output: Path) -> list[str]:
     return lines
 
 
-def _pictures_in(folder: Path) -> list[Path]:
+def _images_in(folder: Path) -> list[Path]:
     files = sorted(
         file
         for file in folder.iterdir()
@@ -168,7 +168,7 @@ def _pictures_in(folder: Path) -> list[Path]:
         and (file.suffix.lower() in IMAGE_SUFFIXES or not file.exists())
     )
     if not files:
-        raise FileNotFoundError(f"{folder}: no pictures in this folder ({', '.join(IMAGE_SUFFIXES)})")
+        raise FileNotFoundError(f"{folder}: no images in this folder ({', '.join(IMAGE_SUFFIXES)})")
     return files
 
 
@@ -183,7 +183,7 @@ def _matching(pattern: str) -> list[Path]:
         and not _in_circle(path)
     ]
     if not files:
-        what = "no picture matches this pattern" if glob.has_magic(pattern) else "no such file or folder"
+        what = "no image matches this pattern" if glob.has_magic(pattern) else "no such file or folder"
         raise FileNotFoundError(f"{cut(pattern)}: {what}")
     return files
 

@@ -50,9 +50,9 @@ def test_too_small_an_image() -> None:
 @pytest.mark.parametrize(("h", "w"), [(28, 112), (112, 28), (56, 57), (12, 16), (128, 512)])
 def test_position_embedding_follows_height_and_width(h: int, w: int) -> None:
     """28 x 112 has as many cells as the trained 56 x 56, and needs resizing all the same."""
-    picture = torch.arange(56.0).view(1, 1, 56, 1) + 100 * torch.arange(56.0)
-    embedding = picture.expand(1, 3, 56, 56).flatten(2).transpose(1, 2)
-    expected = F.interpolate(picture, (h, w), mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
+    grid = torch.arange(56.0).view(1, 1, 56, 1) + 100 * torch.arange(56.0)
+    embedding = grid.expand(1, 3, 56, 56).flatten(2).transpose(1, 2)
+    expected = F.interpolate(grid, (h, w), mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
     torch.testing.assert_close(position_map(embedding, h, w), expected.expand(-1, -1, -1, 3))
 
 

@@ -1,4 +1,4 @@
-"""The same pictures with their classes listed in another order: every command in which a model meets them."""
+"""The same images with their classes listed in another order: every command in which a model meets them."""
 
 from __future__ import annotations
 

@@ -128,8 +128,8 @@ def raising(error: BaseException) -> Callable[..., None]:
         (FileNotFoundError(2, "No such file or directory", "a b.png"), "a b.png: No such file or directory"),
         (OSError("full"), "full"),
         (ValueError(), "ValueError"),
-        (MemoryError(), "out of memory; smaller pictures"),
-        (RuntimeError("CUDA out of memory. Tried to allocate 20 GiB"), "out of memory; smaller pictures"),
+        (MemoryError(), "out of memory; smaller images"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 20 GiB"), "out of memory; smaller images"),
         (ConnectionError("process 1 of 2: CUDA out of memory"), "process 1 of 2: CUDA out of memory"),
         (
             ValueError(

@@ -224,7 +224,7 @@ def test_a_report_replaces_no_mask_of_a_data_set_that_lacks_files(fail: Command,
     assert "is a source itself" in fail("data", "check", "camvid", "--root", camvid, "--json", mask)
 
 
-def test_an_output_beside_the_pictures_is_replaced(run: Command, camvid: Path) -> None:
+def test_an_output_beside_the_images_is_replaced(run: Command, camvid: Path) -> None:
     for words in (("show", "--output", camvid / "sheet.png"), ("stats", "--json", camvid / "reports" / "stats.json")):
         for _ in range(2):
             run("data", words[0], "camvid", "--root", camvid, *words[1:])

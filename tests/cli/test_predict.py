@@ -31,7 +31,7 @@ def names(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir())
 
 
-def test_a_picture_gives_labels_an_overlay_and_shares(run: Command, photo: Path, trained: Path, tmp_path: Path) -> None:
+def test_an_image_gives_labels_an_overlay_and_shares(run: Command, photo: Path, trained: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
     text = run("predict", photo, "--model", trained, "--output", out)
     first, second = text.splitlines()
@@ -58,7 +58,7 @@ def test_a_picture_gives_labels_an_overlay_and_shares(run: Command, photo: Path,
     ],
     ids=["grey", "grey16", "rgb16", "rgba", "pixel", "row"],
 )
-def test_unusual_pictures_are_labelled(run: Command, trained: Path, tmp_path: Path, pixels: np.ndarray) -> None:
+def test_unusual_images_are_labelled(run: Command, trained: Path, tmp_path: Path, pixels: np.ndarray) -> None:
     assert cv2.imwrite(str(tmp_path / "a.png"), pixels)
     run("predict", tmp_path / "a.png", "--model", trained, "--output", tmp_path / "out")
     labels = cv2.imread(str(tmp_path / "out" / "a_labels.png"), cv2.IMREAD_UNCHANGED)
@@ -80,7 +80,7 @@ def test_the_shipped_weights_are_the_default(
     assert names(tmp_path / "predictions") == ["photo_labels.png", "photo_overlay.png"]
 
 
-def test_a_folder_is_finished_though_some_of_its_pictures_are_broken(
+def test_a_folder_is_finished_though_some_of_its_images_are_broken(
     photo: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "mixed"
@@ -92,29 +92,29 @@ def test_a_folder_is_finished_though_some_of_its_pictures_are_broken(
     first, second, last = capsys.readouterr().err.splitlines()
     assert first.startswith(f"segattn: error: {folder / 'a.png'}: the file is empty")
     assert second.startswith(f"segattn: error: {folder / 'c.png'}: the file is cut short")
-    assert last == "segattn: error: 2 of 4 pictures can't be read; the others are labelled"
+    assert last == "segattn: error: 2 of 4 images can't be read; the others are labelled"
     assert names(tmp_path / "out") == ["b_labels.png", "b_overlay.png", "d_labels.png", "d_overlay.png"]
 
 
 @pytest.mark.parametrize("protocol", ["multi_flip", "mmseg_whole"])
-def test_thin_pictures_are_labelled_and_so_are_those_after_them(
+def test_thin_images_are_labelled_and_so_are_those_after_them(
     run: Command, photo: Path, trained: Path, tmp_path: Path, protocol: str
 ) -> None:
     for name, shape in (("row", (1, 60, 3)), ("column", (60, 1, 3))):
         assert cv2.imwrite(str(tmp_path / f"{name}.png"), np.full(shape, 90, np.uint8))
-    pictures = [tmp_path / "row.png", tmp_path / "column.png", photo]
-    run("predict", *pictures, "--model", trained, "--protocol", protocol, "--output", tmp_path / "out")
-    for picture in pictures:
-        labels = cv2.imread(str(tmp_path / "out" / f"{picture.stem}_labels.png"), cv2.IMREAD_UNCHANGED)
-        assert labels.shape == cv2.imread(str(picture)).shape[:2]
+    images = [tmp_path / "row.png", tmp_path / "column.png", photo]
+    run("predict", *images, "--model", trained, "--protocol", protocol, "--output", tmp_path / "out")
+    for image in images:
+        labels = cv2.imread(str(tmp_path / "out" / f"{image.stem}_labels.png"), cv2.IMREAD_UNCHANGED)
+        assert labels.shape == cv2.imread(str(image)).shape[:2]
 
 
-def test_a_picture_too_small_for_the_network_does_not_stop_the_others(
+def test_an_image_too_small_for_the_network_does_not_stop_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = "fpn_agent_pvt_t_ade20k"
     torch.save(segattn.create_model(recipe).state_dict(), tmp_path / "pvt.pth")
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for name, height in (("a", 64), ("b_small", 20), ("c", 64)):
         assert cv2.imwrite(str(folder / f"{name}.png"), np.full((height, 64, 3), 90, np.uint8))
@@ -129,9 +129,7 @@ def test_a_picture_too_small_for_the_network_does_not_stop_the_others(
     ("content", "text"),
     [(b"", "is empty"), (b"hello" * 99, "not an image"), (b"\x89PNG\r\n\x1a\n", "cut short")],
 )
-def test_a_broken_picture_leaves_nothing(
-    fail: Command, trained: Path, tmp_path: Path, content: bytes, text: str
-) -> None:
+def test_a_broken_image_leaves_nothing(fail: Command, trained: Path, tmp_path: Path, content: bytes, text: str) -> None:
     (tmp_path / "a.png").write_bytes(content)
     error = fail("predict", tmp_path / "a.png", "--model", trained, "--output", tmp_path / "out")
     assert error.startswith(f"{tmp_path / 'a.png'}: ")
@@ -221,7 +219,7 @@ def test_hidden_files_leftovers_and_links(
     assert main(["predict", str(folder), "--model", str(trained), "--output", str(tmp_path / "three")]) == 2
     first, last = capsys.readouterr().err.splitlines()
     assert f"{folder / 'gone.png'}: is a link to {tmp_path / 'nothing.png'}, which is not there" in first
-    assert last.endswith("1 of 2 pictures can't be read; the others are labelled")
+    assert last.endswith("1 of 2 images can't be read; the others are labelled")
 
 
 def test_what_is_no_file_is_not_read(fail: Command, trained: Path, tmp_path: Path) -> None:
@@ -239,8 +237,8 @@ def test_what_is_no_file_is_not_read(fail: Command, trained: Path, tmp_path: Pat
     ("source", "text"),
     [
         ("nowhere.png", "no such file or folder"),
-        ("nowhere/*.png", "no picture matches this pattern"),
-        (".", "no pictures in this folder"),
+        ("nowhere/*.png", "no image matches this pattern"),
+        (".", "no images in this folder"),
     ],
 )
 def test_sources_that_name_nothing(

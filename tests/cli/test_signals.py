@@ -64,7 +64,7 @@ class Command:
 
 @pytest.fixture
 def many(camvid: Path) -> Path:
-    """The data set with 300 validation pictures of 480x360."""
+    """The data set with 300 validation images of 480x360."""
     rng = np.random.default_rng(0)
     for kind, pixels in (
         ("images", rng.integers(0, 256, (360, 480, 3), np.uint8)),

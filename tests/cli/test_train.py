@@ -124,7 +124,7 @@ def test_bad_input_leaves_no_run(
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])
-def test_a_broken_picture_is_named_in_one_line(
+def test_a_broken_image_is_named_in_one_line(
     camvid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], workers: str
 ) -> None:
     path = camvid / "images" / "train" / "train2.png"

@@ -1,4 +1,4 @@
-"""Folders of pictures with masks of chosen ids, for tests."""
+"""Folders of images with masks of chosen ids, for tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def classes(*names: str) -> str:
 
 
 def put(path: Path, ids: Sequence[int] | None = None, side: int = 48) -> None:
-    """Write a picture, or a mask whose columns hold these ids in turn."""
+    """Write an image, or a mask whose columns hold these ids in turn."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if ids is None:
         pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
@@ -27,7 +27,7 @@ def put(path: Path, ids: Sequence[int] | None = None, side: int = 48) -> None:
 
 
 def own_data(root: Path, text: str, *masks: Sequence[int], split: str = "train") -> Path:
-    """A data set with this dataset.yaml, and a picture for each mask."""
+    """A data set with this dataset.yaml, and an image for each mask."""
     for number, ids in enumerate(masks):
         put(root / f"images/{split}/p{number}.jpg")
         put(root / f"masks/{split}/p{number}.png", ids)

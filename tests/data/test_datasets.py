@@ -112,14 +112,14 @@ def test_missing_partner_is_named_with_both_counts(tmp_path: Path) -> None:
 
 
 def test_wrong_root_says_what_was_looked_for_and_found(tmp_path: Path) -> None:
-    (tmp_path / "pictures").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"leftImg8bit/val and gtFine/val there, found pictures/"):
+    (tmp_path / "images").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"leftImg8bit/val and gtFine/val there, found images/"):
         Cityscapes(tmp_path, "val")
     with pytest.raises(
-        FileNotFoundError, match=r"images/val with labels/val or val with valannot there, found pictures/"
+        FileNotFoundError, match=r"images/val with labels/val or val with valannot there, found images/"
     ):
         CamVid(tmp_path, "val")
-    with pytest.raises(FileNotFoundError, match=r"no dataset\.yaml there, found pictures/"):
+    with pytest.raises(FileNotFoundError, match=r"no dataset\.yaml there, found images/"):
         FolderDataset(tmp_path, "val")
     for name in DATASETS:
         with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
@@ -134,14 +134,14 @@ def test_unknown_names_offer_the_nearest(tmp_path: Path) -> None:
 
 
 def test_camvid_in_both_layouts(tmp_path: Path) -> None:
-    picture = put(tmp_path / "a/train/0001.png")
+    image = put(tmp_path / "a/train/0001.png")
     put(tmp_path / "a/trainannot/0001.png", ids(0, 10, 11))
     put(tmp_path / "b/images/train/0001.jpg")
     put(tmp_path / "b/labels/train/0001.png", ids(0, 10, 255))
     public, ours = CamVid(tmp_path / "a", "train")[0], CamVid(tmp_path / "b", "train")[0]
     np.testing.assert_array_equal(public.mask, ids(0, 10, 255))
     np.testing.assert_array_equal(ours.mask, ids(0, 10, 255))
-    assert public.image_path == picture
+    assert public.image_path == image
     assert public.name == ours.name == "0001"
     put(tmp_path / "b/labels/train/0001.png", ids(0, 12))
     with pytest.raises(ValueError, match=r"0001\.png: label 12 .*not in the label map"):

@@ -205,7 +205,7 @@ def test_a_split_is_a_name(tmp_path: Path, split: str) -> None:
     assert len(str(error.value)) < 1000
 
 
-def test_pictures_and_masks_in_one_folder(tmp_path: Path) -> None:
+def test_images_and_masks_in_one_folder(tmp_path: Path) -> None:
     text = AB + "images: '{split}'\nmasks: '{split}'\nimage_suffix: _rgb.jpg\nmask_suffix: [_ids.png]\n"
     put(tmp_path / "train/x/a_rgb.jpg")
     put(tmp_path / "train/x/a_ids.png", [0, 1])

@@ -22,7 +22,7 @@ from segattn.datasets.images import read_ids, read_image
 
 DOCS = Path(__file__).parents[2] / "docs" / "datasets.md"
 DEPTHS = (1, 2, 4, 8, 16)
-READ = {"mask, picture": (True, True), "picture": (False, True), "mask": (True, False), "refused": (False, False)}
+READ = {"mask, image": (True, True), "image": (False, True), "mask": (True, False), "refused": (False, False)}
 
 
 def _load() -> ModuleType:
@@ -38,11 +38,11 @@ written = _load()
 RNG = np.random.default_rng(0)
 PALETTE = [tuple(map(int, colour)) for colour in RNG.integers(0, 256, (256, 3))]
 LOSSY = 12
-"""Mean difference of the smooth picture below after a lossy compression."""
+"""Mean difference of the smooth image below after a lossy compression."""
 
 
 class Case(NamedTuple):
-    """A file, and what is stored in it: ids, None where they are no ids, and the picture as (H, W, 3) uint8."""
+    """A file, and what is stored in it: ids, None where they are no ids, and the image as (H, W, 3) uint8."""
 
     data: bytes
     ids: NDArray[Any] | None
@@ -277,7 +277,7 @@ REFUSED: dict[str, bytes] = {
     "GIF that doesn't fill its canvas": written.gif(_8, PALETTE, canvas=(20, 20)),
     "WebP, frames": by_pillow(smooth(), "WEBP", **_TWO),
     "AVIF, frames": by_pillow(smooth(), "AVIF", **_TWO),
-    "PGM, pictures one after the other": written.pnm(_8, 5) * 2,
+    "PGM, images one after the other": written.pnm(_8, 5) * 2,
     "BMP, 2 bits": written.bmp(values(2), 2, palette=PALETTE[:4]),
     "JPEG that says that it is larger": by_pillow(smooth(), "JPEG").replace(
         struct.pack(">HH", 40, 52), struct.pack(">HH", 9999, 9999)
@@ -288,7 +288,7 @@ REFUSED: dict[str, bytes] = {
 }
 
 
-def check(path: Path, case: Case, *, mask: bool, picture: bool) -> None:
+def check(path: Path, case: Case, *, mask: bool, image: bool) -> None:
     path.write_bytes(case.data)
     if mask:
         ids = read_ids(path)
@@ -298,7 +298,7 @@ def check(path: Path, case: Case, *, mask: bool, picture: bool) -> None:
     else:
         with pytest.raises(ValueError, match=re.escape(path.name)):
             read_ids(path)
-    if picture:
+    if image:
         pixels = read_image(path)
         assert (pixels.dtype, pixels.shape) == (np.uint8, case.colours.shape)
         away = np.abs(pixels.astype(int) - case.colours)
@@ -311,7 +311,7 @@ def check(path: Path, case: Case, *, mask: bool, picture: bool) -> None:
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_readers_would_not_agree_about_is_refused(tmp_path: Path, name: str) -> None:
     none = np.zeros((1, 1, 3), np.uint8)
-    check(tmp_path / "a.bin", Case(REFUSED[name], None, none), mask=False, picture=False)
+    check(tmp_path / "a.bin", Case(REFUSED[name], None, none), mask=False, image=False)
 
 
 def documented() -> dict[str, dict[int, str]]:
@@ -327,8 +327,8 @@ def test_each_cell_of_the_documented_table(tmp_path: Path, row: str) -> None:
     cells = documented()[row]
     assert {bits for bits, word in cells.items() if word != "-"} == set(CELLS[row])
     for bits, case in CELLS[row].items():
-        mask, picture = READ[cells[bits]]
-        check(tmp_path / f"a_{bits}.bin", case, mask=mask, picture=picture)
+        mask, image = READ[cells[bits]]
+        check(tmp_path / f"a_{bits}.bin", case, mask=mask, image=image)
 
 
 def test_the_documented_table_has_no_other_row() -> None:
@@ -338,4 +338,4 @@ def test_the_documented_table_has_no_other_row() -> None:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_other_layouts_of_these_kinds(tmp_path: Path, name: str) -> None:
     case = VARIANTS[name]
-    check(tmp_path / "a.bin", case, mask=case.ids is not None, picture=True)
+    check(tmp_path / "a.bin", case, mask=case.ids is not None, image=True)

@@ -18,7 +18,7 @@ HEIGHT, WIDTH = 60, 90
 
 @pytest.fixture
 def pair() -> dict[str, np.ndarray]:
-    """Class 0 nearly everywhere, 1 in one pixel, 2 in six, and ignored borders. The picture numbers its pixels."""
+    """Class 0 nearly everywhere, 1 in one pixel, 2 in six, and ignored borders. The image numbers its pixels."""
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[:5], mask[:, :3] = IGNORE, IGNORE
     mask[50, 80] = 1
@@ -63,7 +63,7 @@ def test_at_the_border_windows_stay_inside(pair: dict[str, np.ndarray]) -> None:
 
 
 def test_classes_are_drawn_by_weight_among_those_that_are_there(pair: dict[str, np.ndarray]) -> None:
-    """Windows of one pixel show what was drawn; class 3 is not in the picture, however heavy."""
+    """Windows of one pixel show what was drawn; class 3 is not in the image, however heavy."""
     crop = ClassBalancedCrop(height=1, width=1, probability=1.0, class_weights=(1, 2, 5, 100))
     drawn = Counter(int(crop(**pair, rng=np.random.default_rng(seed))["mask"][0, 0]) for seed in range(2000))
     assert set(drawn) == {0, 1, 2}
@@ -105,7 +105,7 @@ def test_rare_classes_appear_more_often_than_in_plain_crops(pair: dict[str, np.n
     assert share(balanced) > 2 * share(plain)
 
 
-def test_a_small_picture_is_padded(pair: dict[str, np.ndarray]) -> None:
+def test_a_small_image_is_padded(pair: dict[str, np.ndarray]) -> None:
     item = ClassBalancedCrop(height=70, width=100, fill=(1, 2, 3))(**pair, rng=np.random.default_rng(0))
     assert item["mask"].shape == (70, 100)
     assert (item["mask"][HEIGHT:] == IGNORE).all()

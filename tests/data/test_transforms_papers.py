@@ -36,7 +36,7 @@ class Draws:
         return value
 
 
-def picture(height, width, seed=0):
+def random_pair(height, width, seed=0):
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     return {"image": image, "mask": rng.integers(0, 19, (height, width), dtype=np.uint8)}
@@ -75,12 +75,12 @@ def test_fit_equals_mmsegmentation(parity):
 
 def test_random_fit_cuts_the_bounds_before_the_factor():
     # r = 0.99: bounds int(158.4) = 158, int(39.6) = 39; factor min(158/60, 39/40) = 0.975; 58.5 -> 59, 39
-    result = RandomFit(long=160, short=40)(**picture(40, 60), rng=Draws(0.99))
+    result = RandomFit(long=160, short=40)(**random_pair(40, 60), rng=Draws(0.99))
     assert result["mask"].shape == (39, 59)
 
 
 def test_photometric_distortion_orders_its_steps():
-    sample = picture(9, 11)
+    sample = random_pair(9, 11)
     image = sample["image"]
     # brightness, contrast early, saturation, hue
     rng = Draws(0.1, 20.0, 0.1, 0.1, 1.2, 0.1, 0.7, 0.1, 5)
@@ -132,11 +132,11 @@ def test_category_limited_crop_draws_again():
 
 def test_danet_short_side():
     rng = Draws(15)
-    result = RandomShortSide(base=10)(**picture(10, 33), rng=rng)
+    result = RandomShortSide(base=10)(**random_pair(10, 33), rng=rng)
     assert rng.asked == [(7, 21)]  # int(7.5) and int(20.0), both included
     assert result["image"].shape == (15, 49, 3)  # int(33 * 15 / 10) = int(49.5)
-    assert RandomShortSide(base=10)(**picture(33, 10), rng=Draws(15))["mask"].shape == (49, 15)
-    assert RandomShortSide(base=10)(**picture(10, 10), rng=Draws(20))["mask"].shape == (20, 20)
+    assert RandomShortSide(base=10)(**random_pair(33, 10), rng=Draws(15))["mask"].shape == (49, 15)
+    assert RandomShortSide(base=10)(**random_pair(10, 10), rng=Draws(20))["mask"].shape == (20, 20)
 
 
 def test_danet_resizes_with_antialiasing_and_centred_nearest():
@@ -153,7 +153,7 @@ def test_acfnet_scales():
     seen = set()
     for step in range(15):
         rng = Draws(step)
-        seen.add(RandomTenths()(**picture(100, 50), rng=rng)["mask"].shape)
+        seen.add(RandomTenths()(**random_pair(100, 50), rng=rng)["mask"].shape)
         assert rng.asked == [(0, 15)]
     assert seen == {(10 * tenths, 5 * tenths) for tenths in range(7, 22)}
     doubled = scale(np.zeros((2, 2, 3), np.uint8), np.array([[1, 2], [3, 255]], np.uint8), 2.0)
@@ -161,7 +161,7 @@ def test_acfnet_scales():
 
 
 def test_padding():
-    sample = picture(3, 5)
+    sample = random_pair(3, 5)
     result = Pad(height=4, width=4, fill=(9, 8, 7))(**sample, rng=Draws())
     assert result["image"].shape == (4, 5, 3)
     assert (result["image"][3] == (9, 8, 7)).all()
@@ -221,9 +221,9 @@ def test_padding_is_below_and_to_the_right_before_the_crop():
     ids=["danet", "acfnet", "mm"],
 )
 def test_whole_augmentations(steps, crop, size):
-    original = picture(*size)
+    original = random_pair(*size)
     for seed in range(6):
-        sample = picture(*size)
+        sample = random_pair(*size)
         first = Compose(steps)(**sample, rng=np.random.default_rng(seed))
         second = Compose(steps)(**sample, rng=np.random.default_rng(seed))
         assert first["image"].shape == (crop, crop, 3)

@@ -143,7 +143,7 @@ def test_own_data_sets():
 
 
 def turned_folder(root: Path, more: str = "") -> None:
-    """Pictures that are stored upside down, with masks drawn on what is seen: red above, of the class crack."""
+    """Images that are stored upside down, with masks drawn on what is seen: red above, of the class crack."""
     (root / "images/train").mkdir(parents=True)
     (root / "masks/train").mkdir(parents=True)
     stored = np.zeros((40, 60, 3), np.uint8)
@@ -160,7 +160,7 @@ def turned_folder(root: Path, more: str = "") -> None:
     )
 
 
-def test_pictures_that_are_stored_turned_are_named_and_read_upright(tmp_path):
+def test_images_that_are_stored_turned_are_named_and_read_upright(tmp_path):
     turned_folder(tmp_path)
     report = check(FolderDataset(tmp_path, "train"))
     text = str(report)
@@ -172,7 +172,7 @@ def test_pictures_that_are_stored_turned_are_named_and_read_upright(tmp_path):
 
 
 @pytest.mark.parametrize(("upright", "colour"), [("true", (200, 30, 30)), ("false", (30, 30, 200))])
-def test_a_data_set_says_whether_pictures_are_read_upright(tmp_path, upright, colour):
+def test_a_data_set_says_whether_images_are_read_upright(tmp_path, upright, colour):
     turned_folder(tmp_path, f"upright: {upright}\n")
     dataset = FolderDataset(tmp_path, "train")
     assert check(dataset).ok

@@ -26,7 +26,7 @@ def save(path: Path, rgb: np.ndarray) -> Path:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
-def test_lossless_pictures_come_back_as_rgb(tmp_path: Path, photo: np.ndarray, suffix: str) -> None:
+def test_lossless_images_come_back_as_rgb(tmp_path: Path, photo: np.ndarray, suffix: str) -> None:
     read = read_image(save(tmp_path / f"a{suffix}", photo))
     np.testing.assert_array_equal(read, photo)
     assert read.dtype == np.uint8
@@ -34,7 +34,7 @@ def test_lossless_pictures_come_back_as_rgb(tmp_path: Path, photo: np.ndarray, s
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".webp"])
-def test_lossy_pictures_come_back_nearly(tmp_path: Path, photo: np.ndarray, suffix: str) -> None:
+def test_lossy_images_come_back_nearly(tmp_path: Path, photo: np.ndarray, suffix: str) -> None:
     assert np.abs(read_image(save(tmp_path / f"a{suffix}", photo)).astype(int) - photo).mean() < 12
 
 
@@ -57,7 +57,7 @@ def test_both_png_decoders_agree(
 
 
 def write_interlaced(path: Path) -> None:
-    """One red pixel is the whole of an interlaced 1 x 1 picture."""
+    """One red pixel is the whole of an interlaced 1 x 1 image."""
     rows = zlib.compress(b"\0\xff\0\0")
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 1)), (b"IDAT", rows), (b"IEND", b"")]
     body = b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
@@ -121,7 +121,7 @@ def test_files_that_are_no_images(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     with pytest.raises(ValueError, match=r"empty\.png: the file is empty"):
         read_image(tmp_path / "empty.png")
-    (tmp_path / "text.jpg").write_text("hello, this is not a picture")
+    (tmp_path / "text.jpg").write_text("hello, this is not an image")
     with pytest.raises(ValueError, match=r"text\.jpg: not an image"):
         read_image(tmp_path / "text.jpg")
 

@@ -43,21 +43,21 @@ def test_makes_everything_once(calls, tmp_path):
 
 
 def test_goes_on_after_an_interruption(calls, tmp_path, monkeypatch):
-    write = module.write_picture
+    write = module.write_image
 
-    def interrupted(path, picture):
+    def interrupted(path, image):
         if path.stem == "2":  # the process dies while this file is being written
             path.with_name(path.name + ".part").write_bytes(b"half of a PN")
             raise KeyboardInterrupt
-        write(path, picture)
+        write(path, image)
 
-    monkeypatch.setattr(module, "write_picture", interrupted)
+    monkeypatch.setattr(module, "write_image", interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare("toy", tmp_path)
     assert sorted(path.name for path in (tmp_path / "masks").glob("*.png")) == ["0.png", "1.png"]
     assert not (tmp_path / "lists").exists(), "the list says that all is there"
 
-    monkeypatch.setattr(module, "write_picture", write)
+    monkeypatch.setattr(module, "write_image", write)
     calls.clear()
     report = prepare("toy", tmp_path)
     assert (report.made, report.kept) == (3, 2)

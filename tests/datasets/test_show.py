@@ -15,7 +15,7 @@ GREY = 120
 
 
 class Toy:
-    """Nine grey pictures, red (class 1) in their left half, ignored in the right."""
+    """Nine grey images, red (class 1) in their left half, ignored in the right."""
 
     classes = Classes(names=("black", "red", "never"), palette=((0, 0, 0), (250, 0, 0), (0, 250, 0)))
 
@@ -30,7 +30,7 @@ class Toy:
         mask = np.full(self.size, IGNORE, np.uint8)
         mask[:, : self.size[1] // 2] = 1
         image = np.full((*self.size, 3), GREY, np.uint8)
-        return Sample(image, mask if self.labelled else None, f"picture {index}", Path("x.png"))
+        return Sample(image, mask if self.labelled else None, f"image {index}", Path("x.png"))
 
 
 def test_samples_are_spread_over_the_data_set():
@@ -43,22 +43,22 @@ def test_samples_are_spread_over_the_data_set():
 
 
 def test_image_overlay_and_legend():
-    picture = sheet(Toy(), count=1)
-    assert picture.dtype == np.uint8
-    assert picture.shape[0] == 24 + 200 + 10
-    assert picture.shape[1] > 830, "the legend is at the right"
-    row = picture[24 + 100]
+    drawn = sheet(Toy(), count=1)
+    assert drawn.dtype == np.uint8
+    assert drawn.shape[0] == 24 + 200 + 10
+    assert drawn.shape[1] > 830, "the legend is at the right"
+    row = drawn[24 + 100]
     assert (row[10:410] == GREY).all()
     assert (row[421:600, 0] > GREY).all()
     assert (row[421:600, 1] < GREY).all()
     assert (row[640:819] == GREY).all(), "ignored pixels keep the image"
     assert (row[:9] == 255).all()
-    patches = picture[:, 830:].reshape(-1, 3)
+    patches = drawn[:, 830:].reshape(-1, 3)
     assert (patches == (250, 0, 0)).all(axis=1).any()
     assert not (patches == (0, 250, 0)).all(axis=1).any(), "classes that do not occur are not in the legend"
 
 
-def test_pictures_of_other_shapes_and_without_labels():
+def test_images_of_other_shapes_and_without_labels():
     tall = sheet(Toy(size=(900, 300)), count=3)
     assert tall.shape[0] == 2 * (24 + 400 + 10)
     unlabelled = sheet(Toy(labelled=False), count=2)

@@ -20,7 +20,7 @@ CLASSES = Classes(("road", "sky", "car"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)))
 class Brightest(nn.Module):
     """Labels each pixel by its brightest channel."""
 
-    align_corners = False
+    align_corners = "edges"
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,8 +38,8 @@ class Brightest(nn.Module):
         return SegOutput(self.logits(x), {})
 
 
-class Pictures:
-    """Random pictures of different sizes whose reading is recorded."""
+class Images:
+    """Random images of different sizes whose reading is recorded."""
 
     classes = CLASSES
 
@@ -78,7 +78,7 @@ def expected_confusion(samples: list[Sample]) -> np.ndarray:
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("count", [1, 5, 7])
 def test_shards_add_up_to_the_set(count, world):
-    data = Pictures(count)
+    data = Images(count)
     whole = evaluate(Brightest(), data)
     np.testing.assert_array_equal(whole.confusion, expected_confusion(data.samples))
     shards = [evaluate(Brightest(), data, shard=(rank, world)) for rank in range(world)]
@@ -92,17 +92,17 @@ def test_shards_add_up_to_the_set(count, world):
 
 
 def test_what_comes_with_the_scores():
-    scores = evaluate(Brightest(), Pictures(3), Protocol(absent="zero"))
+    scores = evaluate(Brightest(), Images(3), Protocol(absent="zero"))
     assert scores.class_names == CLASSES.names
     assert scores.absent == "zero"
     assert scores.protocol.startswith("custom: own size")
-    assert evaluate(Brightest(), Pictures(3)).protocol == WHOLE.describe()
+    assert evaluate(Brightest(), Images(3)).protocol == WHOLE.describe()
     assert scores.images[1].path == str(Path("folder/p1.png"))
     assert 50 < scores.images[1].aacc < 100
 
 
 def test_reading_runs_ahead_and_stays_in_order():
-    data = Pictures(6, slow=0)
+    data = Images(6, slow=0)
     seen: list[tuple[str, int]] = []
     evaluate(Brightest(), data, on_prediction=lambda sample, labels: seen.append((sample.name, len(set(data.read)))))
     assert [name for name, _ in seen] == [f"p{i}" for i in range(6)]  # although p1 is read before p0
@@ -111,7 +111,7 @@ def test_reading_runs_ahead_and_stays_in_order():
 
 
 def test_no_more_is_read_than_is_needed_when_something_fails():
-    data = Pictures(50)
+    data = Images(50)
 
     def stop(sample: Sample, labels: np.ndarray) -> None:
         raise KeyboardInterrupt
@@ -123,7 +123,7 @@ def test_no_more_is_read_than_is_needed_when_something_fails():
 
 
 def test_predictions_and_progress_are_reported():
-    data, steps, labels = Pictures(3), [], {}
+    data, steps, labels = Images(3), [], {}
     evaluate(
         Brightest(),
         data,
@@ -136,10 +136,10 @@ def test_predictions_and_progress_are_reported():
 
 
 def test_progress_bar(capsys, monkeypatch):
-    evaluate(Brightest(), Pictures(2), progress=True)
+    evaluate(Brightest(), Images(2), progress=True)
     assert capsys.readouterr() == ("", "")
     monkeypatch.setenv("FORCE_COLOR", "1")  # taken for a terminal
-    evaluate(Brightest(), Pictures(2), progress=True)
+    evaluate(Brightest(), Images(2), progress=True)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "scoring" in captured.err
@@ -148,13 +148,13 @@ def test_progress_bar(capsys, monkeypatch):
 def test_the_model_keeps_its_modes():
     model = Brightest()
     model.frozen.eval()
-    evaluate(model, Pictures(1))
+    evaluate(model, Images(1))
     assert model.training
     assert not model.frozen.training
 
 
-def broken(index: int, **changes) -> Pictures:
-    data = Pictures(3)
+def broken(index: int, **changes) -> Images:
+    data = Images(3)
     fields = {**vars(data.samples[index]), **changes}
     data.samples[index] = Sample(**fields)
     return data
@@ -169,13 +169,13 @@ def test_errors_name_the_file():
     with pytest.raises(ValueError, match=f"{path}: true class 7 at 63 pixels"):
         evaluate(Brightest(), broken(1, mask=np.full((7, 9), 7, np.uint8)))
     with pytest.raises(ValueError, match="nothing to score"):
-        evaluate(Brightest(), Pictures(0))
+        evaluate(Brightest(), Images(0))
     with pytest.raises(ValueError, match=r"shard \(2, 2\)"):
-        evaluate(Brightest(), Pictures(1), shard=(2, 2))
+        evaluate(Brightest(), Images(1), shard=(2, 2))
 
 
 def test_a_reading_error_comes_through():
-    class Failing(Pictures):
+    class Failing(Images):
         def __getitem__(self, index: int) -> Sample:
             raise FileNotFoundError("folder/p0.png: no such file")
 
@@ -184,7 +184,7 @@ def test_a_reading_error_comes_through():
 
 
 def test_a_rank_without_images_scores_nothing():
-    shard = evaluate(Brightest(), Pictures(1), shard=(1, 2))
+    shard = evaluate(Brightest(), Images(1), shard=(1, 2))
     assert shard.confusion.sum() == 0
     assert np.isnan(shard.miou)
 
@@ -212,5 +212,5 @@ def test_sum_over_two_processes(tmp_path):
 
 
 def test_sum_in_one_process_is_the_same_object():
-    scores = evaluate(Brightest(), Pictures(1))
+    scores = evaluate(Brightest(), Images(1))
     assert sum_over_processes(scores) is scores

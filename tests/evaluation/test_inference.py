@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segattn.contracts import SegOutput
+from segattn.contracts import AlignCorners, SegOutput
 from segattn.evaluation.geometry import (
     FitInside,
     FixedSize,
@@ -44,7 +44,7 @@ STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 class Model(nn.Module):
     """The contract, with the calls counted."""
 
-    def __init__(self, *, align_corners: bool) -> None:
+    def __init__(self, *, align_corners: AlignCorners) -> None:
         super().__init__()
         self.align_corners = align_corners
         self.calls: list[tuple[int, ...]] = []
@@ -73,7 +73,7 @@ class ConvModel(Model):
     """The network of the convolutional papers' cases."""
 
     def __init__(self, fill) -> None:
-        super().__init__(align_corners=True)
+        super().__init__(align_corners="corners")
         self.names = {
             name: (
                 torch.from_numpy(fill.fill(f"{name}.weight", (5, 3, 3, 3))),
@@ -93,7 +93,7 @@ class FakeModel(Model):
     """The network of the mmsegmentation cases."""
 
     def __init__(self, fill, shapes: dict[str, list[int]]) -> None:
-        super().__init__(align_corners=False)
+        super().__init__(align_corners="edges")
         self.w = {name: torch.from_numpy(fill.fill(f"fake.{name}", tuple(shape))) for name, shape in shapes.items()}
 
     def main(self, x: Tensor) -> Tensor:
@@ -102,18 +102,18 @@ class FakeModel(Model):
         return 4 * F.conv2d(x, self.w["cls.weight"], self.w["cls.bias"])
 
 
-def picture_of(x: np.ndarray) -> np.ndarray:
-    """The float picture that normalises to an input (1, 3, H, W)."""
+def image_of(x: np.ndarray) -> np.ndarray:
+    """The float image that normalises to an input (1, 3, H, W)."""
     return (torch.from_numpy(x[0]) * STD + MEAN).permute(1, 2, 0).contiguous().numpy()
 
 
-def picture(rng_seed: list[int], height: int, width: int) -> np.ndarray:
+def random_image(rng_seed: list[int], height: int, width: int) -> np.ndarray:
     return np.random.default_rng(rng_seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
 
 
 def image_of_case(fill, case) -> np.ndarray:
     height, width = (int(part) for part in case["image"].removeprefix("fill.image(").rstrip(")").split(","))
-    return picture_of(fill.image(height, width))
+    return image_of(fill.image(height, width))
 
 
 DANET = [
@@ -198,7 +198,7 @@ def test_acfnet_mistakes_are_not_copied(fill, parity):
 
 
 def test_scores_of_the_released_scripts(fill, parity):
-    """What DANet, AttaNet and ACFNet print for known pictures."""
+    """What DANet, AttaNet and ACFNet print for known images."""
     cases = parity.description("protocols_cnn")["cases"]
     names = tuple("abcde")
 
@@ -218,7 +218,7 @@ def test_scores_of_the_released_scripts(fill, parity):
     protocol = replace(ATTANET_SLIDE, windows=ShiftedWindows(crop=24, stride=20, pad=ATTANET_SLIDE.windows.pad))
     counted = ConfusionMatrix(5)
     for image, label in zip(images, labels, strict=True):
-        counted.update(predict_labels(ConvModel(fill), picture_of(image[None]), protocol), label)
+        counted.update(predict_labels(ConvModel(fill), image_of(image[None]), protocol), label)
     scores = Scores(confusion=counted.counts, class_names=names, absent=protocol.absent)
     assert scores.miou == pytest.approx(100 * case["mIoU"])
     assert [c.iou for c in scores.per_class.values()] == pytest.approx([100 * v for v in case["IoU"]])
@@ -226,7 +226,7 @@ def test_scores_of_the_released_scripts(fill, parity):
     case = cases["acfnet.metric"]
     windows = ShiftedWindows(crop=24, stride=16, pad=ACFNET_SLIDE.windows.pad)
     counted = ConfusionMatrix(5)
-    predicted = predict_labels(ConvModel(fill), picture_of(fill.image(36, 48)), replace(ACFNET_SLIDE, windows=windows))
+    predicted = predict_labels(ConvModel(fill), image_of(fill.image(36, 48)), replace(ACFNET_SLIDE, windows=windows))
     counted.update(predicted, fill.labels(36, 48, 5, 1)[0])
     assert counted.counts.tolist() == case["confusion"]
 
@@ -269,7 +269,7 @@ def test_mmseg_multi(fill, parity, name):
     description, arrays = parity.description("protocols_mm"), parity.arrays("protocols_mm")
     (case,) = (case for case in description["multi_scale"]["cases"] if case["name"] == name)
     height, width = (int(part) for part in name.split(".")[1].split("x"))
-    image = picture([height, width], height, width)
+    image = random_image([height, width], height, width)
     long, short = case["img_scale"]
     protocol = replace(
         MMSEG_MULTI_FLIP,
@@ -297,7 +297,7 @@ def test_the_mmseg_views_are_the_inputs_of_the_network(fill, parity):
     resize = FitInside(long=256, short=64, divisor=32)
     model = Recorder(fill, description["fake_network"]["shapes"])
     predict_scores(
-        model, picture([60, 90], 60, 90), replace(MMSEG_MULTI_FLIP, resize=resize, scales=tuple(case["ratios"]))
+        model, random_image([60, 90], 60, 90), replace(MMSEG_MULTI_FLIP, resize=resize, scales=tuple(case["ratios"]))
     )
     np.testing.assert_allclose(seen[0][..., ::2, ::2], arrays["ms.60x90.div32.ms.view0"], atol=1e-5)
     torch.testing.assert_close(seen[1], seen[0].flip(-1))
@@ -317,24 +317,24 @@ def test_labels_are_the_argmax_of_the_scores(fill, name):
         )
     if protocol.windows is not None:
         protocol = replace(protocol, windows=replace(protocol.windows, crop=24, stride=16))
-    image = picture([1], 45, 61)
+    image = random_image([1], 45, 61)
     scores = predict_scores(ConvModel(fill), image, protocol)
     assert scores.shape == (5, 45, 61)
     labels = predict_labels(ConvModel(fill), image, protocol)
     assert (labels.long() != scores.argmax(0)).float().mean() < 1e-3
 
 
-def test_mirrored_picture_gives_mirrored_scores_with_flip(fill):
-    image = picture([2], 32, 40)
+def test_mirrored_image_gives_mirrored_scores_with_flip(fill):
+    image = random_image([2], 32, 40)
     protocol = Protocol(flip=True, combine=MeanProbabilities())
     scores = predict_scores(ConvModel(fill), image, protocol)
     mirrored = predict_scores(ConvModel(fill), image[:, ::-1], protocol)
     torch.testing.assert_close(mirrored.flip(-1), scores)
 
 
-def test_fixed_size_sees_that_size_and_answers_at_the_pictures(fill):
+def test_fixed_size_sees_that_size_and_answers_at_the_images(fill):
     model = ConvModel(fill)
-    assert predict_labels(model, picture([3], 20, 30), WHOLE_512X1024).shape == (20, 30)
+    assert predict_labels(model, random_image([3], 20, 30), WHOLE_512X1024).shape == (20, 30)
     assert model.calls == [(1, 3, 512, 1024)]
 
 
@@ -345,9 +345,9 @@ def test_model_output_is_not_written_to():
         def main(self, x: Tensor) -> Tensor:
             return self.held
 
-    model = Constant(align_corners=False)
+    model = Constant(align_corners="edges")
     before = model.held.clone()
-    predict_scores(model, picture([4], 8, 8), Protocol(scales=(1.0, 1.0), flip=True))
+    predict_scores(model, random_image([4], 8, 8), Protocol(scales=(1.0, 1.0), flip=True))
     assert torch.equal(model.held, before)
 
 
@@ -357,14 +357,14 @@ def test_autocast_reaches_the_network_alone():
             assert torch.is_autocast_enabled("cpu") == (self.expected is not None)
             return F.conv2d(x, torch.ones(2, 3, 1, 1))
 
-    model = Asked(align_corners=False)
+    model = Asked(align_corners="edges")
     for model.expected in (None, torch.bfloat16):
         with torch.autocast("cpu", torch.bfloat16):  # the caller's own context has no say
-            assert predict_scores(model, picture([5], 8, 8), autocast=model.expected).dtype == torch.float32
+            assert predict_scores(model, random_image([5], 8, 8), autocast=model.expected).dtype == torch.float32
 
 
-def test_read_only_and_strided_pictures(fill):
-    image = picture([6], 20, 24)
+def test_read_only_and_strided_images(fill):
+    image = random_image([6], 20, 24)
     expected = predict_scores(ConvModel(fill), image)
     frozen = image.copy()
     frozen.flags.writeable = False
@@ -378,7 +378,7 @@ def test_refusals(fill):
     with pytest.raises(ValueError, match=r"shape \(8, 8\)"):
         predict_labels(ConvModel(fill), np.zeros((8, 8), np.uint8))
     with pytest.raises(ValueError, match=r"'corse'.*Did you mean coarse"):
-        predict_labels(ConvModel(fill), picture([7], 8, 8), Protocol(outputs=("main", "corse")))
+        predict_labels(ConvModel(fill), random_image([7], 8, 8), Protocol(outputs=("main", "corse")))
 
 
 def test_native_size_and_black_padding(fill):
@@ -394,12 +394,12 @@ def test_native_size_and_black_padding(fill):
         protocol = Protocol(
             resize=NativeSize(), windows=ShiftedWindows(crop=16, stride=8, pad=Pad(value=value, place="end"))
         )
-        predict_scores(Recorder(fill), picture([8], 12, 12), protocol)
+        predict_scores(Recorder(fill), random_image([8], 12, 12), protocol)
         torch.testing.assert_close(seen[-1][0, :, -1, -1], corner)
 
 
 class PlaceModel(Model):
-    """Answers at every eighth pixel with what it sees there: of a picture of its own columns and rows, the place."""
+    """Answers at every eighth pixel with what it sees there: of an image of its own columns and rows, the place."""
 
     def __init__(self) -> None:
         super().__init__(align_corners="grid")

@@ -40,12 +40,12 @@ def test_sizes():
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 60), (60, 1), (1, 5000)])
-def test_thin_pictures_keep_a_pixel_at_every_scale(name, shape):
+def test_thin_images_keep_a_pixel_at_every_scale(name, shape):
     for scale in PROTOCOLS[name].scales:
         assert min(PROTOCOLS[name].resize.size(*shape, scale)) >= 1
 
 
-def test_windows_of_the_papers_on_a_cityscapes_picture():
+def test_windows_of_the_papers_on_a_cityscapes_image():
     slide = PROTOCOLS["attanet_slide"].windows
     assert slide.corners(1024, 2048) == ((0, 0), (0, 854), (0, 1024))
     danet = PROTOCOLS["danet_single"].windows

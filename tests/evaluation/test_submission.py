@@ -106,7 +106,7 @@ LAYOUTS = {
     "pascal_context60": _CONTEXT,
     "voc2012": ("val", "JPEGImages/p.jpg", "SegmentationClass/p.png", "ImageSets/Segmentation/val.txt"),
 }
-"""Split, picture, mask and list file of each data set."""
+"""Split, image, mask and list file of each data set."""
 
 OWN_CLASSES = "classes:\n" + "".join(f"  - {{name: {name}, color: [0, 0, 0]}}\n" for name in "abc")
 OWN_LABELS = {
@@ -118,8 +118,8 @@ OWN_LABELS = {
 """Lines of a dataset.yaml for the classes a, b and c, and the ids that its masks hold for them."""
 
 
-def one_picture(root: Path, name: str) -> PairedDataset:
-    """The data set `name` of one picture whose columns are one for each class, with a mask that is nothing yet."""
+def one_image(root: Path, name: str) -> PairedDataset:
+    """The data set `name` of one image whose columns are one for each class, with a mask that is nothing yet."""
     split, image, mask, listed = LAYOUTS[name]
     for path in (image, mask, *([listed] if listed else [])):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -140,19 +140,19 @@ def require_same_classes_back(dataset: PairedDataset) -> np.ndarray:
 
 @pytest.mark.parametrize("name", sorted(DATASETS.keys() - {"folder"}))
 def test_a_submission_reads_back_as_the_same_classes(name: str, tmp_path: Path) -> None:
-    assert require_same_classes_back(one_picture(tmp_path, name)).dtype == np.uint8
+    assert require_same_classes_back(one_image(tmp_path, name)).dtype == np.uint8
 
 
 @pytest.mark.parametrize("lines", OWN_LABELS)
 def test_a_submission_of_own_data_reads_back_too(lines: str, tmp_path: Path) -> None:
     (tmp_path / "dataset.yaml").write_text(OWN_CLASSES + lines)
-    written = require_same_classes_back(one_picture(tmp_path, "folder"))
+    written = require_same_classes_back(one_image(tmp_path, "folder"))
     assert written.dtype == (np.uint8 if max(OWN_LABELS[lines]) < 256 else np.uint16)
     assert written.tolist() == [OWN_LABELS[lines]] * 2
 
 
 def test_cityscapes_server_wants_its_own_ids_whatever_the_masks_hold(tmp_path: Path) -> None:
-    one_picture(tmp_path, "cityscapes")
+    one_image(tmp_path, "cityscapes")
     mask = tmp_path / "gtFine/val/a/p_gtFine_labelIds.png"
     mask.rename(mask.with_name("p_gtFine_labelTrainIds.png"))
     dataset = open_dataset("cityscapes", tmp_path, "val")
@@ -162,7 +162,7 @@ def test_cityscapes_server_wants_its_own_ids_whatever_the_masks_hold(tmp_path: P
 
 def test_a_class_without_an_id_is_refused_before_scoring(tmp_path: Path) -> None:
     (tmp_path / "dataset.yaml").write_text(OWN_CLASSES + "labels: {0: a, 7: c}\n")
-    dataset = one_picture(tmp_path, "folder")
+    dataset = one_image(tmp_path, "folder")
     with pytest.raises(ValueError, match=r"class b has the id -1.*in dataset.yaml, give it an id under labels"):
         submission_writer(tmp_path / "out", dataset.classes)
     assert not (tmp_path / "out").exists()

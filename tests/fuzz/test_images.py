@@ -118,7 +118,7 @@ def _run_batch(seed: int, folder: Path) -> None:
     path = folder / f"case{seed}.bin"
     for index in range(CASES):
         path.write_bytes(_case(index % 8, seeds, rng))
-        for what, read in (("picture", lambda: read_image(path, upright=True)), ("mask", lambda: read_ids(path))):
+        for what, read in (("image", lambda: read_image(path, upright=True)), ("mask", lambda: read_ids(path))):
             start, message = time.monotonic(), None
             try:
                 pixels = read()
@@ -128,7 +128,7 @@ def _run_batch(seed: int, folder: Path) -> None:
                 raise AssertionError(f"case {index} of seed {seed}, {what}") from error
             assert time.monotonic() - start < _MOST_SECONDS, (index, what)
             if message is None:
-                shape = (*pixels.shape[:2], 3) if what == "picture" else pixels.shape[:2]
+                shape = (*pixels.shape[:2], 3) if what == "image" else pixels.shape[:2]
                 assert pixels.shape == shape, (index, what)
                 assert 0 < pixels.shape[0] * pixels.shape[1] <= MAX_PIXELS, (index, what)
                 assert pixels.dtype == np.uint8 or (what == "mask" and pixels.dtype == np.uint16), (index, what)
@@ -144,9 +144,9 @@ def _run_batch(seed: int, folder: Path) -> None:
 def test_hostile_images_are_read_or_refused(run_batches: Callable[[str, int, str], collections.Counter[str]]) -> None:
     total = run_batches(__file__, BATCHES, "hostile images")
     assert total["cases"] == BATCHES * CASES >= 2000
-    assert total["pictures read"] > 300
+    assert total["images read"] > 300
     assert total["masks read"] > 100
-    assert total["pictures refused"] > 1000
+    assert total["images refused"] > 1000
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def test_parameter_counts(network: DANet, classes: int, parameters: int) -> None
     with torch.device("meta"):
         model = network.build(classes)
     assert sum(p.numel() for p in model.parameters()) == parameters
-    assert model.align_corners
+    assert model.align_corners == "corners"
 
 
 @pytest.mark.parametrize("backbone", ["resnet50", "resnet101", "resnet152"])

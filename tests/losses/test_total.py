@@ -38,7 +38,7 @@ def test_whole_losses_equal_the_released_codes(key, fill, parity):
     labels = torch.from_numpy(fill.labels(*size))
     logits = {name: parity.case_input(rule).requires_grad_() for name, rule in case["logits"].items()}
     output = SegOutput(logits["main"], {name: x for name, x in logits.items() if name != "main"})
-    losses = SegmentationLoss(PAPERS[key])(output, labels, align_corners=True)
+    losses = SegmentationLoss(PAPERS[key])(output, labels, align_corners="corners")
     losses["total"].backward()
     assert losses["total"].item() == pytest.approx(float(case["loss"]), rel=1e-6)
     parts = sum(value.item() for name, value in losses.items() if name != "total")
@@ -117,7 +117,7 @@ def test_each_map_is_resized_once_and_gone_after_its_last_term(monkeypatch):
     alive, most, made = set(), [0], []
 
     def counted(x, size, *, align_corners):
-        assert align_corners
+        assert align_corners == "corners"
         grown = resize(x, size, align_corners=align_corners)
         alive.add(id(grown))
         weakref.finalize(grown, alive.discard, id(grown))
@@ -128,10 +128,10 @@ def test_each_map_is_resized_once_and_gone_after_its_last_term(monkeypatch):
     monkeypatch.setattr(total, "resize", counted)
     terms = [CrossEntropy(), Focal(), CrossEntropy(output="aux"), Dice(output="aux")]
     labels = torch.zeros(2, 32, 32, dtype=torch.int64)
-    losses = SegmentationLoss(terms)(outputs(), labels, align_corners=True)
+    losses = SegmentationLoss(terms)(outputs(), labels, align_corners="corners")
     assert (len(made), most[0]) == (2, 1)
     assert losses["total"].requires_grad
-    SegmentationLoss([*terms, Lovasz(outputs=("main", "aux"))])(outputs(), labels, align_corners=True)
+    SegmentationLoss([*terms, Lovasz(outputs=("main", "aux"))])(outputs(), labels, align_corners="corners")
     assert (len(made), most[0]) == (4, 2)
 
 

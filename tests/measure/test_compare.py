@@ -1,4 +1,4 @@
-"""`segattn compare` on a handful of drawn pictures: two networks, two steps."""
+"""`segattn compare` on a handful of drawn images: two networks, two steps."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def test_published_rows(published: dict[str, dict[str, Any]], row: str) -> None:
     [AttaNet(backbone="light"), DANet(backbone="resnet101", stem="deep"), ACFNet(backbone="ecanet101")],
     ids=lambda network: type(network).__name__,
 )
-def test_large_pictures_take_shapes_only(network: Network) -> None:
+def test_large_images_take_shapes_only(network: Network) -> None:
     small, large = (complexity(on_meta(network, 19), size) for size in ((128, 256), (2048, 4096)))
     # 256 times the pixels; ACFNet's pool adds a row and a column, and attention's cost may grow with their square
     assert large.macs > 230 * small.macs
@@ -139,7 +139,7 @@ class First(nn.Module):
 
 def test_attention_is_counted_where_torch_counts_nothing() -> None:
     """torch's own counter knows the fused operators of GPUs alone: on the CPU attention is free to it."""
-    model = Segmenter(Attending(), First(), num_classes=3, align_corners=False)
+    model = Segmenter(Attending(), First(), num_classes=3, align_corners="edges")
     expected = 2 * 4 * 100 * 30 * (16 + 8)
     assert complexity(model, (4, 4)).macs == expected
     with FlopCounterMode(display=False) as counter:

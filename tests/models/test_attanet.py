@@ -30,7 +30,7 @@ def test_a_description_decides_the_normalisation() -> None:
     normalization = Normalization(mean=(0.1, 0.2, 0.3), bgr=True)
     model = AttaNet(backbone="light", normalization=normalization).build(3)
     assert model.normalization == normalization
-    assert model.align_corners
+    assert model.align_corners == "corners"
     assert model.num_classes == 3
 
 
@@ -39,7 +39,7 @@ def test_an_unknown_resnet_is_named_with_its_neighbours() -> None:
         AttaNet(backbone="resnet51").build(19)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("align_corners", [True, "grid"])
+@pytest.mark.parametrize("align_corners", ["corners", "grid"])
 @pytest.mark.parametrize("backbone", ["light", "resnet18"])
 def test_attanet_exports_for_every_size(backbone: Any, align_corners: Any) -> None:
     model = AttaNet(backbone=backbone, align_corners=align_corners).build(5).eval()

@@ -107,16 +107,23 @@ class Linear(nn.Module):
 
 def test_parts_of_the_callers_own() -> None:
     normalization = Normalization(mean=(0.5, 0.5, 0.5), bgr=True)
-    model = segattn.build(OneMap(), Linear, num_classes=4, align_corners=True, normalization=normalization)
+    model = segattn.build(OneMap(), Linear, num_classes=4, align_corners="corners", normalization=normalization)
     assert model(torch.rand(2, 3, 32, 40)).shape == (2, 4, 32, 40)
-    assert (model.align_corners, model.normalization, model.num_classes) == (True, normalization, 4)
+    assert (model.align_corners, model.normalization, model.num_classes) == ("corners", normalization, 4)
     narrow = segattn.build("resnet18", lambda channels, classes: UperNet(channels, classes, channels=32), num_classes=4)
     assert narrow(torch.rand(1, 3, 64, 64)).shape == (1, 4, 64, 64)
 
 
+def test_pytorchs_flags_are_read_as_their_words() -> None:
+    for flag, word in ((True, "corners"), (False, "edges")):
+        assert segattn.build(OneMap(), Linear, num_classes=4, align_corners=flag).align_corners == word
+    with pytest.raises(ValueError, match="align_corners: found 'center', expected one of 'corners', 'edges', 'grid'"):
+        segattn.build(OneMap(), Linear, num_classes=4, align_corners="center")  # type: ignore[arg-type]
+
+
 def test_a_pair_is_a_network_of_a_recipe() -> None:
-    model = Pair(backbone="resnet18", head="upernet", auxiliary_head="fcn", align_corners=True).build(7)
-    assert (model.num_classes, model.align_corners, model.training) == (7, True, True)
+    model = Pair(backbone="resnet18", head="upernet", auxiliary_head="fcn", align_corners="corners").build(7)
+    assert (model.num_classes, model.align_corners, model.training) == (7, "corners", True)
     assert isinstance(model.head, UperNet)
     recipe = override(
         segattn.recipe("attanet_light_camvid"), {"network": "{kind: Pair, backbone: van_tiny, head: danet}"}

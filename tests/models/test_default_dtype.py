@@ -49,7 +49,7 @@ def other_default(request: Any) -> Iterator[Any]:
 
 
 def numbers(recipe: Recipe, size: tuple[int, int], protocol: Protocol) -> dict[str, Any]:
-    """What a recipe's network makes of a made-up picture, in scoring and in one step of training."""
+    """What a recipe's network makes of a made-up image, in scoring and in one step of training."""
     torch.manual_seed(3)
     model = segattn.create_model(recipe)
     rng = np.random.default_rng(0)

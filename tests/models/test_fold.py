@@ -162,7 +162,7 @@ def test_predict_folds_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     row = recipe("attanet_light_camvid")
     model = lived_in(row.network, row.data.num_classes)
     save_model(tmp_path / "model.safetensors", model, describe_model(row, model.classes))
-    cv2.imwrite(str(tmp_path / "picture.png"), np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "image.png"), np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8))
     seen: list[int] = []
     logits = Segmenter.logits
 
@@ -174,16 +174,16 @@ def test_predict_folds_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     labels = []
     for words in ([], ["--fold"]):
         folder = tmp_path / "-".join(["labels", *words])
-        command = ["predict", str(tmp_path / "picture.png"), "--model", str(tmp_path / "model.safetensors")]
+        command = ["predict", str(tmp_path / "image.png"), "--model", str(tmp_path / "model.safetensors")]
         assert main([*command, "--device", "cpu", "--output", str(folder), *words]) == 0
-        labels.append(cv2.imread(str(folder / "picture_labels.png"), cv2.IMREAD_UNCHANGED))
+        labels.append(cv2.imread(str(folder / "image_labels.png"), cv2.IMREAD_UNCHANGED))
     assert seen == [batch_norms(model), 0]
     assert len(np.unique(labels[0])) > 1
     assert (labels[0] == labels[1]).mean() > 0.999
 
 
 @torch.no_grad()
-def test_several_pictures_through_a_head_in_the_plain_layout() -> None:
+def test_several_images_through_a_head_in_the_plain_layout() -> None:
     model = lived_in(FAMILIES["danet_r50"])
     folded = optimize_for_inference(model)
     x = torch.randn(3, 3, 33, 49)

@@ -38,7 +38,7 @@ def test_outputs_at_an_odd_size(name: str) -> None:
     auxiliary = {key: tuple(value.shape) for key, value in output.auxiliary.items()}
     expected = {"hamnet": {"aux": (2, 7, 9, 13)}, "upernet": {"aux": (2, 7, 5, 7)}}
     assert auxiliary == expected.get(name, {})
-    assert not model.align_corners
+    assert model.align_corners == "edges"
 
 
 def test_auxiliary_norms() -> None:

@@ -15,9 +15,9 @@ def position_bias(on_grid: Tensor, lines: Tensor, agents: tuple[int, int], h: in
         heads, count = part.shape[:2]
         p = round(count**0.5)
         spread = F.interpolate(part, (h, w), mode="bilinear", align_corners=False)
-        pictures = spread.flatten(2).transpose(1, 2).reshape(heads * h * w, 1, p, p)
-        pictures = F.interpolate(pictures, agents, mode="bilinear", align_corners=False)
-        total = total + pictures.view(heads, h * w, -1).transpose(1, 2)
+        maps = spread.flatten(2).transpose(1, 2).reshape(heads * h * w, 1, p, p)
+        maps = F.interpolate(maps, agents, mode="bilinear", align_corners=False)
+        total = total + maps.view(heads, h * w, -1).transpose(1, 2)
     return total
 
 

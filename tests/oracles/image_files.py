@@ -246,7 +246,7 @@ def gif(
     interlaced: bool = False,
     before: bytes = b"",
 ) -> bytes:
-    """A GIF, with blocks before its picture; `canvas` (width, height) may be larger than it."""
+    """A GIF, with blocks before its image; `canvas` (width, height) may be larger than it."""
     height, width = pixels.shape
     table = b"".join(map(bytes, palette)).ljust(768, b"\0")
     out = b"GIF89a" + struct.pack("<HHBBB", canvas[0] or width, canvas[1] or height, 0xF7, 0, 0) + table

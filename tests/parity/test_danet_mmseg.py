@@ -71,7 +71,7 @@ def test_outputs_are_the_structures(oracle: ModuleType, state: dict[str, Tensor]
     for name, logits in wanted.items():
         assert logits.std() > 0.05, name
         torch.testing.assert_close(got[name], logits, rtol=1e-3, atol=1e-4, msg=name)
-    assert not model.align_corners
+    assert model.align_corners == "edges"
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from segattn.recipes.catalog import RECIPES, recipe
 from segattn.recipes.schema import Recipe
-from segattn.recipes.serialize import from_dict, override, to_dict
+from segattn.recipes.serialize import from_dict, from_yaml, override, to_dict, to_yaml
 
 BAD = [float("nan"), float("inf"), float("-inf"), int("9" * 400), True, "text", [1, "a"], {"a": 1}]
 FREE_TEXT = ("paper.", "claims.", "results.", "checkpoint.", "backbone_checkpoint.", "deviations.")
@@ -110,6 +111,24 @@ def test_a_name_that_is_no_folder_of_runs_is_refused(name: str) -> None:
 def test_a_flag_is_no_number() -> None:
     with pytest.raises(ValueError, match="align_corners"):
         override(recipe("attanet_light_camvid"), {"network.align_corners": "1"})
+    with pytest.raises(ValueError, match=r"training\.compile"):
+        override(recipe("attanet_light_camvid"), {"training.compile": "1"})
+
+
+@pytest.mark.parametrize(
+    ("text", "word"), [("true", "corners"), ("false", "edges"), ("grid", "grid"), ("edges", "edges")]
+)
+def test_alignment_of_older_recipes_is_read_as_its_word(text: str, word: str, tmp_path: Path) -> None:
+    for name in ("attanet_r18_cityscapes", "danet_mmseg_r50_cityscapes_40k", "attanet_lite0_camvid"):
+        assert override(recipe(name), {"network.align_corners": text}).network.align_corners == word
+        lines = [
+            f"  align_corners: {text}" if line.strip().startswith("align_corners:") else line
+            for line in to_yaml(recipe(name)).splitlines()
+        ]
+        file = tmp_path / f"{name}.yaml"
+        file.write_text("\n".join(lines))
+        assert from_yaml(Recipe, file).network.align_corners == word
+        assert f"align_corners: {word}" in to_yaml(from_yaml(Recipe, file))
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))

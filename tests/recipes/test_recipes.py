@@ -175,7 +175,7 @@ def expected_name(row: Recipe) -> str:
         case networks.AttaNet():
             method, backbone = "attanet", network.backbone.replace("resnet", "r")
         case networks.DANet(auxiliary_head="fcn"):
-            side = "_769" if network.align_corners else ""
+            side = "_769" if network.align_corners == "corners" else ""
             backbone = network.backbone.replace("resnet", "r")
             return f"danet_mmseg_{backbone}_{dataset}{side}_{row.schedule.iterations // 1000}k"
         case networks.DANet():
@@ -350,8 +350,8 @@ def test_its_augmentation_gives_crops_of_one_size(name: str) -> None:
     shapes = set()
     for seed, (height, width) in enumerate([(120, 200), (200, 120), (300, 400)]):
         rng = np.random.default_rng(seed)
-        picture = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        item = pipeline(image=picture, mask=np.full((height, width), 3, np.uint8), rng=rng)
+        image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        item = pipeline(image=image, mask=np.full((height, width), 3, np.uint8), rng=rng)
         assert item["image"].dtype == item["mask"].dtype == np.uint8
         assert item["image"].shape[:2] == item["mask"].shape
         assert set(np.unique(item["mask"])) <= {3, IGNORE}
@@ -375,7 +375,7 @@ def test_camvid_recipes_differ_in_nothing_but_the_network() -> None:
     "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in list_recipes()]
 )
 def test_it_takes_a_training_step(name: str) -> None:
-    """A crop of 64 pixels, two pictures: what isn't frozen has its part in the loss, and the step changes it."""
+    """A crop of 64 pixels, two images: what isn't frozen has its part in the loss, and the step changes it."""
     row = recipe(name)
     model = row.network.build(row.data.num_classes)
     step = training_step(model, row)

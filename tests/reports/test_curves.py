@@ -35,7 +35,7 @@ def write_log(folder: Path, records: list[dict[str, Any]], tail: str = "") -> Pa
 
 
 def texts_of(monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
-    """Every piece of text in the picture; drawn as text rather than as outlines."""
+    """Every piece of text in the image; drawn as text rather than as outlines."""
     monkeypatch.setitem(matplotlib.rcParams, "svg.fonttype", "none")
     draw_curves(folder)
     root = ET.parse(folder / "curves.svg").getroot()
@@ -46,9 +46,9 @@ def test_a_run_becomes_a_png_and_an_svg(tmp_path: Path) -> None:
     folder = write_log(tmp_path, [*map(train_record, (10, 20, 30)), validation_record(20, 40.0)])
     path = draw_curves(str(folder))
     assert path == folder / "curves.png"
-    picture = cv2.imread(str(path))
-    assert picture.shape[1] >= 1200
-    assert picture.std() > 5
+    image = cv2.imread(str(path))
+    assert image.shape[1] >= 1200
+    assert image.std() > 5
     assert sorted(file.name for file in folder.iterdir()) == ["curves.png", "curves.svg", "log.jsonl"]
 
 

@@ -158,9 +158,9 @@ def test_many_classes_give_a_picture_and_pairs(tmp_path: Path) -> None:
     _, path = scored(tmp_path, some_cases(3, 150, (60, 80)), classes)
     page = Page(path.read_text())
     (heat,) = [attributes for attributes in page.all("img") if attributes.get("class") == "heat"]
-    picture = decoded(heat["src"], cv2.IMREAD_UNCHANGED)
-    assert picture.shape == (600, 600, 4)
-    assert (picture[::4, ::4][np.arange(150), np.arange(150), 3] > 0).all()
+    image = decoded(heat["src"], cv2.IMREAD_UNCHANGED)
+    assert image.shape == (600, 600, 4)
+    assert (image[::4, ::4][np.arange(150), np.arange(150), 3] > 0).all()
     assert not any(attributes.get("class") == "confusion" for attributes in page.all("table"))
     assert len([text for tag, text in page.texts if text == "taken for"]) == 1
     assert path.stat().st_size < 3_000_000
@@ -186,14 +186,14 @@ def test_best_middle_and_worst_are_shown(tmp_path: Path) -> None:
     assert len(page.all("img")) == 9 * 4
 
 
-def test_pictures_show_what_they_say(tmp_path: Path) -> None:
+def test_images_show_what_they_say(tmp_path: Path) -> None:
     mask = np.zeros((60, 80), np.uint8)
     mask[:, 40:] = 1
     mask[:20] = IGNORE
     labels = np.zeros((60, 80), np.uint8)
     _, path = scored(tmp_path, [(sample("one", mask), labels)])
     views = {str(a["alt"]): decoded(a["src"])[..., ::-1].astype(int) for a in Page(path.read_text()).all("img")}
-    assert list(views) == ["picture of one", "prediction of one", "truth of one", "mistakes of one"]
+    assert list(views) == ["image of one", "prediction of one", "truth of one", "mistakes of one"]
     assert all(view.shape == (60, 80, 3) for view in views.values())
     right, wrong, ignored = (
         views["mistakes of one"][part].mean((0, 1)) for part in (np.s_[30:, :30], np.s_[30:, 50:], np.s_[:10, :])
@@ -207,7 +207,7 @@ def test_pictures_show_what_they_say(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("shape", "size"), [((1024, 2048), (480, 240)), ((700, 500), (480, 672)), ((7, 9), (9, 7))])
-def test_pictures_are_small_and_keep_their_shape(tmp_path: Path, shape: tuple[int, int], size: tuple[int, int]) -> None:
+def test_images_are_small_and_keep_their_shape(tmp_path: Path, shape: tuple[int, int], size: tuple[int, int]) -> None:
     mask = np.zeros(shape, np.uint8)
     _, path = scored(tmp_path, [(sample("one", mask), mask)])
     for attributes in Page(path.read_text()).all("img"):
@@ -316,7 +316,7 @@ def test_names_are_escaped(tmp_path: Path, count: int) -> None:
     assert not page.all("script")
     assert ("h1", nasty) in page.texts
     assert ("td", nasty) in page.texts
-    assert f"picture of {nasty}" in [attributes.get("alt") for attributes in page.all("img")]
+    assert f"image of {nasty}" in [attributes.get("alt") for attributes in page.all("img")]
     hints = [attributes.get("title") or "" for attributes in page.all("td")]
     assert count > 30 or f"{nasty} as <b>0: 100.00 %, 32 pixels" in hints
     tags = {tag for tag, _ in page.elements}
@@ -346,7 +346,7 @@ def test_json_beside_it_reads_back(tmp_path: Path) -> None:
     assert again.images == scores.images
 
 
-def test_a_report_without_pictures_is_whole(tmp_path: Path) -> None:
+def test_a_report_without_images_is_whole(tmp_path: Path) -> None:
     confusion = np.array([[5, 1, 0], [0, 3, 0], [0, 2, 1]])
     path = Report(tmp_path, Samples()).write(Scores(confusion, CLASSES.names), title="numbers", protocol=WHOLE)
     page = Page(path.read_text())
@@ -376,6 +376,6 @@ def test_a_folder_that_cannot_be_made_is_known_before_scoring(tmp_path: Path) ->
 def decoded(source: str | None, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     assert source is not None
     data = base64.b64decode(source.split(",", 1)[1])
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    assert picture is not None
-    return picture
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    assert image is not None
+    return image

@@ -13,7 +13,7 @@ import pytest
 
 from segattn.contracts import IGNORE, Classes, Sample
 from segattn.reports.training_page import write_page
-from segattn.training.samples import SamplePictures
+from segattn.training.samples import SampleImages
 
 CLASSES = Classes(names=("road", "sky"), palette=((200, 20, 20), (20, 20, 200)))
 
@@ -25,18 +25,18 @@ def sample(name: str, size: tuple[int, int] = (40, 60)) -> Sample:
     return Sample(np.full((*size, 3), 90, np.uint8), mask, name, Path(f"{name}.png"))
 
 
-def predict(pictures: SamplePictures, step: int, length: int, shard: tuple[int, int] = (0, 1)) -> None:
-    write = pictures.writer(step)
+def predict(images: SampleImages, step: int, length: int, shard: tuple[int, int] = (0, 1)) -> None:
+    write = images.writer(step)
     for index in range(*((shard[0], length, shard[1]))):
         write(sample(f"p{index}"), np.ones((40, 60), np.uint8))
 
 
 def test_the_page_shows_the_last_ones_and_knows_all(tmp_path: Path) -> None:
     run = tmp_path / "a <run>"
-    pictures = SamplePictures(run, CLASSES, 4, count=2)
+    images = SampleImages(run, CLASSES, 4, count=2)
     for step in (1000, 200):
-        predict(pictures, step, 4)
-    pictures.writer(200)(sample("odd & <b>"), np.ones((40, 60), np.uint8))
+        predict(images, step, 4)
+    images.writer(200)(sample("odd & <b>"), np.ones((40, 60), np.uint8))
     (run / "samples" / "step_x").mkdir()
     page = write_page(run)
     assert page == run / "training.html"
@@ -57,7 +57,7 @@ def test_the_page_shows_the_last_ones_and_knows_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are Unicode there")
-def test_hostile_names_are_escaped_and_their_pictures_are_found(tmp_path: Path) -> None:
+def test_hostile_names_are_escaped_and_their_images_are_found(tmp_path: Path) -> None:
     folder = tmp_path / 'a "run" <script>alert(1)<' / "samples" / "step_000001"
     folder.mkdir(parents=True)
     names = [b"<_script><script>alert(1)<_script>.jpg", b"\"><img src=x onerror='alert(1)'>.jpg", b"bad\xff.jpg"]

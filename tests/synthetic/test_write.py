@@ -51,7 +51,7 @@ def test_scenes_hold_all_classes_where_streets_have_them() -> None:
     assert seen[1] / total < 0.06
 
 
-def test_picture_follows_the_ids() -> None:
+def test_image_follows_the_ids() -> None:
     """Neighbours of different labels differ more than neighbours of one label: the edges are where the ids say."""
     across, inside = [], []
     for seed in range(6):

@@ -16,18 +16,18 @@ def watch(losses: list[float], progress: Progress | None = None, factor: float |
     growth = LossGrowth(progress, factor)
     for loss in losses:
         progress.step += 1
-        growth.look(progress.step, loss, [f"picture{progress.step}"])
+        growth.look(progress.step, loss, [f"image{progress.step}"])
     return progress
 
 
-def test_a_loss_that_stays_high_ends_the_run_and_names_its_first_pictures() -> None:
+def test_a_loss_that_stays_high_ends_the_run_and_names_its_first_images() -> None:
     with pytest.raises(ExplodingLossError) as info:
         watch([0.5] * 100 + [5.1] * PATIENCE)
     text = str(info.value)
     assert text.startswith(
         f"step {100 + PATIENCE}: the loss is 5.1 and has been more than 10 times its usual 0.5 since"
     )
-    assert "step 101 had the pictures picture101." in text
+    assert "step 101 had the images image101." in text
 
 
 def test_single_hard_batches_and_a_loss_that_comes_back_do_not() -> None:

@@ -17,7 +17,7 @@ TRANSFORMS = (ColorJitter(), HorizontalFlip(), RandomScale(low=0.7, high=1.5), R
 
 
 class Numbers:
-    """Pictures whose pixels say which one it is."""
+    """Images whose pixels say which one it is."""
 
     classes = Classes(("a", "b"), ((0, 0, 0), (1, 1, 1)))
 

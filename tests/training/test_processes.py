@@ -146,7 +146,7 @@ def test_each_family_computes_the_same_from_sharded_weights(recipe, how):
 def test_a_run_continues_with_sharded_weights_and_back(tmp_path):
     part = """
 recipe = make_recipe(6, sync_norm=True, ema_decay=0.5, parallel=sys.argv[2])
-dataset = StopAfter(int(sys.argv[3])) if sys.argv[3] != "0" else Pictures()
+dataset = StopAfter(int(sys.argv[3])) if sys.argv[3] != "0" else Images()
 run(Path(sys.argv[1]), recipe, Tiny(dropout=0.0), train_set=dataset, val_set=None)
 if torch.distributed.is_initialized():
     torch.distributed.destroy_process_group()
@@ -163,11 +163,11 @@ if torch.distributed.is_initialized():
 
 
 FAIL = """
-class Failing(Pictures):
+class Failing(Images):
     def __getitem__(self, index):
         if torch.distributed.get_rank() == 1 and len(self.read) > 6:
             if sys.argv[2] == "error":
-                raise ValueError("picture.png: is broken")
+                raise ValueError("image.png: is broken")
             os.kill(os.getpid(), signal.SIGKILL)
         return super().__getitem__(index)
 
@@ -186,8 +186,8 @@ def test_a_process_that_fails_ends_the_others(end, tmp_path):
     outputs = finish(children)
     assert children[0].returncode == 2, outputs
     if end == "error":
-        assert "RESULT ValueError: picture.png: is broken" in outputs[1]
-        assert "another process failed: process 1 of 2: picture.png: is broken" in outputs[0]
+        assert "RESULT ValueError: image.png: is broken" in outputs[1]
+        assert "another process failed: process 1 of 2: image.png: is broken" in outputs[0]
     else:
         assert "another process failed or was killed" in outputs[0]
 
@@ -195,7 +195,7 @@ def test_a_process_that_fails_ends_the_others(end, tmp_path):
 STOP = """
 class Stop(StopAfter):
     def __getitem__(self, index):
-        return Pictures.__getitem__(self, index) if torch.distributed.get_rank() else super().__getitem__(index)
+        return Images.__getitem__(self, index) if torch.distributed.get_rank() else super().__getitem__(index)
 
 _, result = run(Path(sys.argv[1]), make_recipe(12), train_set=Stop(5), val_set=None)
 print(f"RESULT {result.step} {result.interrupted}", file=sys.stderr)

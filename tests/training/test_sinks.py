@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 LOOP: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("test_train.py")))
-make_recipe, Pictures, StopAfter, records = (LOOP[name] for name in ("make_recipe", "Pictures", "StopAfter", "records"))
+make_recipe, Images, StopAfter, records = (LOOP[name] for name in ("make_recipe", "Images", "StopAfter", "records"))
 
 
 class Error(Exception):
@@ -67,7 +67,7 @@ def run(folder: Path, recipe: Any = None, **options: Any) -> Any:
     return LOOP["run"](folder, make_recipe() if recipe is None else recipe, **options)[1]
 
 
-def test_wandb_gets_the_numbers_of_the_log_and_the_sample_pictures(tmp_path: Path, wandb: WandB) -> None:
+def test_wandb_gets_the_numbers_of_the_log_and_the_sample_images(tmp_path: Path, wandb: WandB) -> None:
     run(tmp_path / "my_run", wandb="streets")
     (settings,) = wandb.inits
     assert (settings["project"], settings["name"], settings["resume"]) == ("streets", "my_run", "allow")
@@ -77,10 +77,10 @@ def test_wandb_gets_the_numbers_of_the_log_and_the_sample_pictures(tmp_path: Pat
     assert losses == {record["step"]: record["loss"] for record in records(tmp_path / "my_run", "train")}
     scores = {values["step"]: values["validation/miou"] for values in wandb.logged if "validation/miou" in values}
     assert scores == {record["step"]: record["miou"] for record in records(tmp_path / "my_run", "validation")}
-    shown = [values for values in wandb.logged if "samples/picture0" in values]
+    shown = [values for values in wandb.logged if "samples/image0" in values]
     assert [values["step"] for values in shown] == [6, 12]
-    assert shown[0].keys() == {"step", *(f"samples/picture{index}" for index in range(3))}
-    assert shown[0]["samples/picture0"].shape[2] == 3
+    assert shown[0].keys() == {"step", *(f"samples/image{index}" for index in range(3))}
+    assert shown[0]["samples/image0"].shape[2] == 3
     assert wandb.ended == [0]
 
 
@@ -140,7 +140,7 @@ def test_wandbs_own_folder_is_not_taken_for_the_package(tmp_path: Path, monkeypa
         run(tmp_path, wandb="p")
 
 
-def test_tensorboard_gets_numbers_and_pictures(tmp_path: Path) -> None:
+def test_tensorboard_gets_numbers_and_images(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -148,8 +148,8 @@ def test_tensorboard_gets_numbers_and_pictures(tmp_path: Path) -> None:
     events = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"images": 0}).Reload()
     losses = [record["loss"] for record in records(tmp_path, "train")]
     assert [event.value for event in events.Scalars("train/loss")] == pytest.approx(losses)
-    assert set(events.Tags()["images"]) == {f"samples/picture{index}" for index in range(3)}
-    assert [event.step for event in events.Images("samples/picture2")] == [6, 12]
+    assert set(events.Tags()["images"]) == {f"samples/image{index}" for index in range(3)}
+    assert [event.step for event in events.Images("samples/image2")] == [6, 12]
 
 
 def test_samples_change_nothing_and_can_be_left_out(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_samples_change_nothing_and_can_be_left_out(tmp_path: Path) -> None:
     LOOP["assert_same"](*(LOOP["saved"](tmp_path / part) for part in ("with", "without")))
     assert records(tmp_path / "with", "validation") == records(tmp_path / "without", "validation")
     found = sorted(str(path.relative_to(tmp_path / "with")) for path in (tmp_path / "with").rglob("*.jpg"))
-    assert found == [f"samples/step_{step:06d}/picture{index}.jpg" for step in (6, 12) for index in (0, 2)]
+    assert found == [f"samples/step_{step:06d}/image{index}.jpg" for step in (6, 12) for index in (0, 2)]
     assert not (tmp_path / "without" / "samples").exists()
     run(tmp_path / "with", make_recipe(2), resume=False, val_set=None)
     assert not (tmp_path / "with" / "samples").exists()

@@ -102,12 +102,12 @@ class Pooling(LOOP["Tiny"]):  # type: ignore[misc]
 
 @pytest.mark.parametrize(("batch", "parts"), [(1, 1), (2, 2)])
 def test_one_image_is_too_few_for_a_norm_over_pooled_maps(batch: int, parts: int, tmp_path: Path) -> None:
-    pictures = LOOP["Pictures"]()
+    images = LOOP["Images"]()
     recipe = LOOP["make_recipe"](2, batch_size=batch, accumulation=parts)
     words = rf"batch_size {batch}, training\.accumulation {parts} and 1 processes .* batch norm norm "
     with pytest.raises(ValueError, match=words):
-        LOOP["run"](tmp_path / "run", recipe, Pooling(), train_set=pictures, val_set=None)
-    assert pictures.read == []
+        LOOP["run"](tmp_path / "run", recipe, Pooling(), train_set=images, val_set=None)
+    assert images.read == []
     frozen = LOOP["make_recipe"](2, batch_size=batch, accumulation=parts, frozen=("^norm",))
     LOOP["run"](tmp_path / "frozen", frozen, Pooling(), val_set=None)
 

@@ -1,4 +1,4 @@
-"""The loop on a tiny model and made-up pictures: it learns, resumes bit for bit, accumulates, stops, and refuses."""
+"""The loop on a tiny model and made-up images: it learns, resumes bit for bit, accumulates, stops, and refuses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from segattn.weights.checkpoint import read_model
 CLASSES = Classes(names=("dark", "bright"), palette=((0, 0, 0), (255, 255, 255)))
 
 
-class Pictures:
+class Images:
     """Noise with a bright rectangle, which is class 1; a strip of each mask is ignored, of another width each."""
 
     classes = CLASSES
@@ -53,7 +53,7 @@ class Pictures:
         image[top : top + 8, left : left + 12] += 100
         mask[top : top + 8, left : left + 12] = 1
         mask[:, : index % 7] = IGNORE
-        return Sample(image=image, mask=mask, name=f"picture{index}", image_path=Path(f"picture{index}.png"))
+        return Sample(image=image, mask=mask, name=f"image{index}", image_path=Path(f"image{index}.png"))
 
 
 class OneBlock(nn.Sequential):
@@ -63,7 +63,7 @@ class OneBlock(nn.Sequential):
 class Tiny(nn.Module):
     """A stand-in for a Segmenter: half resolution, one auxiliary output, dropout, a norm if wanted."""
 
-    align_corners = False
+    align_corners = "edges"
 
     def __init__(self, norm: bool = True, dropout: float = 0.2) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ def make_recipe(iterations: int = 12, **training: Any) -> Recipe:
 
 def run(folder: Path, recipe: Recipe, model: nn.Module | None = None, **options: Any) -> tuple[nn.Module, Any]:
     model = Tiny() if model is None else model
-    data = {"train_set": Pictures(), "val_set": Pictures(3, seed=1), **options}
+    data = {"train_set": Images(), "val_set": Images(3, seed=1), **options}
     return model, train(model, recipe, output_dir=folder, cpu=True, **data)
 
 
@@ -136,8 +136,8 @@ def assert_same(a: Any, b: Any, where: str = "") -> None:
         assert a == b, where
 
 
-class StopAfter(Pictures):
-    """Sends a signal to this process when its n-th picture is read."""
+class StopAfter(Images):
+    """Sends a signal to this process when its n-th image is read."""
 
     def __init__(self, reads: int, number: int = signal.SIGTERM, **options: Any) -> None:
         super().__init__(**options)
@@ -225,10 +225,10 @@ def _log_of(folder: Path, **training: Any) -> list[dict[str, Any]]:
     return records(folder, "train")
 
 
-def test_resuming_reads_no_picture_twice_and_finished_runs_read_none(tmp_path):
+def test_resuming_reads_no_image_twice_and_finished_runs_read_none(tmp_path):
     recipe = make_recipe()
     run(tmp_path, recipe, train_set=StopAfter(8), val_set=None)
-    rest, over = Pictures(), Pictures()
+    rest, over = Images(), Images()
     run(tmp_path, recipe, train_set=rest, val_set=None)
     assert len(rest.read) == (12 - 2) * 4
     _, result = run(tmp_path, recipe, train_set=over)
@@ -270,11 +270,11 @@ def test_accumulation_equals_the_joint_batch(tmp_path):
             torch.testing.assert_close(other.state_dict()[name], value, rtol=1e-5, atol=1e-6)
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_pictures_names(tmp_path):
+def test_a_loss_that_is_not_finite_stops_with_the_images_names(tmp_path):
     recipe = replace(make_recipe(30, checkpoint_every=1), schedule=Schedule(lr=1e30, iterations=30))
-    with pytest.raises(NonFiniteLossError, match=r"step \d+: the loss .* with the pictures picture\d") as info:
+    with pytest.raises(NonFiniteLossError, match=r"step \d+: the loss .* with the images image\d") as info:
         run(tmp_path, recipe, Tiny(norm=False))
-    assert str(info.value).count("picture") >= 4
+    assert str(info.value).count("image") >= 4
     for tensor in saved(tmp_path)["model"].values():
         assert tensor.isfinite().all() or tensor.abs().max() > 1e20
 

@@ -97,7 +97,7 @@ def test_scale_choice_cuts_sides_off_and_enlarges_as_pillow(pair: dict[str, np.n
     np.testing.assert_array_equal(scaled["mask"], nearest)
 
 
-def test_picture_and_mask_stay_registered(pair: dict[str, np.ndarray]) -> None:
+def test_image_and_mask_stay_registered(pair: dict[str, np.ndarray]) -> None:
     mask = pair["mask"]
     chain = Compose((HorizontalFlip(), Rotate90(), RandomScale(low=1.0, high=2.0), RandomCrop(height=60, width=60)))
     for seed in range(8):

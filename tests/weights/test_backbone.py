@@ -29,7 +29,7 @@ from segattn.weights.pretrained import PRETRAINED, PretrainedFile
 
 def segmenter(backbone: Any) -> Segmenter:
     channels: Backbone = backbone
-    return Segmenter(backbone, FCN(channels.channels, 5), num_classes=5, align_corners=False)
+    return Segmenter(backbone, FCN(channels.channels, 5), num_classes=5, align_corners="edges")
 
 
 def numbered(backbone: nn.Module) -> dict[str, Tensor]:

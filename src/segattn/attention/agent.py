@@ -18,7 +18,7 @@ The result is proj(O + DWC(V)), DWC a depthwise 3x3 convolution (section 4.2, th
 
 P = I(an) + I(ah + aw) and R = I(na) + I(ha + wa). The parameters were made for a map of g x g and p x p agents: `an`,
 `na` on 7 x 7 positions, `ah`, `ha` on rows, `aw`, `wa` on columns. I resizes bilinearly (corners not aligned), the
-positions to h x w and, at each position, the agents' p x p picture to A1 x A2. The paper tells nothing of other sizes
+positions to h x w and, at each position, the agents' p x p map to A1 x A2. The paper tells nothing of other sizes
 than the trained one; this is what the released segmentation code does.
 
 Both resizes are linear and separable, so they are products with matrices of one axis each, and P splits into factors of
@@ -51,7 +51,7 @@ class AgentShape(NamedTuple):
 
     Attributes:
         grid: g, the side of the map that the biases were trained for.
-        trained: p, the side of the agents' picture that they were trained for.
+        trained: p, the side of the agents' map that they were trained for.
         agents: (A1, A2), to which the queries are pooled now; may exceed the trained number, and even the map.
     """
 

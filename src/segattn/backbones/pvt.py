@@ -116,5 +116,5 @@ class PVT(nn.Module):
 def position_map(embedding: Tensor, h: int, w: int) -> Tensor:
     """(1, g * g, C), trained on a g x g map -> (1, h, w, C), bilinear where h or w differs from g."""
     g = round(embedding.shape[1] ** 0.5)
-    picture = embedding.view(1, g, g, -1).permute(0, 3, 1, 2)
-    return resize(picture, (h, w)).permute(0, 2, 3, 1)
+    grid = embedding.view(1, g, g, -1).permute(0, 3, 1, 2)
+    return resize(grid, (h, w)).permute(0, 2, 3, 1)

@@ -23,11 +23,11 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         epilog="example:\n  segattn data synthetic streets --train 64 --val 16",
     )
     parser.add_argument("root", type=Path, metavar="DIR", help="a new or empty folder")
-    parser.add_argument("--train", type=int, default=64, metavar="N", help="training pictures (default: 64)")
-    parser.add_argument("--val", type=int, default=16, metavar="N", help="validation pictures (default: 16)")
+    parser.add_argument("--train", type=int, default=64, metavar="N", help="training images (default: 64)")
+    parser.add_argument("--val", type=int, default=16, metavar="N", help="validation images (default: 16)")
     parser.add_argument("--height", type=int, default=256, help="default: 256")
     parser.add_argument("--width", type=int, default=512, help="default: 512")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same pictures (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same images (default: 0)")
     parser.set_defaults(run=_synthetic, takes_overrides=False)
 
     parser = actions.add_parser(
@@ -71,11 +71,11 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
     parser = actions.add_parser(
         "show",
         help="an overlay sheet",
-        description="Draw some pictures of a split with their labels laid over them.",
-        epilog="example:\n  segattn data show folder --root my_pictures --output sheet.png",
+        description="Draw some images of a split with their labels laid over them.",
+        epilog="example:\n  segattn data show folder --root my_images --output sheet.png",
     )
     _add_dataset(parser)
-    parser.add_argument("--count", type=int, default=12, metavar="N", help="pictures on the sheet (default: 12)")
+    parser.add_argument("--count", type=int, default=12, metavar="N", help="images on the sheet (default: 12)")
     parser.add_argument("--output", type=Path, default=Path("sheet.png"), metavar="FILE", help="default: sheet.png")
     parser.set_defaults(run=_show, takes_overrides=False)
 
@@ -103,9 +103,7 @@ def _synthetic(arguments: argparse.Namespace, overrides: dict[str, str]) -> None
 
     size = (arguments.height, arguments.width)
     write_synthetic(arguments.root, train=arguments.train, val=arguments.val, size=size, seed=arguments.seed)
-    print(
-        f"{arguments.root}: {arguments.train} training and {arguments.val} validation pictures of {size[1]}x{size[0]}"
-    )
+    print(f"{arguments.root}: {arguments.train} training and {arguments.val} validation images of {size[1]}x{size[0]}")
 
 
 def _prepare(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:

@@ -13,10 +13,10 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
     """Register the command."""
     parser = commands.add_parser(
         "predict",
-        help="label pictures",
-        description="Label pictures: for each, NAME_labels.png (class ids), NAME_overlay.png (with a legend), and the\n"
-        "share of each class on the terminal. Two pictures of one name are refused before the first is written.\n"
-        "Hidden files, tools' leftovers and folders' sub-folders are not read. Pictures that can't be labelled are\n"
+        help="label images",
+        description="Label images: for each, NAME_labels.png (class ids), NAME_overlay.png (with a legend), and the\n"
+        "share of each class on the terminal. Two images of one name are refused before the first is written.\n"
+        "Hidden files, tools' leftovers and folders' sub-folders are not read. Images that can't be labelled are\n"
         "named at the end; exit code 2 then.\n\n" + MODEL_HELP,
         epilog="examples:\n"
         "  segattn predict photo.jpg\n"
@@ -24,7 +24,7 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         "  segattn predict holiday/ 'more/*.png' --output labelled\n"
         "  segattn predict photo.jpg --model runs/mine/best.safetensors --protocol multi_flip",
     )
-    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="pictures, folders of pictures, or quoted globs")
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="images, folders of images, or quoted globs")
     add_model_options(parser, "--model", default="attanet_lite0_camvid")
     parser.add_argument("--protocol", metavar="NAME", help="a named protocol instead of one plain pass")
     parser.add_argument("--output", type=Path, default=Path("predictions"), metavar="DIR", help="default: predictions")
@@ -36,20 +36,20 @@ def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.datasets.images import read_image
     from segattn.files import require_unread, require_writable
     from segattn.machine import pick_device
-    from segattn.prediction import PredictionFiles, find_pictures, predict, unread_folders
+    from segattn.prediction import PredictionFiles, find_images, predict, unread_folders
     from segattn.processes import gathered, working_together
     from segattn.progress import track
 
-    pictures = find_pictures(arguments.sources)
+    images = find_images(arguments.sources)
     require_writable(arguments.output)
-    results = (file for path in pictures for file in PredictionFiles.of(path.stem, arguments.output))
-    require_unread(results, pictures)
+    results = (file for path in images for file in PredictionFiles.of(path.stem, arguments.output))
+    require_unread(results, images)
     device = pick_device(arguments.device)
     with working_together(device) as (rank, world):
         recipe, model = open_model(arguments.model, arguments.weights, overrides)
         model = ready(model, arguments).to(device)
         protocol = find_protocol(recipe, arguments.protocol or "whole", overrides)
-        mine = pictures[rank::world]
+        mine = images[rank::world]
         own_unread: list[Exception] = []
         own_unlabelled: list[Exception] = []
         for path in track(mine, "labelling", len(mine)) if rank == 0 else mine:
@@ -77,14 +77,14 @@ def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     for note in unread_folders(arguments.sources, arguments.output):
         print(f"note: {note}")
     failed = unread + unlabelled
-    if len(pictures) == len(failed) == 1:
+    if len(images) == len(failed) == 1:
         raise failed[0]
     for reason in failed:
         print_error(reason)
     if failed:
-        rest = "; the others are labelled" if len(failed) < len(pictures) else ""
+        rest = "; the others are labelled" if len(failed) < len(images) else ""
         what = "labelled" if unlabelled else "read"
-        raise ValueError(f"{len(failed)} of {len(pictures)} pictures can't be {what}{rest}")
+        raise ValueError(f"{len(failed)} of {len(images)} images can't be {what}{rest}")
 
 
 def _percent(share: float) -> str:

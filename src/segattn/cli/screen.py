@@ -100,9 +100,7 @@ def error_text(error: Exception) -> str:
     if is_of_output(error):
         return f"standard output: can't be written ({getattr(error, 'strerror', error)})"
     if is_out_of_memory(error):
-        return (
-            "out of memory; smaller pictures or batches, or a protocol with windows (--protocol slide_512), need less"
-        )
+        return "out of memory; smaller images or batches, or a protocol with windows (--protocol slide_512), need less"
     text = str(error)
     # a data loading process hands its traceback on as text, which ends with what it raised
     passed_on = re.match(r"Caught (\w+) in DataLoader worker process", text)

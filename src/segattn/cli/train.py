@@ -69,7 +69,7 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         type=_count,
         default=4,
         metavar="N",
-        help="validation pictures to draw with truth and prediction at each validation (default: 4; 0 for none)",
+        help="validation images to draw with truth and prediction at each validation (default: 4; 0 for none)",
     )
     parser.set_defaults(run=_train, takes_overrides=True)
 

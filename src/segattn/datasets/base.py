@@ -71,7 +71,7 @@ class LabelMap:
 
 
 class Pair(NamedTuple):
-    """A picture, its label file (None where there is no truth) and the name of the sample."""
+    """An image, its label file (None where there is no truth) and the name of the sample."""
 
     name: str
     image: Path
@@ -88,9 +88,9 @@ class PairedDataset:
         pairs: in the order of the samples.
         label_map: raw ids to training ids.
         read_label: label file -> (H, W) raw ids, for formats other than images.
-        upright: what masks were drawn on. True: pictures turned as their files say (EXIF orientation), as viewers show
+        upright: what masks were drawn on. True: images turned as their files say (EXIF orientation), as viewers show
             them; False: their pixels as they are stored, as the published data sets mean it; None: nobody has said,
-            and pictures are turned, as labelling tools do. `segattn data check` then names each one that this concerns.
+            and images are turned, as labelling tools do. `segattn data check` then names each one that this concerns.
 
     Raises:
         ValueError: two samples have one name.
@@ -158,7 +158,7 @@ def require_separate_files(dataset: SegmentationDataset, folder: Path) -> None:
 def require_no_own_file(dataset: SegmentationDataset | None, root: str | Path, output: Path) -> None:
     """Find out before work whether `output` would replace a file of the data set in `root`, of any of its splits.
 
-    Its files are the split's pictures and masks, what else is in the folders of these, and what is no kind of output.
+    Its files are the split's images and masks, what else is in the folders of these, and what is no kind of output.
 
     Args:
         dataset: None where it can't be opened: what is in any folder below `root` then counts as its.

@@ -71,7 +71,7 @@ class Source:
 
 
 _CONTEXT = Source(
-    download="the pictures of PASCAL VOC 2010, and trainval_merged.json of PASCAL in Detail",
+    download="the images of PASCAL VOC 2010, and trainval_merged.json of PASCAL in Detail",
     layout=("VOCdevkit/VOC2010/JPEGImages/NAME.jpg", "VOCdevkit/VOC2010/trainval_merged.json"),
     prepare=True,
 )

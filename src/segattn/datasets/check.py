@@ -34,7 +34,7 @@ _SHOWN = 8
 _ALLOW = "`segattn train --allow-absent-classes` trains without them"
 
 _STATE_UPRIGHT = (
-    "add the line `upright: true` if they were drawn on upright pictures, as labelme and CVAT show them (so it is read "
+    "add the line `upright: true` if they were drawn on upright images, as labelme and CVAT show them (so it is read "
     "now), or `upright: false` if on the pixels as they are stored"
 )
 

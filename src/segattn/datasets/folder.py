@@ -11,10 +11,10 @@
     masks: masks/{split}
     image_suffix: [.jpg, .png]                     # ends of file names; what stands before must be equal in a pair
     mask_suffix: .png
-    upright: true                                  # were masks drawn on pictures turned upright, as viewers show them?
+    upright: true                                  # were masks drawn on images turned upright, as viewers show them?
 
 Only `classes` must be given; the values of the last five lines are the defaults (images: any known kind). Of `upright`
-`segattn data check` wants to hear where a picture has an orientation (EXIF) other than 1.
+`segattn data check` wants to hear where an image has an orientation (EXIF) other than 1.
 
 What it says goes before what is assumed: `labels` before the ids 0 to K-1, `ignore` before 255 and before those ids.
 Two of its lines that contradict each other are refused.
@@ -129,7 +129,7 @@ class Description:
         labels: id in a mask -> class name, or "ignore".
         images, masks: folders, from the file's own on or absolute, with `{split}` where the split's name goes.
         image_suffixes, mask_suffixes: ends of file names.
-        upright: whether the masks were drawn on upright pictures; None where it isn't said (see `PairedDataset`).
+        upright: whether the masks were drawn on upright images; None where it isn't said (see `PairedDataset`).
     """
 
     path: Path
@@ -206,7 +206,7 @@ def _upright(data: Mapping[str, Any]) -> bool | None:
     if "upright" not in data or isinstance(data["upright"], bool):
         return data.get("upright")
     raise ValueError(
-        f"upright: {shown(data['upright'])}; true (masks were drawn on upright pictures) or false (on stored pixels) "
+        f"upright: {shown(data['upright'])}; true (masks were drawn on upright images) or false (on stored pixels) "
         "was expected"
     )
 

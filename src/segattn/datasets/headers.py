@@ -1,6 +1,6 @@
 """Headers of image files: kind, size and bit depth, read before any pixel is decoded.
 
-Decoders differ in what they do with a file that is cut short (some fill the rest with grey), with several pictures in
+Decoders differ in what they do with a file that is cut short (some fill the rest with grey), with several images in
 one file and with orientation, so all of that is found here, from the formats' specifications.
 """
 
@@ -42,7 +42,7 @@ class Header:
         form: the format's own number for what the values mean: a PNG's colour type, a BMP's compression, the digit of a
             PNM.
         orientation: 1..8 as in EXIF: how to turn the stored pixels upright.
-        frames: pictures in the file, reduced copies of one not counted.
+        frames: images in the file, reduced copies of one not counted.
         scans: passes over the pixels.
         offset: where the pixels begin, in PNM and BMP.
         largest: value that means white, in PNM.
@@ -147,7 +147,7 @@ def _jpeg(data: bytes) -> Header:
         position += 2 + length
         if marker == 0xDA:
             break
-    # in the coded picture FF is followed by 00 or a restart marker, so the end marker cannot occur before the end
+    # in the coded image FF is followed by 00 or a restart marker, so the end marker cannot occur before the end
     if size is None or data.find(b"\xff\xd9", position) < 0:
         raise EOFError
     bits, height, width, channels = size
@@ -236,12 +236,12 @@ def _webp(data: bytes) -> Header:
             moving += 1
         position = start + length + length % 2
     if size is None:
-        raise ValueError("it holds no picture")
+        raise ValueError("it holds no image")
     return Header("WebP", *size, orientation=orientation, frames=moving or 1)
 
 
 def _gif(data: bytes) -> Header:
-    """`plain` is false where the picture doesn't fill its canvas."""
+    """`plain` is false where the image doesn't fill its canvas."""
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     position = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     frames, filled = 0, True
@@ -322,7 +322,7 @@ class ImageFile(NamedTuple):
 
 
 def read_checked(path: Path) -> ImageFile:
-    """An image file that exists, is complete, holds one picture and is of a reasonable size.
+    """An image file that exists, is complete, holds one image and is of a reasonable size.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -356,5 +356,5 @@ def read_checked(path: Path) -> ImageFile:
             f"{path}: the image is damaged (it says {width}x{height} and holds {len(data)} bytes); copy it again"
         )
     if header.frames != 1:
-        raise ValueError(f"{path}: holds {header.frames} pictures (pages or frames); save the one that is meant as PNG")
+        raise ValueError(f"{path}: holds {header.frames} images (pages or frames); save the one that is meant as PNG")
     return ImageFile(data, header)

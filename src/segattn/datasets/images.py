@@ -185,7 +185,7 @@ def _tiff_ids(file: ImageFile) -> NDArray[Any]:
 
 def _check_gif(header: Header) -> None:
     if not header.plain:
-        raise ValueError("the picture in this GIF doesn't fill it; save it as PNG")
+        raise ValueError("the image in this GIF doesn't fill it; save it as PNG")
 
 
 def _check_tiff_image(header: Header) -> None:

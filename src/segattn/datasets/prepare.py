@@ -15,7 +15,7 @@ from segattn.datasets import coco_stuff, pascal_context, voc
 from segattn.datasets.base import Conversion, Plan
 from segattn.datasets.headers import MAX_PIXELS
 from segattn.files import same_file, write_file
-from segattn.pictures import write_picture
+from segattn.pictures import write_image
 from segattn.progress import track
 
 PLANS: dict[str, Callable[[Path], Plan]] = {
@@ -92,7 +92,7 @@ def prepare(name: str, root: str | Path) -> PrepareReport:
         except (ValueError, OSError, MemoryError) as error:
             failed.append(str(error) or f"{conversion.target.stem}: out of memory")
             continue
-        write_picture(conversion.target, ids)
+        write_image(conversion.target, ids)
     if not failed:
         for path, names in plan.lists.items():
             _write_list(path, names)

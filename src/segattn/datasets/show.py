@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segattn.contracts import Classes, Sample, SegmentationDataset
-from segattn.pictures import class_shares, overlay, resize_image, resize_labels, with_legend, write_picture
+from segattn.pictures import class_shares, overlay, resize_image, resize_labels, with_legend, write_image
 
 _COLUMNS = 2
-_SIDE = 400  # of a picture, at most; a cell holds two
+_SIDE = 400  # of an image, at most; a cell holds two
 _GAP, _CAPTION = 10, 24
 _PAPER, _INK = 255, (30, 30, 30)
 
 
 def sheet(dataset: SegmentationDataset, *, count: int = 8) -> NDArray[np.uint8]:
-    """A (H, W, 3) RGB picture: `count` samples spread evenly over the data set, each beside itself with its mask.
+    """A (H, W, 3) RGB sheet: `count` samples spread evenly over the data set, each beside itself with its mask.
 
     The legend at the right lists the classes that occur in them, the most frequent first. Ignored pixels show the image
     alone.
@@ -32,11 +32,11 @@ def sheet(dataset: SegmentationDataset, *, count: int = 8) -> NDArray[np.uint8]:
     samples = [dataset[int(index)] for index in chosen]
     cells = [_cell(sample, dataset.classes) for sample in samples]
     rows = [cells[start : start + _COLUMNS] for start in range(0, len(cells), _COLUMNS)]
-    picture = np.vstack([_row(row, len(rows[0])) for row in rows])
+    drawn = np.vstack([_row(row, len(rows[0])) for row in rows])
     masks = [sample.mask.ravel() for sample in samples if sample.mask is not None]
     if not masks:
-        return picture
-    return with_legend(picture, dataset.classes, class_shares(np.concatenate(masks), len(dataset.classes)))
+        return drawn
+    return with_legend(drawn, dataset.classes, class_shares(np.concatenate(masks), len(dataset.classes)))
 
 
 def write_sheet(dataset: SegmentationDataset, path: str | Path, *, count: int = 8) -> None:
@@ -49,22 +49,22 @@ def write_sheet(dataset: SegmentationDataset, path: str | Path, *, count: int = 
     path = Path(path)
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise ValueError(f"{path}: sheets are written as .png or .jpg")
-    write_picture(path, sheet(dataset, count=count))
+    write_image(path, sheet(dataset, count=count))
 
 
 def _cell(sample: Sample, classes: Classes) -> NDArray[np.uint8]:
-    """Caption, picture, picture with its mask."""
+    """Caption, image, image with its mask."""
     height, width = sample.image.shape[:2]
     factor = _SIDE / max(height, width)
     size = max(round(width * factor), 1), max(round(height * factor), 1)
     image = resize_image(sample.image, size)
-    pictures = [image]
+    panels = [image]
     if sample.mask is not None:
-        pictures.append(overlay(image, resize_labels(sample.mask, size), classes))
+        panels.append(overlay(image, resize_labels(sample.mask, size), classes))
     cell = np.full((_CAPTION + size[1] + _GAP, 2 * _SIDE + 3 * _GAP, 3), _PAPER, np.uint8)
-    for column, picture in enumerate(pictures):
+    for column, panel in enumerate(panels):
         left = _GAP + column * (size[0] + _GAP)
-        cell[_CAPTION : _CAPTION + size[1], left : left + size[0]] = picture
+        cell[_CAPTION : _CAPTION + size[1], left : left + size[0]] = panel
     text = f"{sample.name}   {width}x{height}" + ("" if sample.mask is not None else "   no labels")
     cv2.putText(cell, text, (_GAP, _CAPTION - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, _INK, 1, cv2.LINE_AA)
     return cell

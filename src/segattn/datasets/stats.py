@@ -44,7 +44,7 @@ class DatasetStats:
       images that hold it; its weight is the median of the classes' frequencies over its own.
     - enet (Paszke et al., arXiv 1606.02147): ``1 / ln(1.02 + share)``, which keeps weights between 1.4 and 50.
     - crop: ``1 / sqrt(share)``, times a factor that makes their mean 1. (``1 / share`` would look for the rarest class
-      of every picture and hardly ever for another.)
+      of every image and hardly ever for another.)
 
     Attributes:
         samples: with labels.

@@ -82,11 +82,11 @@ class _Directory:
 
 
 def pages(data: bytes) -> list[Tags]:
-    """The pictures of a TIFF file; reduced copies and transparency masks of another one are left out.
+    """The images of a TIFF file; reduced copies and transparency masks of another one are left out.
 
     Raises:
         EOFError, struct.error: the file ends before its pixels do.
-        ValueError: there is no picture, or directories that lead in a circle.
+        ValueError: there is no image, or directories that lead in a circle.
     """
     order, big, position = _beginning(data)
     found: list[Tags] = []

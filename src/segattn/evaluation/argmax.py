@@ -14,7 +14,7 @@ _ROWS = 8
 
 
 def resized_argmax(maps: Tensor, size: tuple[int, int], *, align_corners: AlignCorners) -> Tensor:
-    """``resize(maps, size, align_corners=...).argmax(1)`` of one picture.
+    """``resize(maps, size, align_corners=...).argmax(1)`` of one image.
 
     Equal to it except where two classes tie to within float rounding. On the CPU, an arg-max over 19 full-size maps
     takes half as long as a light network. Here bands of a few rows are made by one small matrix product each, whose
@@ -51,7 +51,7 @@ def _bilinear_rows(cells: int, height: int, align_corners: AlignCorners) -> tupl
     row = torch.arange(height, dtype=torch.float32)
     if align_corners == "grid":
         source = (row / grid_stride(cells, height)).clamp_(max=cells - 1)
-    elif align_corners:
+    elif align_corners == "corners":
         source = row * ((cells - 1) / (height - 1) if height > 1 else 0.0)
     else:
         source = ((row + 0.5) * (cells / height) - 0.5).clamp_(min=0)

@@ -91,7 +91,7 @@ def _checked_mask(sample: Sample) -> NDArray[np.uint8]:
     if sample.mask is None:
         raise ValueError(
             f"{sample.image_path}: has no mask, so it can't be scored; "
-            "choose a split with labels, or use predict for pictures without"
+            "choose a split with labels, or use predict for images without"
         )
     if sample.mask.shape != sample.image.shape[:2]:
         (height, width), (rows, columns) = sample.image.shape[:2], sample.mask.shape

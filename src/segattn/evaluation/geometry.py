@@ -1,6 +1,6 @@
 """Geometry of inference: the size at which the network sees an image, and the windows that it is cut into.
 
-Sizes are (height, width) in pixels. Every side is 1 at least: a picture of one row has one at a scale of 0.5 too.
+Sizes are (height, width) in pixels. Every side is 1 at least: an image of one row has one at a scale of 0.5 too.
 Nothing here imports torch.
 """
 
@@ -17,7 +17,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class NativeSize:
-    """The picture at its own size times the scale, rounded down (AttaNet and ACFNet). Resizes the normalised input."""
+    """The image at its own size times the scale, rounded down (AttaNet and ACFNet). Resizes the normalised input."""
 
     def size(self, height: int, width: int, scale: float) -> Size:
         return _at_least_one(height * scale, width * scale)
@@ -25,7 +25,7 @@ class NativeSize:
 
 @dataclass(frozen=True, kw_only=True)
 class FixedSize:
-    """Every picture at one size times the scale, whatever its aspect. Resizes the normalised input."""
+    """Every image at one size times the scale, whatever its aspect. Resizes the normalised input."""
 
     height: int
     width: int
@@ -41,7 +41,7 @@ class FixedSize:
 class LongSide:
     """The long side at `pixels` times the scale, rounded up; the other side follows, rounded to the nearest (DANet).
 
-    Resizes the normalised input. A picture is brought to this size at scale 1 too.
+    Resizes the normalised input. An image is brought to this size at scale 1 too.
     """
 
     pixels: int
@@ -60,7 +60,7 @@ class LongSide:
 class FitInside:
     """The largest size of the same aspect whose sides are at most `long` and `short`, both times the scale (ADE20K).
 
-    Resizes the picture itself with OpenCV's bilinear interpolation, so uint8 values are rounded.
+    Resizes the image itself with OpenCV's bilinear interpolation, so uint8 values are rounded.
 
     Attributes:
         divisor: resize a second time, each side up to a multiple of it, the aspect not kept; None for no second time.
@@ -74,7 +74,7 @@ class FitInside:
         check(self, long=COUNT, short=PIXELS, divisor=PIXELS)
 
     def steps(self, height: int, width: int, scale: float) -> tuple[Size, ...]:
-        """The sizes that the picture takes one after the other."""
+        """The sizes that the image takes one after the other."""
         long, short = _at_least_one(self.long * scale, self.short * scale)
         factor = min(long / max(height, width), short / min(height, width))
         kept = _at_least_one(height * factor + 0.5, width * factor + 0.5)

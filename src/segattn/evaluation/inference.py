@@ -1,6 +1,6 @@
-"""One picture through a model, as a protocol says. Pure functions; `protocol.py` says what the parts mean.
+"""One image through a model, as a protocol says. Pure functions; `protocol.py` says what the parts mean.
 
-Shapes: H x W pixels of the picture, h x w of the network's input, K classes. All scores are float32.
+Shapes: H x W pixels of the image, h x w of the network's input, K classes. All scores are float32.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from segattn.contracts import SegmentationModel, nearest
+from segattn.contracts import AlignCorners, SegmentationModel, nearest
 from segattn.evaluation.argmax import resized_argmax
 from segattn.evaluation.geometry import FitInside, Pad, Size
 from segattn.evaluation.protocol import (
@@ -27,7 +27,7 @@ from segattn.evaluation.protocol import (
 )
 from segattn.layers import resize
 
-Picture = NDArray[Any]
+Image = NDArray[Any]
 _TOO_SMALL = (
     "kernel size can't be greater",
     "output size is too small",
@@ -42,7 +42,7 @@ _MEANS = (MeanLogits, MeanProbabilities)
 @torch.inference_mode()
 def predict_scores(
     model: SegmentationModel,
-    image: Picture,
+    image: Image,
     protocol: Protocol = WHOLE,
     *,
     device: torch.device | str | None = None,
@@ -79,7 +79,7 @@ def predict_scores(
 @torch.inference_mode()
 def predict_labels(
     model: SegmentationModel,
-    image: Picture,
+    image: Image,
     protocol: Protocol = WHOLE,
     *,
     device: torch.device | str | None = None,
@@ -88,7 +88,7 @@ def predict_labels(
     """The class with the largest score at each pixel: (H, W) uint8 on the device.
 
     The same as ``predict_scores(...).argmax(0)``, to float rounding where two classes tie. With a single view the
-    scores of the whole picture are never held, and no softmax is taken. Arguments and errors as there.
+    scores of the whole image are never held, and no softmax is taken. Arguments and errors as there.
     """
     if protocol.views > 1 or not isinstance(protocol.combine, _MEANS):
         scores = predict_scores(model, image, protocol, device=device, autocast=autocast)
@@ -99,7 +99,7 @@ def predict_labels(
     maps = look.coarse(x) if protocol.windows is None else look.windows(x)
     if tuple(x.shape[-2:]) != size:
         maps = resize(maps, x.shape[-2:], align_corners=model.align_corners)
-        return resized_argmax(maps, size, align_corners=look.pictures_align_corners)
+        return resized_argmax(maps, size, align_corners=look.images_align_corners)
     return resized_argmax(maps, size, align_corners=model.align_corners)
 
 
@@ -129,10 +129,10 @@ class _Look:
         self.protocol = protocol
         self.device = device
         self.autocast = autocast
-        # Between a picture and its resized input there is no stride.
-        self.pictures_align_corners = model.align_corners is True
+        # Between an image and its resized input there is no stride.
+        self.images_align_corners: AlignCorners = "corners" if model.align_corners == "corners" else "edges"
 
-    def views(self, image: Picture) -> Iterator[Tensor]:
+    def views(self, image: Image) -> Iterator[Tensor]:
         """The inputs (1, 3, h, w) that the network sees, one per scale."""
         rule = self.protocol.resize
         height, width = image.shape[:2]
@@ -145,10 +145,10 @@ class _Look:
                 yield self._input(resized)
             else:
                 assert own is not None
-                yield resize(own, rule.size(height, width, scale), align_corners=self.pictures_align_corners)
+                yield resize(own, rule.size(height, width, scale), align_corners=self.images_align_corners)
 
     def at_size(self, x: Tensor, size: Size) -> Tensor:
-        """The scores of one input, and of its mirror image where that is a view of its own, at the picture's size."""
+        """The scores of one input, and of its mirror image where that is a view of its own, at the image's size."""
         scores = self._one_view(x, size)
         if self.protocol.flip and isinstance(self.protocol.combine, _MEANS):
             scores += self._one_view(x.flip(-1), size).flip(-1)
@@ -157,7 +157,7 @@ class _Look:
 
     def _one_view(self, x: Tensor, size: Size) -> Tensor:
         maps = self.windows(x)
-        maps = resize(maps, size, align_corners=self.pictures_align_corners)
+        maps = resize(maps, size, align_corners=self.images_align_corners)
         return maps.softmax(1) if isinstance(self.protocol.combine, MeanProbabilities) else maps
 
     def windows(self, x: Tensor) -> Tensor:
@@ -225,7 +225,7 @@ class _Look:
             maps[0] += other
         return maps[0]
 
-    def _input(self, image: Picture) -> Tensor:
+    def _input(self, image: Image) -> Tensor:
         pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(self.device)
         return self.model.normalize(pixels.permute(2, 0, 1)[None].contiguous())
 
@@ -241,7 +241,7 @@ class _Look:
         return padded, (top, left)
 
 
-def _checked_size(image: Picture) -> Size:
+def _checked_size(image: Image) -> Size:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.float32):
         raise ValueError(
             f"image of shape {image.shape} and type {image.dtype}: "
@@ -261,7 +261,7 @@ def _naming_size(x: Tensor) -> Iterator[None]:
         height, width = x.shape[-2:]
         raise ValueError(
             f"the network can't take an input of {width}x{height} pixels ({str(error).splitlines()[0][:200]}); "
-            "give a larger picture, or a protocol that resizes it"
+            "give a larger image, or a protocol that resizes it"
         ) from error
 
 

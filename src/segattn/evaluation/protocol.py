@@ -2,7 +2,7 @@
 
 A `Protocol` is composed of a size rule, windows, and a way to combine views; the papers' own are the named constants at
 the end. `inference.py` carries them out, and nothing else in the package resizes, slides, mirrors or averages for
-a score. Labels are never resized: score maps are brought to the picture's own size.
+a score. Labels are never resized: score maps are brought to the image's own size.
 Nothing here imports torch.
 """
 
@@ -30,7 +30,7 @@ class MeanLogits:
 
 @dataclass(frozen=True, kw_only=True)
 class MeanProbabilities:
-    """Logits averaged where windows overlap; then their softmax at the picture's size, averaged over the views.
+    """Logits averaged where windows overlap; then their softmax at the image's size, averaged over the views.
 
     Views are scales and mirror images of the whole input.
     """
@@ -57,7 +57,7 @@ class Protocol:
     """One complete way to score.
 
     Attributes:
-        resize: the size at which the network sees the picture, at each scale.
+        resize: the size at which the network sees the image, at each scale.
         scales: one view (two with `flip`) for each.
         flip: use mirror images too.
         windows: cut the input into windows; None for the whole input at once.
@@ -121,7 +121,7 @@ _COMBINE_WORDS = {
 }
 
 WHOLE = Protocol()
-"""The whole picture at its own size, once: the default."""
+"""The whole image at its own size, once: the default."""
 
 WHOLE_512X1024 = Protocol(resize=FixedSize(height=512, width=1024))
 """AttaNet's real-time setting (arXiv 2103.05930): seen at 512x1024, scored at full size; its script is unpublished."""
@@ -129,7 +129,7 @@ WHOLE_512X1024 = Protocol(resize=FixedSize(height=512, width=1024))
 SLIDE_512 = Protocol(windows=ShiftedWindows(crop=512, stride=341))
 SLIDE_768 = Protocol(windows=ShiftedWindows(crop=768, stride=512))
 SLIDE_1024 = Protocol(windows=ShiftedWindows(crop=1024, stride=683))
-"""Plain sliding windows at two thirds of their side, logits averaged; pictures below the window are seen whole."""
+"""Plain sliding windows at two thirds of their side, logits averaged; images below the window are seen whole."""
 
 ATTANET_SLIDE = Protocol(
     flip=True,
@@ -187,9 +187,9 @@ ACFNET_SLIDE = Protocol(
     outputs=("main", "coarse"),
     absent="zero",
 )
-"""ACFNet (arXiv 1909.09408) on Cityscapes: the released script's setting, each picture scored by its own prediction.
+"""ACFNet (arXiv 1909.09408) on Cityscapes: the released script's setting, each image scored by its own prediction.
 
-The script writes the prediction of a batch's first picture for all of the batch; that is not copied."""
+The script writes the prediction of a batch's first image for all of the batch; that is not copied."""
 
 ACFNET_MULTI = Protocol(
     scales=(0.75, 1.0, 1.25, 1.5, 1.75, 2.0),
@@ -201,7 +201,7 @@ ACFNET_MULTI = Protocol(
 """ACFNet with scales and mirror images. The paper doesn't list its scales: these are a choice of ours.
 
 Two mistakes of the released code are not copied: it turns the mirrored prediction upside down instead of mirroring it
-back, and it fails at scales other than 1 because scores are not resized to the picture."""
+back, and it fails at scales other than 1 because scores are not resized to the image."""
 
 MMSEG_WHOLE = Protocol(resize=FitInside(long=2048, short=512), combine=MeanProbabilities())
 """ADE20K single scale: Agent Attention, and VAN with HamNet."""
@@ -220,7 +220,7 @@ MMSEG_MULTI_32 = Protocol(
 """`MMSEG_MULTI_FLIP_32` without mirror images."""
 
 MMSEG_CITYSCAPES = Protocol(resize=FitInside(long=2048, short=1024), combine=MeanProbabilities())
-"""mmsegmentation on Cityscapes, trained on crops of 512x1024: the whole picture at its own size."""
+"""mmsegmentation on Cityscapes, trained on crops of 512x1024: the whole image at its own size."""
 
 _SLIDE_769 = ShiftedWindows(crop=769, stride=513)
 
@@ -247,10 +247,10 @@ MMSEG_MULTI_FLIP_32 = Protocol(
 """The same with sides stretched up to multiples of 32: VAN's multi-scale rows."""
 
 MULTI_FLIP = Protocol(scales=_ADE_SCALES, flip=True, combine=MeanProbabilities())
-"""Any data set: six scales of the picture's own size and mirror images, probabilities averaged."""
+"""Any data set: six scales of the image's own size and mirror images, probabilities averaged."""
 
 ENLARGED_FLIP = Protocol(scales=(1.0, 1.5, 2.0), flip=True, combine=MeanProbabilities())
-"""Small pictures, such as CamVid's: own size and two larger ones, and mirror images, probabilities averaged."""
+"""Small images, such as CamVid's: own size and two larger ones, and mirror images, probabilities averaged."""
 
 PROTOCOLS: dict[str, Protocol] = {
     "whole": WHOLE,

@@ -51,7 +51,7 @@ def _file_ids(classes: Classes) -> NDArray[np.uint8] | NDArray[np.uint16]:
 def submission_writer(folder: str | Path, classes: Classes) -> Callable[[Sample, NDArray[np.uint8]], None]:
     """An `on_prediction` for `evaluate` that writes `<sample name>.png` label files into `folder`, which it makes.
 
-    The Cityscapes server takes one such file a picture, named after it.
+    The Cityscapes server takes one such file an image, named after it.
 
     Raises:
         ValueError: a class without an id in the data set's masks.

@@ -83,7 +83,7 @@ def _search_limit(probabilities: Tensor, labels: Tensor, threshold: float, kept:
     height, width = labels.shape[-2:]
     rows, columns = reduced_positions(height, factor), reduced_positions(width, factor)
     small = labels[:, rows][:, :, columns]
-    reduced = resize(probabilities, small.shape[-2:], align_corners=True)
+    reduced = resize(probabilities, small.shape[-2:], align_corners="corners")
     labelled = small != IGNORE
     true_class = reduced.gather(1, small.where(labelled, 0).unsqueeze(1)).squeeze(1)
     everything = torch.ones((), device=labels.device, dtype=torch.float32)

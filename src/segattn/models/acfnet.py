@@ -88,6 +88,6 @@ class ACFNet:
                     class_feature=class_centers if self.class_feature == "paper" else released_class_feature,
                 ),
                 num_classes=num_classes,
-                align_corners=True,
+                align_corners="corners",
                 normalization=self.normalization,
             )

@@ -74,7 +74,7 @@ class AgentSwinUperNet:
                 UperNet(backbone.channels, num_classes),
                 FCN(backbone.channels, num_classes),
                 num_classes=num_classes,
-                align_corners=False,
+                align_corners="edges",
                 normalization=self.normalization,
             )
 
@@ -110,6 +110,6 @@ class AgentPVTSemanticFPN:
                 backbone,
                 SemanticFPN(backbone.channels, num_classes),
                 num_classes=num_classes,
-                align_corners=False,
+                align_corners="edges",
                 normalization=self.normalization,
             )

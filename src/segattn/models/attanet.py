@@ -70,7 +70,7 @@ class AttaNet:
     """
 
     backbone: Literal["light", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "df2"]
-    align_corners: AlignCorners = True
+    align_corners: AlignCorners = "corners"
     normalization: Normalization = Normalization()
 
     key_maps: ClassVar[tuple[KeyMap, ...]] = (ATTANET_RESNET, ATTANET_LIGHT)

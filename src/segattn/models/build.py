@@ -132,7 +132,7 @@ def build(
     *,
     num_classes: int,
     auxiliary_head: str | MakeHead | None = None,
-    align_corners: AlignCorners = False,
+    align_corners: AlignCorners | bool = "edges",
     normalization: Normalization = Normalization(),
 ) -> Segmenter:
     """A backbone with a head, with random weights, in evaluation mode.
@@ -144,7 +144,8 @@ def build(
         head: a name of `HEADS`, or a function of the backbone's channels and the number of classes.
         num_classes: K of all logits.
         auxiliary_head: a second head that only training runs; its logits are the output "aux".
-        align_corners: how logits are resized to the image.
+        align_corners: how logits are resized to the image (`contracts.AlignCorners`); PyTorch's True and False are read
+            as "corners" and "edges".
         normalization: what the backbone's weights expect.
 
     Raises:

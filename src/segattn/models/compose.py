@@ -38,7 +38,7 @@ class Pair:
     backbone: str
     head: str
     auxiliary_head: str | None = None
-    align_corners: AlignCorners = False
+    align_corners: AlignCorners = "edges"
     normalization: Normalization = Normalization()
 
     key_maps: ClassVar[tuple[KeyMap, ...]] = ()

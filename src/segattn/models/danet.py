@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from segattn.contracts import Normalization, Range, check
+from segattn.contracts import AlignCorners, Normalization, Range, check
 from segattn.models.key_map import (
     DEEP_STEM_IMAGENET,
     RESNET_IMAGENET,
@@ -88,7 +88,7 @@ class DANet:
     backbone: Literal["resnet50", "resnet101", "resnet152"]
     stem: Literal["conv7x7", "deep", "deep32"] = "conv7x7"
     stage4_dilations: tuple[int, ...] = (4, 8, 16)
-    align_corners: bool = True
+    align_corners: AlignCorners = "corners"
     auxiliary_head: Literal["fcn"] | None = None
     normalization: Normalization = Normalization()
 
@@ -129,5 +129,6 @@ class DANet:
                 auxiliary_head=None if self.auxiliary_head is None else FCN(backbone.channels, num_classes),
                 num_classes=num_classes,
                 align_corners=self.align_corners,
+                stride=8,
                 normalization=self.normalization,
             )

@@ -5,7 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from segattn.contracts import AlignCorners, Backbone, Classes, Description, Head, Normalization, SegOutput
+from segattn.contracts import (
+    AlignCorners,
+    Backbone,
+    Classes,
+    Description,
+    Head,
+    Normalization,
+    SegOutput,
+    align_corners_in_words,
+)
 from segattn.layers import resize
 
 
@@ -17,7 +26,8 @@ class Segmenter(nn.Module):
         head: feature maps -> `SegOutput`.
         auxiliary_head: a second head that only training runs; its logits are `auxiliary["aux"]`.
         num_classes: K of all logits.
-        align_corners: how logits are resized, in the loss, in scoring and in `forward` alike.
+        align_corners: how logits are resized, in the loss, in scoring and in `forward` alike; PyTorch's True and False
+            are read as "corners" and "edges".
         stride: of the main logits. An export for every size needs it where `align_corners` is "grid".
         normalization: what `normalize` does. Kept in buffers that are no part of the state dict: a checkpoint
             states it in its description instead.
@@ -37,7 +47,7 @@ class Segmenter(nn.Module):
         auxiliary_head: Head | None = None,
         *,
         num_classes: int,
-        align_corners: AlignCorners,
+        align_corners: AlignCorners | bool,
         stride: int | None = None,
         normalization: Normalization = Normalization(),
     ) -> None:
@@ -48,7 +58,7 @@ class Segmenter(nn.Module):
         self.num_classes = num_classes
         self.classes = Classes.numbered(num_classes)
         self.network: Description | None = None
-        self.align_corners = align_corners
+        self.align_corners = align_corners_in_words(align_corners)
         self.stride = stride
         self.normalization = normalization
         self.register_buffer(
@@ -67,7 +77,7 @@ class Segmenter(nn.Module):
             images, scale = images.to(self.mean.dtype), scale / 255
         elif not images.is_floating_point():
             raise ValueError(f"images of type {images.dtype}: expected uint8 in 0..255 or float in 0..1")
-        x = torch.addcmul(-self.mean / self.std, images, scale)  # one pass over the picture where (x - m) / s is two
+        x = torch.addcmul(-self.mean / self.std, images, scale)  # one pass over the image where (x - m) / s is two
         return x.flip(1) if self.normalization.bgr else x
 
     def segment(self, x: Tensor) -> SegOutput:

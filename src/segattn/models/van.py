@@ -27,7 +27,7 @@ VAN_IMAGENET = KeyMap(
 class VANLightHam:
     """VAN (arXiv 2202.09741) with the Light-Ham head: `ham_channels` D, `channels` E, `bases` R of the NMF.
 
-    The released code draws the NMF's initial bases anew at every call, in evaluation too, so that a picture scores
+    The released code draws the NMF's initial bases anew at every call, in evaluation too, so that an image scores
     differently each time; "fixed" draws them once, "random" is as released.
     """
 
@@ -71,7 +71,7 @@ class VANLightHam:
                     random_bases_in_eval=self.bases_in_eval == "random",
                 ),
                 num_classes=num_classes,
-                align_corners=False,
+                align_corners="edges",
                 normalization=self.normalization,
             )
 
@@ -113,7 +113,7 @@ class VANHamNet:
                 head=HamNet(backbone.channels, num_classes, random_bases_in_eval=self.bases_in_eval == "random"),
                 auxiliary_head=FCN(backbone.channels, num_classes, norm=group_norm),
                 num_classes=num_classes,
-                align_corners=False,
+                align_corners="edges",
                 normalization=self.normalization,
             )
 
@@ -152,7 +152,7 @@ class VANUperNet:
                 head=UperNet(backbone.channels, num_classes),
                 auxiliary_head=FCN(backbone.channels, num_classes),
                 num_classes=num_classes,
-                align_corners=False,
+                align_corners="edges",
                 normalization=self.normalization,
             )
 
@@ -189,6 +189,6 @@ class VANSemanticFPN:
                 backbone=backbone,
                 head=SemanticFPN(backbone.channels, num_classes),
                 num_classes=num_classes,
-                align_corners=False,
+                align_corners="edges",
                 normalization=self.normalization,
             )

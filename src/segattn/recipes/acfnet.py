@@ -58,7 +58,7 @@ _ROUNDED_PADDING = (
     "padding is the mean colour in whole numbers; the implementation pads with 0 after subtracting the mean"
 )
 
-_LAST = "validates in training on whole pictures, and the last weights are scored; the implementation never validates"
+_LAST = "validates in training on whole images, and the last weights are scored; the implementation never validates"
 
 ECANET101 = Recipe(
     name="acfnet_ecanet101_cityscapes",
@@ -121,7 +121,7 @@ ECANET101_RELEASED = replace(
         _ROUNDED_PADDING,
         _LAST,
         "the Lovasz term, which crashes as released, gets its maps resized to the labels first; it is not in the paper",
-        "a tile's prediction is the picture's own; the implementation writes the first picture's for a whole batch",
+        "a tile's prediction is the image's own; the implementation writes the first image's for a whole batch",
     ),
 )
 

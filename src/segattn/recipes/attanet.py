@@ -110,7 +110,7 @@ LIGHT_CITYSCAPES = Recipe(
         "OHEM keeps half a crop's pixels of each process's batch or more: the reference has 2 processes of 8 images, "
         "and one process of 16 keeps half as many; training.accumulation 2 in one process is the same as 2 processes",
         "OHEM's floor is lowered where a batch has no more pixels than it; the released code fails there",
-        "pictures are made smaller (factor 0.75) by plain bilinear samples; the released code averages (antialiasing)",
+        "images are made smaller (factor 0.75) by plain bilinear samples; the released code averages (antialiasing)",
         "fusion has one weight a channel, as in the released code; the paper's abstract speaks of one at each pixel",
         "the script behind the published scores was never released; attanet_slide is the released one: report both",
     ),

@@ -44,7 +44,7 @@ _COMMON = (
     "queries, keys and values are plain 1x1 convolutions, as in the code and the paper's fourth version; its first "
     "three have norm and ReLU after them",
     "losses are averaged over the labelled pixels of the joint batch; the released code averages over devices",
-    "validates in training on whole pictures; the released code on centre crops, short side resized to the crop's",
+    "validates in training on whole images; the released code on centre crops, short side resized to the crop's",
     "the last weights are scored; the released code keeps those that were best on val by (pixel accuracy + mIoU) / 2",
     "starts from random weights unless --pretrained is given; the paper starts from ImageNet weights",
 )

@@ -30,7 +30,7 @@ _DEVIATIONS = (
 _VOC = Data(dataset="voc2012", num_classes=21, train_split="train_aug", count_at=(512, 512))
 
 _NETWORK = DANet(
-    backbone="resnet50", stem="deep32", stage4_dilations=(2, 4, 4), align_corners=False, auxiliary_head="fcn"
+    backbone="resnet50", stem="deep32", stage4_dilations=(2, 4, 4), align_corners="edges", auxiliary_head="fcn"
 )
 
 BASE = Recipe(
@@ -90,7 +90,11 @@ def _row(
         ),
         backbone_checkpoint=Checkpoint(file=imagenet.rpartition("/")[2], url=imagenet, licence="not known"),
         claims=both,
-        network=replace(_NETWORK, backbone="resnet50" if depth == 50 else "resnet101", align_corners=crop == "769x769"),
+        network=replace(
+            _NETWORK,
+            backbone="resnet50" if depth == 50 else "resnet101",
+            align_corners="corners" if crop == "769x769" else "edges",
+        ),
         schedule=replace(base.schedule, iterations=thousands * 1000),
     )
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import yaml
 
-from segattn.contracts import cut, nearest, shown
+from segattn.contracts import AlignCorners, align_corners_in_words, cut, nearest, shown
 from segattn.yaml_reader import YamlError, read_yaml, read_yaml_file
 
 T = TypeVar("T")
@@ -147,6 +147,8 @@ def _read_one(declared: Any, value: Any, where: str) -> Any:
         return _read_dataclass(declared, value, where)
     origin = get_origin(declared)
     if origin is Literal:
+        if declared == AlignCorners and isinstance(value, bool):
+            return align_corners_in_words(value)
         if any(type(value) is type(known) and value == known for known in get_args(declared)):
             return value
     elif origin is tuple:

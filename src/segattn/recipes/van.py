@@ -73,9 +73,9 @@ _FLIP_NOT_SAID = "six scales; whether with flip is not said"
 _IMAGENET_ONLY_ON_REQUEST = (
     "starts from random weights unless --pretrained is given; the released configurations start from ImageNet weights"
 )
-_VALIDATION = "validates in training at the picture's own aspect, without sides rounded up to 32, as in March 2022"
+_VALIDATION = "validates in training at the image's own aspect, without sides rounded up to 32, as in March 2022"
 _HAM = (
-    "in evaluation the Hamburger's bases are fixed; the released code draws them anew at every call, so that a picture "
+    "in evaluation the Hamburger's bases are fixed; the released code draws them anew at every call, so that an image "
     "scores differently each time (network.bases_in_eval random)",
     "the Hamburger is differentiated through all of its steps, 6 in training and 7 in evaluation, as in the released "
     "code; its paper differentiates the last step alone",

@@ -20,7 +20,7 @@ SHOWN = 3
 """Images at most of each group."""
 
 WIDTH = 480
-"""Of the pictures, at most; pixels."""
+"""Of the images, at most; pixels."""
 
 _QUALITY = 85
 
@@ -38,7 +38,7 @@ class Shown(NamedTuple):
 
     Attributes:
         size: (width, height) of each view.
-        views: sources of JPEG pictures by what they show: "picture", "prediction", "truth", "mistakes".
+        views: sources of JPEG images by what they show: "image", "prediction", "truth", "mistakes".
         ious: ids and IoU in percent of the classes in its labels or prediction, the largest first.
     """
 
@@ -89,7 +89,7 @@ def show(
     size = labels.shape[1], labels.shape[0]
     image, mask = resize_image(sample.image, size), resize_labels(sample.mask, size)
     views = {
-        "picture": image,
+        "image": image,
         "prediction": overlay(image, labels, classes),
         "truth": overlay(image, mask, classes),
         "mistakes": mistakes(image, labels, mask),
@@ -102,9 +102,9 @@ def _shown_size(width: int, height: int) -> tuple[int, int]:
     return min(width, WIDTH), max(1, round(height * min(1.0, WIDTH / width)))
 
 
-def _jpeg(picture: Image, size: tuple[int, int]) -> str:
-    if picture.shape[1::-1] != size:
-        picture = resize_image(picture, size)
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+def _jpeg(image: Image, size: tuple[int, int]) -> str:
+    if image.shape[1::-1] != size:
+        image = resize_image(image, size)
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     assert done
     return data_uri(np.asarray(data).tobytes(), "jpeg")

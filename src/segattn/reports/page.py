@@ -34,7 +34,7 @@ def printable(text: str) -> str:
 
 
 def data_uri(data: bytes, kind: str) -> str:
-    """A picture, in the bytes of a file of the kind ("png", "jpeg"), as what an `img` takes for its source."""
+    """An image, in the bytes of a file of the kind ("png", "jpeg"), as what an `img` takes for its source."""
     return f"data:image/{kind};base64,{b64encode(data).decode('ascii')}"
 
 

@@ -1,8 +1,8 @@
-"""A drawing board for street scenes: things in the world, seen by a pinhole camera, as picture and label ids at once.
+"""A drawing board for street scenes: things in the world, seen by a pinhole camera, as image and label ids at once.
 
 World coordinates are metres: x to the right of the road's middle, y up from the road, z ahead of the camera. All is
-drawn at twice the size, far things first; the picture is then averaged down and the ids are sampled, so that the
-picture has soft edges and the ids none.
+drawn at twice the size, far things first; the image is then averaged down and the ids are sampled, so that the
+image has soft edges and the ids none.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from segattn.transforms.pixels import Picture
+from segattn.transforms.pixels import Image
 
 Color = tuple[float, float, float]
 SUPERSAMPLING = 2
@@ -22,11 +22,11 @@ _FRACTION_BITS = 3
 
 
 class Scene:
-    """Picture and ids while they are drawn.
+    """Image and ids while they are drawn.
 
     Args:
-        size: (height, width) of the finished picture.
-        horizon: height of the horizon as a share of the picture's height, from the top.
+        size: (height, width) of the finished image.
+        horizon: height of the horizon as a share of the image's height, from the top.
         vanishing: where the road vanishes as a share of the width.
         haze: the colour that far things fade into; half of it at `visibility` metres.
     """
@@ -141,7 +141,7 @@ class Scene:
         window = self.image[top:bottom, left:right]
         window[:] = (window * shade[..., None]).astype(np.uint8)
 
-    def finish(self) -> tuple[Picture, Picture]:
+    def finish(self) -> tuple[Image, Image]:
         """(height, width, 3) uint8 RGB and (height, width) uint8 ids."""
         size = (self.width // SUPERSAMPLING, self.height // SUPERSAMPLING)
         image = cv2.resize(self.image, size, interpolation=cv2.INTER_AREA)

@@ -1,6 +1,6 @@
 """A small synthetic street data set in the folder layout of Cityscapes, with exact label ids: for trying and testing.
 
-It is no stand-in for real pictures: scores on it say that training works, and nothing about streets.
+It is no stand-in for real images: scores on it say that training works, and nothing about streets.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from segattn.files import write_file
 from segattn.synthetic import objects as things
 from segattn.synthetic.scene import Color, Scene
-from segattn.transforms.pixels import Picture
+from segattn.transforms.pixels import Image
 
 _CITY = "demo"
 _LEAST = 32
@@ -37,7 +37,7 @@ def write_synthetic(
     """
     root = Path(root)
     if train < 0 or val < 0 or train + val == 0:
-        raise ValueError(f"{train} training and {val} validation pictures: expected at least one")
+        raise ValueError(f"{train} training and {val} validation images: expected at least one")
     if min(size) < _LEAST:
         raise ValueError(f"size {size[0]}x{size[1]}: expected {_LEAST} pixels or more a side")
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
@@ -68,7 +68,7 @@ def write_synthetic(
     return root
 
 
-def draw_street(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Picture, Picture]:
+def draw_street(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Image, Image]:
     """One scene: (H, W, 3) uint8 RGB and (H, W) uint8 label ids as in Cityscapes' files."""
     overcast = float(rng.random())
     haze: Color = (205 - 15 * overcast, 212 - 14 * overcast, 222 - 20 * overcast)
@@ -91,7 +91,7 @@ def draw_street(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Pictur
     return _light(image, ids, rng, overcast), ids
 
 
-def _write(path: Path, pixels: Picture) -> None:
+def _write(path: Path, pixels: Image) -> None:
     done, data = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     assert done
     write_file(path, data.tobytes())
@@ -224,7 +224,7 @@ def _bonnet(scene: Scene, rng: np.random.Generator) -> None:
     scene.fill(np.stack((x, y), -1), (92, 96, 104), None)
 
 
-def _light(image: Picture, ids: Picture, rng: np.random.Generator, overcast: float) -> Picture:
+def _light(image: Image, ids: Image, rng: np.random.Generator, overcast: float) -> Image:
     """Texture, uneven light, a camera's tint, noise and slight blur. The ids say how much texture a surface gets."""
     height, width = ids.shape
     rough = np.full(256, 0.05, np.float32)

@@ -54,7 +54,7 @@ def fit_batch(
 ) -> Fitted:
     """The recipe with the least accumulation that this machine's memory allows; `model` is left as it is.
 
-    A candidate is tried by two forward and backward passes and optimiser steps of a copy of the model, on a picture of
+    A candidate is tried by two forward and backward passes and optimiser steps of a copy of the model, on an image of
     the training set, in the run's precision. On an accelerator it is too large when memory runs out. Main memory is
     never filled up, as the system would end the process: what a candidate will take is told from smaller ones first.
     Several processes agree on what fits for all. Sharded parameters (fsdp) are tried whole and compiled networks
@@ -196,7 +196,7 @@ class AcceleratorMemory:
 
 
 class _Trial:
-    """The work of an optimiser step in two parts, on a copy of the model and as many copies of one picture."""
+    """The work of an optimiser step in two parts, on a copy of the model and as many copies of one image."""
 
     def __init__(self, model: nn.Module, recipe: Recipe, train_set: SegmentationDataset, device: torch.device) -> None:
         recipe = replace(recipe, training=replace(recipe.training, compile=False))

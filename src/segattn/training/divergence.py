@@ -41,7 +41,7 @@ class StepWatch:
             raise Interrupted
 
     def add(self, step: int, totals: Sequence[Tensor], names: list[Sequence[str]]) -> None:
-        """Look at the step before, then keep this one: its losses and picture names by micro-batch.
+        """Look at the step before, then keep this one: its losses and image names by micro-batch.
 
         Raises:
             NonFiniteLossError: the step before had a loss that is not finite.
@@ -67,10 +67,10 @@ class StepWatch:
             self.growth.look(step, total / place().world, [name for group in names for name in group])
             return
         mine = [name for group, bad in zip(names, broken.tolist(), strict=True) if bad for name in group]
-        where = f"with the pictures {', '.join(mine)}" if mine else "in another process"
+        where = f"with the images {', '.join(mine)}" if mine else "in another process"
         raise NonFiniteLossError(
             f"step {step}: the loss is not finite, {where}. Nothing of it was saved: the last checkpoint is older."
-            " Lower schedule.lr, set training.clip_norm, or look at these pictures and their masks"
+            " Lower schedule.lr, set training.clip_norm, or look at these images and their masks"
         )
 
 
@@ -102,7 +102,7 @@ class LossGrowth:
         self._first: Sequence[str] = ()
 
     def look(self, step: int, loss: float, names: Sequence[str]) -> None:
-        """One more step: its loss, the mean over all processes, and the names of this process's pictures.
+        """One more step: its loss, the mean over all processes, and the names of this process's images.
 
         Raises:
             ExplodingLossError: it is the last of `PATIENCE` high ones in a row.
@@ -126,7 +126,7 @@ class LossGrowth:
         known = self._first or names  # after a resume the first ones are not known any more
         raise ExplodingLossError(
             f"step {step}: the loss is {loss:.4g} and has been more than {self._factor:g} times its usual {usual:.4g}"
-            f" since step {began}. Here, step {began if self._first else step} had the pictures {', '.join(known)}."
-            " Lower schedule.lr, set training.clip_norm, look at these pictures and their masks, or set"
+            f" since step {began}. Here, step {began if self._first else step} had the images {', '.join(known)}."
+            " Lower schedule.lr, set training.clip_norm, look at these images and their masks, or set"
             " training.max_loss_growth to null to go on regardless"
         )

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from segattn.contracts import SegmentationDataset
 from segattn.machine import usable_cores
 from segattn.transforms.compose import Compose, Transform
-from segattn.transforms.pixels import Item, Picture
+from segattn.transforms.pixels import Image, Item
 
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 
@@ -86,7 +86,7 @@ class _Foreign:
     def __init__(self, pipeline: Callable[..., Any]) -> None:
         self._pipeline = pipeline
 
-    def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
+    def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
         seed = int(rng.integers(2**32))
         random.seed(seed)
         np.random.seed(seed)

@@ -98,17 +98,17 @@ class RunLog:
             self.say(f"validation after step {record['step']}: {scores}")
 
     def show(self, step: int, files: Sequence[Path]) -> None:
-        """Hand pictures to every sink, by the names of their files; one that can't be read is left out."""
+        """Hand images to every sink, by the names of their files; one that can't be read is left out."""
         if not self.enabled or not files:
             return
         found = [(file.stem, cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), 1)) for file in files]
-        pictures = [
-            (name, np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8))
-            for name, picture in found
-            if picture is not None
+        images = [
+            (name, np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8))
+            for name, image in found
+            if image is not None
         ]
         for sink in self._sinks:
-            sink.show(step, pictures)
+            sink.show(step, images)
 
     def say(self, message: str) -> None:
         """A line above the progress bar."""
@@ -228,7 +228,7 @@ def loader_hint(data_wait: float, *, workers: int, cores: int) -> str | None:
     if not running:
         text += ": it happens between the steps"
     again = "stop this run and give the same command again with"
-    cheaper = "keep the pictures on a local disk and not much larger than what is trained on"
+    cheaper = "keep the images on a local disk and not much larger than what is trained on"
     if needed <= cores:
         return f"{text}; {again} --training.workers {needed}"
     if running < cores:

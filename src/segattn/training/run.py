@@ -23,7 +23,7 @@ from segattn.training.loader import Batches, TrainingSet, training_loader
 from segattn.training.log import Meter, RunLog
 from segattn.training.optim import EMA, build_optimizer, rate
 from segattn.training.parallel import full_weights, shard, synchronize_norms
-from segattn.training.samples import SamplePictures
+from segattn.training.samples import SampleImages
 from segattn.training.signals import StopRequest
 from segattn.training.state import Progress, RunFolder, TrainingState
 from segattn.training.step import require_enough_images, training_step
@@ -90,9 +90,9 @@ class Run:
         self._saved = (0, 0)
         self.folder.restore(self.state)
         self._check_shared_folder()
-        self.samples: SamplePictures | None = None
+        self.samples: SampleImages | None = None
         if val_set is not None and samples:
-            self.samples = SamplePictures(output_dir, val_set.classes, len(val_set), count=samples, shard=self.place)
+            self.samples = SampleImages(output_dir, val_set.classes, len(val_set), count=samples, shard=self.place)
 
     def _with_precision(self, resume: bool) -> Recipe:
         """The recipe with its precision decided, the same by all processes."""

@@ -9,21 +9,21 @@ from pathlib import Path
 import numpy as np
 
 from segattn.contracts import Classes, Sample
-from segattn.pictures import Image, side_by_side, write_picture
+from segattn.pictures import Image, side_by_side, write_image
 from segattn.training.state import SAMPLES
 
 
-class SamplePictures:
-    """Writes `samples/step_000600/NAME.jpg` in a run's folder, for pictures spread evenly over the validation set.
+class SampleImages:
+    """Writes `samples/step_000600/NAME.jpg` in a run's folder, for images spread evenly over the validation set.
 
-    They come out of the validation itself. Each process writes those of its own shard, so the same pictures are there
+    They come out of the validation itself. Each process writes those of its own shard, so the same images are there
     for any number of processes.
 
     Args:
         folder: of the run.
         classes: of the validation set.
         length: of the validation set.
-        count: pictures at most; 0 for none.
+        count: images at most; 0 for none.
         shard: (rank, world), as `evaluate` takes it.
     """
 
@@ -40,7 +40,7 @@ class SamplePictures:
         def write(sample: Sample, labels: Image) -> None:
             if next(indices) in self._chosen:
                 name = sample.name.replace("/", "_")
-                write_picture(self._of_step(step) / f"{name}.jpg", side_by_side(sample, labels, self._classes))
+                write_image(self._of_step(step) / f"{name}.jpg", side_by_side(sample, labels, self._classes))
 
         return write
 
@@ -52,7 +52,7 @@ class SamplePictures:
         return self._folder / f"step_{step:06d}"
 
 
-def steps_with_pictures(run_folder: Path) -> dict[int, list[Path]]:
-    """Every step of a run that has sample pictures, in order, with its files."""
+def steps_with_images(run_folder: Path) -> dict[int, list[Path]]:
+    """Every step of a run that has sample images, in order, with its files."""
     found = {int(path.name[5:]): path for path in (run_folder / SAMPLES).glob("step_*") if path.name[5:].isdigit()}
     return {step: sorted(found[step].glob("*.jpg")) for step in sorted(found)}

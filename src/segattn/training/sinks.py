@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from segattn.files import append, atomic_path, naming_file
 from segattn.training.state import LOG, TENSORBOARD, WANDB, Progress
 
-Pictures = Sequence[tuple[str, NDArray[np.uint8]]]
-"""Names and RGB (H, W, 3) pictures."""
+Images = Sequence[tuple[str, NDArray[np.uint8]]]
+"""Names and RGB (H, W, 3) images."""
 
 
 class Sink(Protocol):
@@ -25,7 +25,7 @@ class Sink(Protocol):
 
     def write(self, record: Mapping[str, Any]) -> None: ...
 
-    def show(self, step: int, pictures: Pictures) -> None: ...
+    def show(self, step: int, images: Images) -> None: ...
 
     def close(self, *, failed: bool) -> None: ...
 
@@ -42,8 +42,8 @@ class JsonLines:
         line = json.dumps({key: _plain(value) for key, value in record.items()}) + "\n"
         append(self._file, self._path, line.encode())
 
-    def show(self, step: int, pictures: Pictures) -> None:
-        """Pictures are files of their own."""
+    def show(self, step: int, images: Images) -> None:
+        """Images are files of their own."""
 
     def close(self, *, failed: bool) -> None:
         self._file.close()
@@ -62,10 +62,10 @@ class TensorBoard:
             for name, value in _numbers(record).items():
                 self._writer.add_scalar(name, value, record["step"])
 
-    def show(self, step: int, pictures: Pictures) -> None:
+    def show(self, step: int, images: Images) -> None:
         with naming_file(self._folder):
-            for name, picture in pictures:
-                self._writer.add_image(f"samples/{name}", picture, step, dataformats="HWC")
+            for name, image in images:
+                self._writer.add_image(f"samples/{name}", image, step, dataformats="HWC")
             self._writer.flush()
 
     def close(self, *, failed: bool) -> None:
@@ -118,8 +118,8 @@ class WeightsAndBiases:
     def write(self, record: Mapping[str, Any]) -> None:
         self._run.log({"step": record["step"], **_numbers(record)})
 
-    def show(self, step: int, pictures: Pictures) -> None:
-        self._run.log({"step": step, **{f"samples/{name}": self._wandb.Image(picture) for name, picture in pictures}})
+    def show(self, step: int, images: Images) -> None:
+        self._run.log({"step": step, **{f"samples/{name}": self._wandb.Image(image) for name, image in images}})
 
     def close(self, *, failed: bool) -> None:
         self._run.finish(exit_code=int(failed))

@@ -1,6 +1,6 @@
 """The training loop: any model, any recipe, one process or many.
 
-Everything random in a step follows from (seed, step, process) and everything random in a picture from (seed, epoch,
+Everything random in a step follows from (seed, step, process) and everything random in an image from (seed, epoch,
 index), so a run that was stopped continues from its step alone, bit for bit on a CPU, with any number of workers.
 """
 
@@ -72,7 +72,7 @@ def train(
         resume: continue the run that the folder holds; otherwise what it left is removed.
         tensorboard: write event files too.
         wandb: the Weights & Biases project to write to as well; the same run there after a resume.
-        samples: validation pictures that are written to `samples/` with truth and prediction at each validation.
+        samples: validation images that are written to `samples/` with truth and prediction at each validation.
         allow_absent_classes: train although the training masks have not one pixel of a class. Otherwise, before
             the first step of a run on data of your own, one process reads masks until it has seen every class.
         cpu: stay on the CPU even where there is an accelerator.
@@ -80,7 +80,7 @@ def train(
     Raises:
         ValueError: a class without a pixel in the training masks, a run is going on in the folder or it holds one of
             another recipe, the batch does not divide, a loss term or parameter rule does not fit the model, something
-            asked for is not installed, or the loss diverges (`DivergedError`, naming the pictures).
+            asked for is not installed, or the loss diverges (`DivergedError`, naming the images).
         OSError: a file can't be written, a loading process was killed, or another process failed; it says what that
             one said. What was saved before is whole.
     """

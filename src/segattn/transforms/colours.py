@@ -8,26 +8,26 @@ import cv2
 import numpy as np
 
 from segattn.contracts import FRACTION, check
-from segattn.transforms.pixels import Item, Picture, _check_range, _uint8
+from segattn.transforms.pixels import Image, Item, _check_range, _uint8
 
 
-def blend_table(grey: float, factor: float) -> Picture:
+def blend_table(grey: float, factor: float) -> Image:
     """A lookup table (256,): value -> grey + factor * (value - grey), cut off to an integer and clipped to 0..255."""
     values = np.float32(grey) + np.float32(factor) * (np.arange(256, dtype=np.float32) - np.float32(grey))
     return _uint8(np.clip(values, 0, 255).astype(np.uint8))
 
 
-def apply_table(image: Picture, table: Picture) -> Picture:
-    """Every value of the picture through a lookup table (256,)."""
+def apply_table(image: Image, table: Image) -> Image:
+    """Every value of the image through a lookup table (256,)."""
     return _uint8(cv2.LUT(image, table))
 
 
-def mean_luminance(image: Picture) -> int:
+def mean_luminance(image: Image) -> int:
     """The mean of 0.299 R + 0.587 G + 0.114 B, rounded."""
     return int(cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[0] + 0.5)
 
 
-def blend_with_luminance(image: Picture, factor: float) -> Picture:
+def blend_with_luminance(image: Image, factor: float) -> Image:
     """grey + factor * (value - grey) with each pixel's own luminance as grey, cut off to integers and clipped."""
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     # addWeighted rounds: the shift by almost half a level makes it cut off, and keeps values that are whole
@@ -38,7 +38,7 @@ def blend_with_luminance(image: Picture, factor: float) -> Picture:
 class ColorJitter:
     """Brightness, contrast and saturation times factors drawn uniformly from the ranges, in this order (AttaNet).
 
-    A factor blends the picture with black, with the picture's mean luminance, or with each pixel's luminance; values
+    A factor blends the image with black, with the image's mean luminance, or with each pixel's luminance; values
     are cut off to integers after each step. A range of (1, 1) leaves its property alone.
     """
 
@@ -50,7 +50,7 @@ class ColorJitter:
         for name in ("brightness", "contrast", "saturation"):
             _check_range(name, getattr(self, name), least=0.0)
 
-    def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
+    def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
         brightness, contrast, saturation = (
             float(rng.uniform(*limits)) for limits in (self.brightness, self.contrast, self.saturation)
         )
@@ -74,7 +74,7 @@ class GaussianBlur:
         check(self, probability=FRACTION)
         _check_range("sigma", self.sigma, least=1e-3)
 
-    def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
+    def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
         if rng.random() >= self.probability:
             return {"image": image, "mask": mask}
         sigma = float(rng.uniform(*self.sigma))
@@ -88,7 +88,7 @@ class PhotometricDistortion:
     Brightness + [-32, 32), contrast * [0.5, 1.5) here or last, saturation * [0.5, 1.5), hue + an integer in [-18, 17].
     """
 
-    def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
+    def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
         if rng.random() < 0.5:
             image = linear(image, offset=rng.uniform(-32.0, 32.0))
         early = rng.random() < 0.5
@@ -103,20 +103,20 @@ class PhotometricDistortion:
         return {"image": image, "mask": mask}
 
 
-def linear(image: Picture, *, factor: float = 1.0, offset: float = 0.0) -> Picture:
+def linear(image: Image, *, factor: float = 1.0, offset: float = 0.0) -> Image:
     """``image * factor + offset``, clipped to 0..255 and cut to whole numbers: contrast and brightness."""
     table = np.clip(np.arange(256, dtype=np.float32) * factor + offset, 0, 255).astype(np.uint8)
     return apply_table(image, table)
 
 
-def saturate(image: Picture, factor: float) -> Picture:
+def saturate(image: Image, factor: float) -> Image:
     """The saturation of OpenCV's 8-bit HSV times `factor`."""
     hsv = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2HSV), np.uint8)
     hsv[..., 1] = linear(np.ascontiguousarray(hsv[..., 1]), factor=factor)
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.uint8)
 
 
-def turn_hue(image: Picture, steps: int) -> Picture:
+def turn_hue(image: Image, steps: int) -> Image:
     """The hue of OpenCV's 8-bit HSV, in steps of two degrees, plus `steps`."""
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
     hsv[..., 0] = (hsv[..., 0].astype(np.int64) + steps) % 180

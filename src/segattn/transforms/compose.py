@@ -1,6 +1,6 @@
 """The transforms of a recipe one after another, and the union of their types.
 
-Every transform takes the picture (H, W, 3) uint8 RGB, its mask (H, W) uint8 of training ids and a random generator, and
+Every transform takes the image (H, W, 3) uint8 RGB, its mask (H, W) uint8 of training ids and a random generator, and
 gives both as an `Item`. It changes neither argument and draws from nothing but `rng`, so that a sample is a function of
 its seed alone.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from segattn.transforms.colours import ColorJitter, GaussianBlur, PhotometricDistortion
 from segattn.transforms.crops import CategoryLimitedCrop, ClassBalancedCrop, EnlargingCrop, Pad, RandomCrop
-from segattn.transforms.pixels import Item, Picture, resize_mask, resize_pair, resize_window
+from segattn.transforms.pixels import Image, Item, resize_mask, resize_pair, resize_window
 from segattn.transforms.resizing import (
     HorizontalFlip,
     RandomFit,
@@ -59,7 +59,7 @@ class Compose:
 
     transforms: Sequence[Transform]
 
-    def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
+    def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
         item: Item = {"image": image, "mask": mask}
         waiting: ScaleChoice | RandomScale | None = None
         for transform, following in zip(self.transforms, (*self.transforms[1:], None), strict=True):

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from segattn.contracts import BYTE, FRACTION, IGNORE, check, check_size
-from segattn.transforms.pixels import Item, Picture, crop_pair, pad_pair, resize_pair
+from segattn.transforms.pixels import Image, Item, crop_pair, pad_pair, resize_pair
 
 MEAN_COLOR = (124, 116, 104)
 """ImageNet's mean (123.675, 116.28, 103.53) in whole numbers: padding that is about 0 after normalisation."""
@@ -23,9 +23,9 @@ MEAN_COLOR = (124, 116, 104)
 
 @dataclass(frozen=True, kw_only=True)
 class RandomCrop:
-    """A window of `height` x `width` at a uniformly drawn place, after padding where the picture is smaller.
+    """A window of `height` x `width` at a uniformly drawn place, after padding where the image is smaller.
 
-    Padding is added below and to the right: `fill` in the picture, `IGNORE` in the mask.
+    Padding is added below and to the right: `fill` in the image, `IGNORE` in the mask.
     """
 
     height: int
@@ -37,10 +37,10 @@ class RandomCrop:
         check(self, fill=BYTE)
 
     def place(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int]:
-        """(top, left) of the window in a picture of height x width that is large enough."""
+        """(top, left) of the window in an image of height x width that is large enough."""
         return int(rng.integers(height - self.height + 1)), int(rng.integers(width - self.width + 1))
 
-    def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
+    def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
         padded = pad_pair(image, mask, self.height, self.width, self.fill)
         top, left = self.place(padded["mask"].shape[0], padded["mask"].shape[1], rng)
         return crop_pair(padded["image"], padded["mask"], top, left, self.height, self.width)
@@ -48,9 +48,9 @@ class RandomCrop:
 
 @dataclass(frozen=True, kw_only=True)
 class EnlargingCrop:
-    """A window of `height` x `width`; a smaller picture is enlarged first, never padded (AttaNet's code).
+    """A window of `height` x `width`; a smaller image is enlarged first, never padded (AttaNet's code).
 
-    A picture that is too small in one direction is resized so that its shorter side fills the window:
+    An image that is too small in one direction is resized so that its shorter side fills the window:
     ``int(side * factor + 1)``. Offsets are ``int(uniform * (side - window))``. Where the window is not square and this
     does not fill it, the larger of both factors is taken (the released code knows square windows only).
     """
@@ -62,11 +62,11 @@ class EnlargingCrop:
         check_size(self)
 
     def place(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int]:
-        """(top, left) of the window in a picture of height x width that is large enough."""
+        """(top, left) of the window in an image of height x width that is large enough."""
         left = int(rng.random() * (width - self.width))
         return int(rng.random() * (height - self.height)), left
 
-    def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
+    def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
         height, width = image.shape[:2]
         if height < self.height or width < self.width:
             factor = self.width / width if width < height else self.height / height
@@ -83,14 +83,14 @@ class EnlargingCrop:
 class ClassBalancedCrop:
     """A window of `height` x `width` that, with `probability`, shows a class drawn by weight; else any window.
 
-    Of the classes in the picture one is drawn, then one of its pixels, each as likely, then one of the windows with
-    that pixel in them, each as likely. Otherwise, and where no class with a weight is in the picture, the window is
-    drawn as in `RandomCrop`, and like there smaller pictures are padded below and to the right: `fill` in the picture,
+    Of the classes in the image one is drawn, then one of its pixels, each as likely, then one of the windows with
+    that pixel in them, each as likely. Otherwise, and where no class with a weight is in the image, the window is
+    drawn as in `RandomCrop`, and like there smaller images are padded below and to the right: `fill` in the image,
     `IGNORE` in the mask.
 
     Attributes:
         class_weights: one a class, in any unit, 0 for classes that are not looked for; `segattn data stats` prints
-            them. None: every class that the picture has is as likely.
+            them. None: every class that the image has is as likely.
     """
 
     height: int
@@ -108,8 +108,8 @@ class ClassBalancedCrop:
         ):
             raise ValueError(f"class_weights {weights}: expected numbers from 0 on, one of them above 0")
 
-    def place(self, mask: Picture, rng: np.random.Generator) -> tuple[int, int]:
-        """(top, left) of the window in a picture with this mask, which is large enough.
+    def place(self, mask: Image, rng: np.random.Generator) -> tuple[int, int]:
+        """(top, left) of the window in an image with this mask, which is large enough.
 
         Raises:
             ValueError: the mask holds a class that has no weight.
@@ -122,7 +122,7 @@ class ClassBalancedCrop:
                 return top, _start(pixel % mask.shape[1], self.width, columns, rng)
         return int(rng.integers(rows)), int(rng.integers(columns))
 
-    def _pixel(self, mask: Picture, rng: np.random.Generator) -> int | None:
+    def _pixel(self, mask: Image, rng: np.random.Generator) -> int | None:
         """The position in the flattened mask of a pixel of the class that is drawn; None without such a class."""
         counts = cv2.calcHist([mask], [0], None, [IGNORE], [0, IGNORE]).ravel()
         weights = (counts > 0).astype(np.float64)
@@ -140,7 +140,7 @@ class ClassBalancedCrop:
         places = np.flatnonzero(mask.ravel() == drawn)
         return int(places[rng.integers(len(places))])
 
-    def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
+    def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
         padded = pad_pair(image, mask, self.height, self.width, self.fill)
         top, left = self.place(padded["mask"], rng)
         return crop_pair(padded["image"], padded["mask"], top, left, self.height, self.width)
@@ -165,14 +165,14 @@ class CategoryLimitedCrop:
     def __post_init__(self) -> None:
         check_size(self)
 
-    def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
+    def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
         for _ in range(10):
             window = self._draw(image, mask, rng)
             if varied(window["mask"]):
                 return window
         return self._draw(image, mask, rng)
 
-    def _draw(self, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
+    def _draw(self, image: Image, mask: Image, rng: np.random.Generator) -> Item:
         top = int(rng.integers(0, max(mask.shape[0] - self.height, 0) + 1))
         left = int(rng.integers(0, max(mask.shape[1] - self.width, 0) + 1))
         return crop_pair(image, mask, top, left, self.height, self.width)
@@ -190,11 +190,11 @@ class Pad:
         check_size(self)
         check(self, fill=BYTE)
 
-    def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
+    def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
         return pad_pair(image, mask, self.height, self.width, self.fill)
 
 
-def varied(mask: Picture) -> bool:
+def varied(mask: Image) -> bool:
     """Whether there are two classes or more and none covers 0.75 of the labelled pixels."""
     counts = np.bincount(mask[mask != IGNORE])
     return bool(np.count_nonzero(counts) > 1 and counts.max() / counts.sum() < 0.75)

@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 
 from segattn.contracts import IGNORE
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 _OFF = 1 / 1024
 
 
 class Item(TypedDict):
     """A transform's result: the image (H, W, 3) uint8 RGB and its mask (H, W) uint8, of one size."""
 
-    image: Picture
-    mask: Picture
+    image: Image
+    mask: Image
 
 
-def resize_pair(image: Picture, mask: Picture, height: int, width: int) -> Item:
+def resize_pair(image: Image, mask: Image, height: int, width: int) -> Item:
     """Both at height x width: bilinear without antialiasing, the mask by nearest; pixel centres agree."""
     if image.shape[:2] == (height, width):
         return {"image": image, "mask": mask}
@@ -31,12 +31,12 @@ def resize_pair(image: Picture, mask: Picture, height: int, width: int) -> Item:
     }
 
 
-def resize_mask(mask: Picture, height: int, width: int) -> Picture:
+def resize_mask(mask: Image, height: int, width: int) -> Image:
     """The mask of `resize_pair` alone."""
     return _uint8(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT))
 
 
-def pad_pair(image: Picture, mask: Picture, height: int, width: int, fill: tuple[int, int, int]) -> Item:
+def pad_pair(image: Image, mask: Image, height: int, width: int, fill: tuple[int, int, int]) -> Item:
     """Both at least height x width: `fill` and `IGNORE` are added below and to the right where they are smaller."""
     below, right = max(height - image.shape[0], 0), max(width - image.shape[1], 0)
     if not below and not right:
@@ -48,19 +48,19 @@ def pad_pair(image: Picture, mask: Picture, height: int, width: int, fill: tuple
     }
 
 
-def crop_pair(image: Picture, mask: Picture, top: int, left: int, height: int, width: int) -> Item:
+def crop_pair(image: Image, mask: Image, top: int, left: int, height: int, width: int) -> Item:
     """The window of both, as views."""
     rows, columns = slice(top, top + height), slice(left, left + width)
     return {"image": image[rows, columns], "mask": mask[rows, columns]}
 
 
 def resize_window(
-    image: Picture, mask: Picture, size: tuple[int, int], *, top: int, left: int, height: int, width: int
+    image: Image, mask: Image, size: tuple[int, int], *, top: int, left: int, height: int, width: int
 ) -> Item:
     """The window of ``resize_pair(image, mask, *size)`` without computing the rest of it.
 
-    The mask is equal. Values in the picture differ by one level at most: what is resized has to begin at a whole pixel
-    of the picture and of the result, which is allowed to be wrong by `_OFF` pixels.
+    The mask is equal. Values in the image differ by one level at most: what is resized has to begin at a whole pixel
+    of the image and of the result, which is allowed to be wrong by `_OFF` pixels.
     """
     rows, columns = _Span(mask.shape[0], size[0], top, height), _Span(mask.shape[1], size[1], left, width)
     part = image[rows.source, columns.source]
@@ -93,9 +93,9 @@ class _Span:
         return ((2 * places + 1) * self._source // (2 * self._target)).astype(np.intp)
 
 
-def _uint8(array: Any) -> Picture:
+def _uint8(array: Any) -> Image:
     assert array.dtype == np.uint8
-    return cast("Picture", array)
+    return cast("Image", array)
 
 
 def _check_range(name: str, limits: tuple[float, float], *, least: float) -> None:

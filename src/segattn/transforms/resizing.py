@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from PIL import Image
+import PIL.Image
 
 from segattn.contracts import COUNT, FACTOR, FRACTION, PIXELS, Range, check, check_size
-from segattn.transforms.pixels import Item, Picture, _check_range, resize_pair
+from segattn.transforms.pixels import Image, Item, _check_range, resize_pair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class HorizontalFlip:
     def __post_init__(self) -> None:
         check(self, probability=FRACTION)
 
-    def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
+    def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
         if rng.random() >= self.probability:
             return {"image": image, "mask": mask}
         return {"image": cv2.flip(image, 1), "mask": cv2.flip(mask, 1)}  # type: ignore[typeddict-item]
@@ -36,7 +36,7 @@ class Rotate90:
     def __post_init__(self) -> None:
         check(self, probability=FRACTION)
 
-    def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
+    def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
         if rng.random() >= self.probability:
             return {"image": image, "mask": mask}
         turn = cv2.ROTATE_90_COUNTERCLOCKWISE
@@ -58,11 +58,11 @@ class ScaleChoice:
         check(self, factors=FACTOR)
 
     def size(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int]:
-        """The (height, width) that is drawn for a picture of height x width."""
+        """The (height, width) that is drawn for an image of height x width."""
         factor = self.factors[int(rng.integers(len(self.factors)))]
         return max(int(height * factor), 1), max(int(width * factor), 1)
 
-    def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
+    def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
         return resize_pair(image, mask, *self.size(mask.shape[0], mask.shape[1], rng))
 
 
@@ -77,11 +77,11 @@ class RandomScale:
         _check_range("low, high:", (self.low, self.high), least=1e-3)
 
     def size(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int]:
-        """The (height, width) that is drawn for a picture of height x width."""
+        """The (height, width) that is drawn for an image of height x width."""
         factor = float(rng.uniform(self.low, self.high))
         return max(round(height * factor), 1), max(round(width * factor), 1)
 
-    def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
+    def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
         return resize_pair(image, mask, *self.size(mask.shape[0], mask.shape[1], rng))
 
 
@@ -95,7 +95,7 @@ class Resize:
     def __post_init__(self) -> None:
         check_size(self)
 
-    def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
+    def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
         return resize_pair(image, mask, self.height, self.width)
 
 
@@ -112,7 +112,7 @@ class RandomShortSide:
     def __post_init__(self) -> None:
         check(self, base=Range(2, 16384, "a side of 2 to 16384 pixels"))
 
-    def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
+    def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
         return resize_short_side(image, mask, int(rng.integers(int(self.base * 0.75), int(self.base * 2.0) + 1)))
 
 
@@ -123,7 +123,7 @@ class RandomTenths:
     OpenCV's bilinear for the image and its nearest for the mask. (The paper's range is 0.5 to 2.)
     """
 
-    def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
+    def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
         return scale(image, mask, 0.7 + int(rng.integers(0, 15)) / 10)
 
 
@@ -142,22 +142,22 @@ class RandomFit:
         if not 2 <= self.short <= self.long:
             raise ValueError(f"short {self.short}, long {self.long}: expected 2 <= short <= long")
 
-    def __call__(self, *, image: Picture, mask: Picture, rng: np.random.Generator) -> Item:
+    def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
         ratio = rng.uniform(0.5, 2.0)
         return fit(image, mask, int(self.long * ratio), int(self.short * ratio))
 
 
-def resize_short_side(image: Picture, mask: Picture, short: int) -> Item:
+def resize_short_side(image: Image, mask: Image, short: int) -> Item:
     """The short side becomes `short`, the other keeps the aspect, rounded down (DANet)."""
     height, width = mask.shape
     size = (int(width * short / height), short) if width > height else (short, int(height * short / width))
     return {
-        "image": np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)),
-        "mask": np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)),
+        "image": np.asarray(PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.BILINEAR)),
+        "mask": np.asarray(PIL.Image.fromarray(mask).resize(size, PIL.Image.Resampling.NEAREST)),
     }
 
 
-def scale(image: Picture, mask: Picture, factor: float) -> Item:
+def scale(image: Image, mask: Image, factor: float) -> Item:
     """Both sides times `factor`, rounded, by OpenCV."""
     return {
         "image": np.asarray(cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR), np.uint8),
@@ -165,7 +165,7 @@ def scale(image: Picture, mask: Picture, factor: float) -> Item:
     }
 
 
-def fit(image: Picture, mask: Picture, long: int, short: int) -> Item:
+def fit(image: Image, mask: Image, long: int, short: int) -> Item:
     """As large as fits into `long` x `short`, whichever way it lies; the aspect is kept and sides are rounded."""
     height, width = mask.shape
     factor = min(long / max(height, width), short / min(height, width))

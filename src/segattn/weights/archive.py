@@ -226,8 +226,8 @@ _BEGINNINGS = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras or MATLAB), which is not read"),
     (b"\x93NUMPY", "a NumPy array (.npy), which is not read"),
     (b"GGUF", "a GGUF file, which is not read"),
-    (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
-    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"\x89PNG\r\n\x1a\n", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
     (b"%PDF-", "a PDF document"),
 )
 

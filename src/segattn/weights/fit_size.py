@@ -82,6 +82,6 @@ def _resize_square(tensor: Tensor, ours: Tensor, axis: int) -> Tensor:
     if before**2 != tensor.shape[axis]:
         return tensor
     cells = tensor.float().movedim(axis, -1)
-    pictures = cells.reshape(1, -1, before, before)
-    resized = F.interpolate(pictures, (after, after), mode="bilinear", align_corners=False)
+    maps = cells.reshape(1, -1, before, before)
+    resized = F.interpolate(maps, (after, after), mode="bilinear", align_corners=False)
     return torch.movedim(resized.view(*cells.shape[:-1], -1), -1, axis).to(tensor.dtype)
