@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from segattn.contracts import IGNORE
-from segattn.transforms.colours import ColorJitter, GaussianBlur
+from segattn.transforms.colours import ColorJitter, GaussianBlur, GaussianNoise, Illumination, RandomGrayscale
 from segattn.transforms.compose import ClassBalancedCrop, Compose, Transform
 from segattn.transforms.crops import EnlargingCrop, RandomCrop
 from segattn.transforms.resizing import HorizontalFlip, RandomScale, Resize, Rotate90, ScaleChoice
@@ -22,6 +22,9 @@ ALL: tuple[Transform, ...] = (
     EnlargingCrop(height=40, width=40),
     ClassBalancedCrop(height=40, width=50),
     GaussianBlur(),
+    GaussianNoise(),
+    Illumination(),
+    RandomGrayscale(probability=0.5),
 )
 
 

@@ -1,4 +1,4 @@
-"""Transforms of colour and sharpness."""
+"""Transforms of colour, light, noise and sharpness."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from segattn.contracts import FRACTION, check
+from segattn.contracts import FRACTION, Range, check
 from segattn.transforms.pixels import Image, Item, _check_range, _uint8
 
 
@@ -79,6 +80,87 @@ class GaussianBlur:
             return {"image": image, "mask": mask}
         sigma = float(rng.uniform(*self.sigma))
         return {"image": cv2.GaussianBlur(image, (0, 0), sigma), "mask": mask}  # type: ignore[typeddict-item]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianNoise:
+    """With `probability`, noise of a sensor: each value of each channel plus its own draw from a normal distribution.
+
+    The deviation is drawn uniformly from `sigma`, in levels of 0..255; results are rounded and clipped. Best after the
+    crop: what is cut away need not be drawn.
+    """
+
+    probability: float = 0.5
+    sigma: tuple[float, float] = (1.0, 8.0)
+
+    def __post_init__(self) -> None:
+        check(self, probability=FRACTION)
+        _check_range("sigma", self.sigma, least=0.0)
+
+    def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
+        if rng.random() >= self.probability:
+            return {"image": image, "mask": mask}
+        noise = rng.standard_normal(image.shape, np.float32)
+        noise *= np.float32(rng.uniform(*self.sigma))
+        noise += image
+        return {"image": np.clip(np.rint(noise, out=noise), 0, 255, out=noise).astype(np.uint8), "mask": mask}
+
+
+_STOPS = Range(-8, 8, "-8 to 8 stops")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Illumination:
+    """With `probability`, another light: value -> ``2**(exposure + cast_c) * value**gamma``, values as 0..1, clipped.
+
+    Dusk against day, sun against cloud: one curve for each channel c, drawn anew for each image.
+
+    Attributes:
+        exposure: drawn uniformly, in stops: +1 doubles the values, -1 halves them.
+        gamma: drawn uniformly on a logarithmic scale, so that 0.5 to 2 darkens as often as it brightens.
+        cast: in stops; a channel's own is drawn uniformly from -cast to cast, which tints the light.
+    """
+
+    probability: float = 0.5
+    exposure: tuple[float, float] = (-0.75, 0.5)
+    gamma: tuple[float, float] = (0.7, 1.5)
+    cast: float = 0.2
+
+    def __post_init__(self) -> None:
+        check(self, probability=FRACTION, exposure=_STOPS, cast=Range(0, 8, "0 to 8 stops"))
+        if self.exposure[0] > self.exposure[1]:
+            raise ValueError(f"exposure from {self.exposure[0]:g} to {self.exposure[1]:g}: expected two stops in order")
+        _check_range("gamma", self.gamma, least=0.01)
+
+    def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
+        if rng.random() >= self.probability:
+            return {"image": image, "mask": mask}
+        exposure = rng.uniform(*self.exposure)
+        gamma = np.exp(rng.uniform(*np.log(self.gamma)))
+        stops = exposure + rng.uniform(-self.cast, self.cast, 3)
+        return {"image": _uint8(cv2.LUT(image, light_table(stops, gamma))), "mask": mask}
+
+
+def light_table(stops: NDArray[np.float64], gamma: float) -> Image:
+    """The lookup table (256, 1, 3) of `Illumination`, for exposures of the three channels in stops."""
+    values = (np.arange(256) / 255)[:, None] ** gamma * 2.0**stops
+    return _uint8(np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)[:, None])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomGrayscale:
+    """With `probability` all three channels become the luminance, 0.299 R + 0.587 G + 0.114 B."""
+
+    probability: float = 0.1
+
+    def __post_init__(self) -> None:
+        check(self, probability=FRACTION)
+
+    def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
+        if rng.random() >= self.probability:
+            return {"image": image, "mask": mask}
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        return {"image": _uint8(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)), "mask": mask}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segattn.transforms.colours import ColorJitter, GaussianBlur, PhotometricDistortion
+from segattn.transforms.colours import (
+    ColorJitter,
+    GaussianBlur,
+    GaussianNoise,
+    Illumination,
+    PhotometricDistortion,
+    RandomGrayscale,
+)
 from segattn.transforms.crops import CategoryLimitedCrop, ClassBalancedCrop, EnlargingCrop, Pad, RandomCrop
 from segattn.transforms.pixels import Image, Item, resize_mask, resize_pair, resize_window
 from segattn.transforms.resizing import (
@@ -37,6 +44,9 @@ Transform = (
     | EnlargingCrop
     | ClassBalancedCrop
     | GaussianBlur
+    | GaussianNoise
+    | Illumination
+    | RandomGrayscale
     | RandomShortSide
     | RandomTenths
     | RandomFit
