@@ -5,7 +5,10 @@ from typing import Literal
 
 import pytest
 
+from segattn.recipes.catalog import recipe
+from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import from_dict, from_yaml, override, to_dict, to_yaml
+from segattn.transforms.mixing import ClassMix, CutMix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,3 +108,11 @@ def test_files_are_named_in_errors(tmp_path, text: str, message: str) -> None:
         from_yaml(Drawing, file)
     with pytest.raises(FileNotFoundError, match=r"none\.yaml"):
         from_yaml(Drawing, tmp_path / "none.yaml")
+
+
+def test_mixings_of_a_recipe_are_told_apart_by_kind() -> None:
+    row = override(recipe("attanet_light_camvid"), {"mixing": "[{kind: ClassMix, probability: 0.3}, {kind: CutMix}]"})
+    assert row.mixing == (ClassMix(probability=0.3), CutMix())
+    assert from_dict(Recipe, to_dict(row)) == row
+    with pytest.raises(ValueError, match=r"mixing\.0: kind 'CutMx'.*Did you mean CutMix"):
+        override(row, {"mixing": "[{kind: CutMx}]"})

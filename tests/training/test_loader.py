@@ -11,6 +11,7 @@ from segattn.contracts import Classes, Sample
 from segattn.training.loader import Draw, StreamSampler, TrainingSet, collate, training_loader
 from segattn.transforms.colours import ColorJitter
 from segattn.transforms.crops import RandomCrop
+from segattn.transforms.mixing import ClassMix, CutMix
 from segattn.transforms.resizing import HorizontalFlip, RandomScale
 
 TRANSFORMS = (ColorJitter(), HorizontalFlip(), RandomScale(low=0.7, high=1.5), RandomCrop(height=16, width=20))
@@ -36,9 +37,10 @@ class Numbers:
 
 
 def batches(
-    count: int, *, length: int = 7, seed: int = 5, transforms: Any = TRANSFORMS, **options: Any
+    count: int, *, length: int = 7, seed: int = 5, transforms: Any = TRANSFORMS, mixing: Any = (), **options: Any
 ) -> list[dict[str, Any]]:
-    loader = training_loader(TrainingSet(Numbers(length), transforms, seed), **{"batch_size": 2} | options)
+    data = TrainingSet(Numbers(length), transforms, seed, mixing=mixing)
+    loader = training_loader(data, **{"batch_size": 2} | options)
     return list(itertools.islice(iter(loader), count))
 
 
@@ -110,6 +112,49 @@ def test_a_sample_is_a_function_of_seed_epoch_and_index() -> None:
     np.testing.assert_array_equal(training_set[Draw(0, 1)]["image"], one)
     assert not np.array_equal(training_set[Draw(1, 1)]["image"], one)
     assert not np.array_equal(TrainingSet(Numbers(3), TRANSFORMS, 1)[Draw(0, 1)]["image"], one)
+
+
+MIXING = (ClassMix(probability=0.5), CutMix(probability=0.5))
+
+
+def test_mixing_is_a_function_of_seed_epoch_and_index_too() -> None:
+    whole = batches(9, mixing=MIXING)
+    assert_same(whole, batches(9, mixing=MIXING, workers=2))
+    assert_same(whole[5:], batches(4, mixing=MIXING, start=10))
+    joint, parts = batches(3, mixing=MIXING, batch_size=4), batches(6, mixing=MIXING, batch_size=2)
+    assert [name for batch in joint for name in batch["names"]] == [name for part in parts for name in part["names"]]
+    kinds = {name.count(" + ") for batch in batches(20, mixing=MIXING) for name in batch["names"]}
+    assert kinds == {0, 1, 2}
+
+
+def test_what_is_not_mixed_is_as_without_mixing() -> None:
+    plain, mixed = batches(9), batches(9, mixing=(CutMix(probability=0.3),))
+    same = 0
+    for one, other in zip(plain, mixed, strict=True):
+        for index, (name, now) in enumerate(zip(one["names"], other["names"], strict=True)):
+            if name == now:
+                assert torch.equal(one["image"][index], other["image"][index])
+                same += 1
+            else:
+                assert now.startswith(f"{name} + ")
+    assert 8 <= same <= 17
+
+
+def test_the_other_sample_is_augmented_by_draws_of_its_own() -> None:
+    """Mixed with itself, a sample shows two places of its image."""
+    cut = TrainingSet(Numbers(1), TRANSFORMS, 0, mixing=(CutMix(probability=1.0),))
+    plain = TrainingSet(Numbers(1), TRANSFORMS, 0)
+    changed = [
+        bool((cut[Draw(epoch, 0)]["image"] != plain[Draw(epoch, 0)]["image"]).mean() > 0.2) for epoch in range(20)
+    ]
+    assert sum(changed) > 5
+    assert cut[Draw(0, 0)]["name"] == "n0 + n0"
+
+
+def test_samples_of_other_sizes_are_not_mixed() -> None:
+    odd = TrainingSet(Numbers(3), (RandomScale(low=0.7, high=1.5),), 0, mixing=(ClassMix(probability=1.0),))
+    with pytest.raises(ValueError, match=r"different sizes to be mixed \(ClassMix\) \(n1 \d+x\d+, n\d \d+x\d+\); end"):
+        odd[Draw(0, 1)]
 
 
 class Pipeline:

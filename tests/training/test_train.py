@@ -26,6 +26,7 @@ from segattn.training.divergence import NonFiniteLossError
 from segattn.training.state import RunFolder
 from segattn.training.train import train
 from segattn.transforms.colours import ColorJitter
+from segattn.transforms.mixing import ClassMix, CutMix, Mixing
 from segattn.transforms.resizing import HorizontalFlip
 from segattn.weights.checkpoint import read_model
 
@@ -89,13 +90,14 @@ class Tiny(nn.Module):
         return nn.functional.interpolate(self.logits(self.normalize(images)), images.shape[-2:], mode="bilinear")
 
 
-def make_recipe(iterations: int = 12, **training: Any) -> Recipe:
+def make_recipe(iterations: int = 12, *, mixing: tuple[Mixing, ...] = (), **training: Any) -> Recipe:
     settings = {"batch_size": 4, "validate_every": 6, "checkpoint_every": 4, "log_every": 3, "workers": 0}
     return Recipe(
         name="tiny",
         network=AttaNet(backbone="light"),
         data=Data(dataset="none", num_classes=2),
         augmentation=(HorizontalFlip(), ColorJitter()),
+        mixing=mixing,
         losses=(CrossEntropy(), CrossEntropy(output="aux", weight=0.4)),
         optimizer=SGD(weight_decay=1e-3),
         parameter_rules=(ParameterRule(pattern="^(head|aux)", lr=10.0),),
@@ -179,7 +181,14 @@ def test_it_learns_and_leaves_what_it_promises(tmp_path):
     assert best["scores"]["miou"] == result.best
 
 
-@pytest.mark.parametrize("extra", [{}, {"ema_decay": 0.9, "accumulation": 2, "clip_norm": 0.5, "channels_last": True}])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {},
+        {"mixing": (ClassMix(), CutMix())},
+        {"ema_decay": 0.9, "accumulation": 2, "clip_norm": 0.5, "channels_last": True},
+    ],
+)
 def test_a_stopped_run_continues_bit_for_bit(tmp_path, extra):
     recipe = make_recipe(**extra)
     whole, _ = run(tmp_path / "whole", recipe)

@@ -29,6 +29,7 @@ from segattn.losses.terms import LossTerm
 from segattn.models.networks import Network
 from segattn.recipes.published import Counting, PublishedCost
 from segattn.transforms.compose import Transform
+from segattn.transforms.mixing import Mixing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,6 +290,7 @@ class Recipe:
         claims: published scores; our own measured ones are in `results`.
         published_cost: what the same source states of size, cost and speed.
         augmentation: in order, from the decoded image to the training crop.
+        mixing: in order, what puts parts of another training crop over each; nothing does in the papers.
         losses: terms that are summed.
         protocol: how the finished model is scored.
         validation: how it is scored during training, which chooses the best checkpoint: quick and plain by default.
@@ -317,6 +319,7 @@ class Recipe:
     backbone_checkpoint: Checkpoint = Checkpoint()
     data: Data
     augmentation: tuple[Transform, ...]
+    mixing: tuple[Mixing, ...] = ()
     losses: tuple[LossTerm, ...]
     optimizer: SGD | AdamW
     parameter_rules: tuple[ParameterRule, ...] = ()

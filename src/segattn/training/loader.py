@@ -1,7 +1,8 @@
 """Samples to batches: the same ones in the same order for any number of workers and processes, from any step on.
 
 A training run's stream of samples is endless: position p is the sample p % n of epoch p // n, and epochs are shuffled
-by (seed, epoch). What is drawn for a sample depends on (seed, epoch, sample) alone.
+by (seed, epoch). What is drawn for a sample, and the other sample that it is mixed with where the recipe mixes, depends
+on (seed, epoch, sample) alone.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import random
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import active_children
 from types import TracebackType
@@ -25,6 +26,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from segattn.contracts import SegmentationDataset
 from segattn.machine import usable_cores
 from segattn.transforms.compose import Compose, Transform
+from segattn.transforms.mixing import Mixing
 from segattn.transforms.pixels import Image, Item
 
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
@@ -54,30 +56,53 @@ class TrainingSet(Dataset[dict[str, Any]]):
             `torch` is seeded per sample; one with a generator of its own must have `set_random_seed`, as
             albumentations has, or else its draws depend on the workers.
         seed: of the run.
+        mixing: what puts parts of another sample over a sample, after the transforms. That one is drawn from the whole
+            data set and has transforms of its own draws, so that no batch, process or worker plays a part in it; it
+            costs reading one more image.
 
     Raises:
-        ValueError: no samples at all; on access: a sample without truth, naming its file.
+        ValueError: no samples at all; on access: a sample without truth, naming its file, or two to be mixed that are
+            of different sizes.
     """
 
     def __init__(
-        self, dataset: SegmentationDataset, transforms: Sequence[Transform] | Callable[..., Any], seed: int
+        self,
+        dataset: SegmentationDataset,
+        transforms: Sequence[Transform] | Callable[..., Any],
+        seed: int,
+        *,
+        mixing: Sequence[Mixing] = (),
     ) -> None:
         if not len(dataset):
             raise ValueError("the training set is empty; check the data root and the split")
         self.dataset = dataset
         self.seed = seed
+        self.mixing = tuple(mixing)
         self._apply = Compose(tuple(transforms)) if isinstance(transforms, Sequence) else _Foreign(transforms)
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
-        sample = self.dataset[draw.sample]
+        rng = np.random.default_rng((self.seed, draw.epoch, draw.sample))
+        name, item = self._augmented(draw.sample, rng)
+        for number, mixing in enumerate(self.mixing, start=1):  # numpy takes a 0 at the end of a seed for nothing
+            # a generator of its own: what is drawn for the sample itself is the same with and without mixing
+            rng = np.random.default_rng((self.seed, draw.epoch, draw.sample, number))
+            if rng.random() < mixing.probability:
+                other_name, other = self._augmented(int(rng.integers(len(self.dataset))), rng)
+                if item["mask"].shape != other["mask"].shape:
+                    raise _different_sizes(
+                        [(name, item), (other_name, other)], f"to be mixed ({type(mixing).__name__})"
+                    )
+                name, item = f"{name} + {other_name}", mixing(item, other, rng)
+        return {"image": item["image"], "mask": item["mask"], "name": name}
+
+    def _augmented(self, index: int, rng: np.random.Generator) -> tuple[str, Item]:
+        sample = self.dataset[index]
         if sample.mask is None:
             raise ValueError(f"{sample.image_path}: has no mask to learn from; choose another split")
-        rng = np.random.default_rng((self.seed, draw.epoch, draw.sample))
-        item = self._apply(image=sample.image, mask=sample.mask, rng=rng)
-        return {"image": item["image"], "mask": item["mask"], "name": sample.name}
+        return sample.name, self._apply(image=sample.image, mask=sample.mask, rng=rng)
 
 
 class _Foreign:
@@ -139,8 +164,7 @@ def collate(samples: Sequence[dict[str, Any]]) -> Batch:
     """Samples of one size -> `Batch`. Raises ValueError where sizes differ, naming the samples."""
     sizes = {sample["image"].shape[:2] for sample in samples}
     if len(sizes) > 1:
-        listed = ", ".join(f"{s['name']} {s['image'].shape[1]}x{s['image'].shape[0]}" for s in samples[:8])
-        raise ValueError(f"samples of different sizes in a batch ({listed}); end the augmentation with a crop")
+        raise _different_sizes([(sample["name"], sample) for sample in samples], "in a batch")
     height, width = next(iter(sizes))
     images = np.empty((len(samples), 3, height, width), np.uint8)
     masks = np.empty((len(samples), height, width), np.uint8)
@@ -153,6 +177,11 @@ def collate(samples: Sequence[dict[str, Any]]) -> Batch:
         "mask": torch.from_numpy(masks),
         "names": [sample["name"] for sample in samples],
     }
+
+
+def _different_sizes(samples: Sequence[tuple[str, Mapping[str, Any]]], where: str) -> ValueError:
+    listed = ", ".join(f"{name} {item['image'].shape[1]}x{item['image'].shape[0]}" for name, item in samples[:8])
+    return ValueError(f"samples of different sizes {where} ({listed}); end the augmentation with a crop")
 
 
 def training_loader(

@@ -118,7 +118,7 @@ class Run:
         settings = self.recipe.training
         return Batches(
             training_loader(
-                TrainingSet(self.train_set, self.recipe.augmentation, seed=settings.seed),
+                TrainingSet(self.train_set, self.recipe.augmentation, seed=settings.seed, mixing=self.recipe.mixing),
                 batch_size=self.micro_batch,
                 start=self.state.progress.step * settings.batch_size,
                 shard=self.place,
