@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from segattn.contracts import Classes, SegmentationDataset
+from segattn.contracts import Classes, SegmentationDataset, cut, nearest
 from segattn.datasets.catalog import CLASSES, open_dataset
 from segattn.models.segmenter import Segmenter
+from segattn.recipes.catalog import RECIPES
 from segattn.recipes.catalog import recipe as find_recipe
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import from_dict, override
 from segattn.weights.checkpoint import check_description, described_recipe, require_description
 from segattn.weights.load import load_weights
 from segattn.weights.match import network_shapes
-from segattn.weights.pretrained import default_weights
+from segattn.weights.pretrained import SHIPPED, default_weights
 
 
 def create_model(name: str | Recipe, *, num_classes: int | None = None, weights: str | Path | None = None) -> Segmenter:
@@ -82,6 +84,31 @@ def load_model(path: str | Path, overrides: Mapping[str, str] | None = None) -> 
     model.classes = classes
     load_weights(model, path)
     return recipe, model.eval()
+
+
+def load_teacher(recipe: Recipe) -> Segmenter | None:
+    """The trained network that `recipe.training.teacher` names, in evaluation mode; None if it names none.
+
+    Raises:
+        FileNotFoundError: it names neither a file that is there nor a recipe.
+        ValueError: it names a recipe whose weights don't ship, or a file that isn't a model of ours.
+    """
+    name = recipe.training.teacher
+    if name is None:
+        return None
+    try:
+        if name in RECIPES:
+            return load_model(default_weights(name))[1]
+        if not os.path.lexists(name):
+            raise FileNotFoundError(
+                f"{cut(name)}: no such file, nor a recipe whose weights ship ({', '.join(SHIPPED)})."
+                f"{nearest(name, SHIPPED)}"
+            )
+        return load_model(name)[1]
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"training.teacher: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"training.teacher: {error}") from None
 
 
 def open_split(recipe: Recipe, split: str) -> SegmentationDataset:

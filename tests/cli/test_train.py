@@ -3,13 +3,16 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from segattn.api import create_model, load_model
 from segattn.cli.main import main
+from segattn.losses.terms import CrossEntropy, Distillation
 from segattn.recipes.catalog import recipe as find_recipe
+from segattn.recipes.serialize import to_yaml
 from segattn.training import train as loop
 from segattn.weights.checkpoint import describe_model, save_model
 
@@ -132,3 +135,59 @@ def test_a_broken_image_is_named_in_one_line(
     assert train(camvid, tmp_path / "run", "--training.workers", workers) == 2
     *_, last = capsys.readouterr().err.splitlines()
     assert last.startswith(f"segattn: error: {path}: the file is cut short")
+
+
+@pytest.fixture
+def distilled(camvid: Path, tmp_path: Path) -> Callable[..., int]:
+    """Trains the CamVid recipe with a teacher, for two steps, into tmp_path/run."""
+    row = find_recipe("attanet_light_camvid")
+    losses = (CrossEntropy(), Distillation(temperature=2.0))
+    training = replace(row.training, teacher="attanet_lite0_camvid", frozen=("^head.aux",))
+    (tmp_path / "taught.yaml").write_text(to_yaml(replace(row, losses=losses, training=training)))
+
+    def command(*words: str, output: str = "run") -> int:
+        into = ("--data.root", str(camvid), "--output", str(tmp_path / output))
+        return main(["train", str(tmp_path / "taught.yaml"), *into, *SHORT, *words])
+
+    return command
+
+
+def test_a_recipe_with_shipped_weights_or_a_file_teaches(distilled: Callable[..., int], tmp_path: Path) -> None:
+    assert distilled("--auto-batch") == 0
+    assert '"loss/main.distillation"' in (tmp_path / "run" / "log.jsonl").read_text()
+    first = tmp_path / "run" / "last.safetensors"
+    assert load_model(first)[0].training.teacher == "attanet_lite0_camvid"
+    assert distilled("--training.teacher", str(first), output="next") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--training.teacher", "no/such.safetensors"), "training.teacher: no/such.safetensors: no such file, nor a"),
+        (("--training.teacher", "attanet_lite0_camvd"), "Did you mean attanet_lite0_camvid"),
+        (("--training.teacher", "danet_r50_cityscapes"), "training.teacher: no weights ship with the package for"),
+        (("--training.teacher", "null"), "losses.1: a Distillation term learns from a teacher"),
+        (("--losses.1", "{kind: Dice}"), "attanet_lite0_camvid: no loss term learns from it"),
+    ],
+)
+def test_a_teacher_that_is_missing_or_idle_is_one_line(
+    words: tuple[str, ...],
+    said: str,
+    distilled: Callable[..., int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert distilled(*words) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not list((tmp_path / "run").glob("*"))
+
+
+def test_a_file_that_is_no_model_teaches_nothing(
+    distilled: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "teacher.safetensors"
+    file.write_bytes(b"no model")
+    assert distilled("--training.teacher", str(file)) == 2
+    assert capsys.readouterr().err.startswith(f"segattn: error: training.teacher: {file}: ")

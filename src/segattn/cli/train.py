@@ -78,7 +78,7 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     import torch
     import torch.distributed as dist
 
-    from segattn.api import create_model, open_split
+    from segattn.api import create_model, load_teacher, open_split
     from segattn.cli.options import find_recipe
     from segattn.files import require_writable
     from segattn.training.train import train
@@ -87,18 +87,20 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     output = arguments.output or Path("runs") / recipe.name
     require_writable(output)
     train_set, val_set = open_split(recipe, recipe.data.train_split), open_split(recipe, recipe.data.val_split)
+    teacher = load_teacher(recipe)
     torch.manual_seed(recipe.training.seed)  # of the random initial weights
     model = create_model(recipe)
     model.classes = train_set.classes
     _start(model, recipe, arguments, train_set.classes)
     if arguments.auto_batch:
-        recipe = _fit_batch(model, recipe, train_set, output, arguments)
+        recipe = _fit_batch(model, recipe, train_set, teacher, output, arguments)
     result = train(
         model,
         recipe,
         train_set=train_set,
         val_set=val_set,
         output_dir=output,
+        teacher=teacher,
         resume=not arguments.fresh,
         tensorboard=arguments.tensorboard,
         wandb=arguments.wandb,
@@ -149,7 +151,12 @@ def _start(model: Segmenter, recipe: Recipe, arguments: argparse.Namespace, clas
 
 
 def _fit_batch(
-    model: Segmenter, recipe: Recipe, train_set: SegmentationDataset, output: Path, arguments: argparse.Namespace
+    model: Segmenter,
+    recipe: Recipe,
+    train_set: SegmentationDataset,
+    teacher: Segmenter | None,
+    output: Path,
+    arguments: argparse.Namespace,
 ) -> Recipe:
     from segattn.processes import place
     from segattn.training.auto_batch import fit_batch
@@ -159,6 +166,7 @@ def _fit_batch(
         recipe,
         train_set,
         output_dir=output,
+        teacher=teacher,
         resume=not arguments.fresh,
         allow_absent_classes=arguments.allow_absent_classes,
     )

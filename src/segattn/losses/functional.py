@@ -29,6 +29,16 @@ def focal_pixels(cross_entropy: Tensor, gamma: float) -> Tensor:
     return miss**gamma * cross_entropy
 
 
+def distillation_pixels(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T^2 KL(p || q) of each pixel, p and q the teacher's and our class probabilities at temperature T; (B, H, W).
+
+    `teacher` (B, K, H, W) are logits too, and get no gradient.
+    """
+    ours = F.log_softmax(logits.float() / temperature, 1)
+    theirs = F.log_softmax(teacher.detach().float() / temperature, 1)
+    return temperature**2 * F.kl_div(ours, theirs, reduction="none", log_target=True).sum(1)
+
+
 def labelled_weight(labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
     """The number of labelled pixels, or the sum of their classes' weights; a float32 scalar."""
     labelled = labels != IGNORE

@@ -96,4 +96,21 @@ class Focal:
         check(self, weight=NOT_NEGATIVE, gamma=NOT_NEGATIVE)
 
 
-LossTerm = CrossEntropy | OhemCrossEntropy | OhemSearchCrossEntropy | Lovasz | Dice | Focal
+@dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """The Kullback-Leibler divergence of the output's class probabilities from a teacher's (arXiv 1503.02531).
+
+    Logits of both are divided by `temperature` before the softmax, and the divergence is multiplied by its square, so
+    that gradients keep their size. It is averaged over all pixels: those that nobody has labelled teach too. The
+    teacher is `training.teacher`; its main logits are what every output is compared with.
+    """
+
+    output: str = "main"
+    weight: float = 1.0
+    temperature: float = 2.0
+
+    def __post_init__(self) -> None:
+        check(self, weight=NOT_NEGATIVE, temperature=Range(0.01, 1000, "0.01 to 1000"))
+
+
+LossTerm = CrossEntropy | OhemCrossEntropy | OhemSearchCrossEntropy | Lovasz | Dice | Focal | Distillation

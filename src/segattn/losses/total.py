@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from segattn.contracts import AlignCorners, SegOutput, nearest
 from segattn.layers import resize
 from segattn.losses.functional import (
+    distillation_pixels,
     focal_pixels,
     labelled_weight,
     lovasz_softmax,
@@ -23,6 +24,7 @@ from segattn.losses.functional import (
 from segattn.losses.terms import (
     CrossEntropy,
     Dice,
+    Distillation,
     Focal,
     LossTerm,
     Lovasz,
@@ -37,6 +39,7 @@ KIND_NAMES: dict[type, str] = {
     Lovasz: "lovasz",
     Dice: "dice",
     Focal: "focal",
+    Distillation: "distillation",
 }
 
 
@@ -78,6 +81,7 @@ class SegmentationLoss(nn.Module):
         divisors: Tensor | None = None,
         *,
         align_corners: AlignCorners | None = None,
+        teacher: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """The weighted terms by name, and their sum as "total"; float32 scalars.
 
@@ -87,10 +91,11 @@ class SegmentationLoss(nn.Module):
             divisors: see the method of that name; of these labels alone by default, as in the papers' code.
             align_corners: how logits are brought to the labels' resolution, bilinearly and in float32, each map once:
                 when the first term reads it, and it is dropped after the last. None where they have it already.
+            teacher: logits (B, K, H, W) of the labels' size, which Distillation terms read.
 
         Raises:
-            ValueError: on an output that a term names and the network lacks, on another resolution, and on class
-                weights that are not one per class.
+            ValueError: on an output that a term names and the network lacks, on another resolution, on class weights
+                that are not one per class, and on a teacher's logits that are missing or of another shape.
         """
         if divisors is None:
             divisors = self.divisors(labels)
@@ -102,7 +107,8 @@ class SegmentationLoss(nn.Module):
                 for name in outputs_of(term):
                     if name not in ready:
                         ready[name] = _grown(_of(known, name), labels, align_corners)
-                losses[self.names[index]] = term.weight * self._term(index, term, ready, labels, divisors[index])
+                value = self._term(index, term, ready, labels, divisors[index], teacher)
+                losses[self.names[index]] = term.weight * value
                 for name in outputs_of(term):
                     if self._last_readers[name] == index:
                         ready.pop(name, None)
@@ -118,12 +124,20 @@ class SegmentationLoss(nn.Module):
         match self.terms[index]:
             case CrossEntropy(divisor="valid") | Focal():
                 return labelled_weight(labels, self._class_weights(index))
-            case CrossEntropy():
+            case CrossEntropy() | Distillation():
                 return torch.full((), labels.numel(), device=labels.device, dtype=torch.float32)
             case _:
                 return torch.ones((), device=labels.device, dtype=torch.float32)
 
-    def _term(self, index: int, term: LossTerm, maps: dict[str, Tensor], labels: Tensor, divisor: Tensor) -> Tensor:
+    def _term(
+        self,
+        index: int,
+        term: LossTerm,
+        maps: dict[str, Tensor],
+        labels: Tensor,
+        divisor: Tensor,
+        teacher: Tensor | None,
+    ) -> Tensor:
         names = outputs_of(term)
         logits = torch.stack([maps[name] for name in names]).sum(0) if len(names) > 1 else maps[names[0]]
         if logits.shape[-2:] != labels.shape[-2:]:
@@ -149,6 +163,13 @@ class SegmentationLoss(nn.Module):
                 return lovasz_softmax(logits, labels)
             case Dice():
                 return soft_dice(logits, labels)
+            case Distillation():
+                if teacher is None or teacher.shape != logits.shape:
+                    found = "none" if teacher is None else f"those of shape {tuple(teacher.shape)}"
+                    raise ValueError(
+                        f"{self.names[index]}: needs a teacher's logits of shape {tuple(logits.shape)}, got {found}"
+                    )
+                return distillation_pixels(logits, teacher, term.temperature).sum() / divisor
 
 
 def outputs_of(term: LossTerm) -> tuple[str, ...]:

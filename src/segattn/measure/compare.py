@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from segattn import __version__
-from segattn.api import create_model, load_model, open_split
+from segattn.api import create_model, load_model, load_teacher, open_split
 from segattn.contracts import SegmentationDataset
 from segattn.evaluation.evaluate import evaluate
 from segattn.machine import machine, pick_device, provenance
@@ -107,6 +107,7 @@ def compare_recipes(
     cpu = pick_device(device).type == "cpu"
     train_set, val_set = open_split(base, base.data.train_split), open_split(base, base.data.val_split)
     scored = open_split(base, split or base.data.val_split)
+    teacher = load_teacher(base)
 
     def trained(recipe: Recipe, notes: tuple[str, ...]) -> _Trained:
         folder = output / recipe.name
@@ -120,6 +121,7 @@ def compare_recipes(
                 train_set=train_set,
                 val_set=val_set,
                 output_dir=folder,
+                teacher=teacher,
                 resume=resume,
                 allow_absent_classes=allow_absent_classes,
                 cpu=cpu,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from segattn.losses.terms import LossTerm, Lovasz
+from segattn.losses.terms import Distillation, LossTerm, Lovasz
 from segattn.recipes.schema import Checkpoint, Recipe
 
 
@@ -68,7 +68,8 @@ def outputs_of(term: LossTerm) -> tuple[str, ...]:
 
 def _losses(own: Recipe, base: Recipe) -> tuple[tuple[LossTerm, ...], tuple[str, ...]]:
     trained = {name for term in own.losses for name in outputs_of(term)} | {"main"}
-    main = next((term for term in base.losses if outputs_of(term) == ("main",)), None)
+    from_truth = [term for term in base.losses if not isinstance(term, Distillation)]
+    main = next((term for term in from_truth if outputs_of(term) == ("main",)), None)
     if main is None:
         raise ValueError(f"{base.name} has no loss term on the main output alone that other networks could be given")
     kept: list[LossTerm] = []

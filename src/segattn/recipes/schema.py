@@ -242,6 +242,8 @@ class Training:
             norm all of whose parameters they match keeps its statistics and normalises by them.
         checkpoint_activations: keep only what enters each block of the backbone, and compute its inside again in the
             backward pass: less memory, more time, the same result.
+        teacher: the trained network that a Distillation term learns from: a file of ours (.safetensors), or the name
+            of a recipe whose weights ship with the package; None for none.
         compile: the network's forward and backward pass by torch.compile, which needs a C++ compiler on CPU.
         max_loss_growth: training stops when the loss stays above this many times its running median; None for never.
         validate_every, checkpoint_every, log_every: in optimiser steps.
@@ -257,6 +259,7 @@ class Training:
     clip_norm: float | None = None
     frozen: tuple[str, ...] = ()
     checkpoint_activations: bool = False
+    teacher: str | None = None
     compile: bool = False
     max_loss_growth: float | None = 10.0
     channels_last: bool = False

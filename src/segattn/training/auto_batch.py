@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from segattn.contracts import SegmentationDataset
 from segattn.datasets.absent import require_all_classes
@@ -27,6 +27,7 @@ from segattn.training.loader import Draw, TrainingSet, collate
 from segattn.training.optim import EMA, build_optimizer
 from segattn.training.state import RunFolder
 from segattn.training.step import training_step
+from segattn.training.teacher import Teacher, require_teacher
 
 SHARE = 0.8
 """Of the main memory that is left: loading processes and validation want some too."""
@@ -48,6 +49,7 @@ def fit_batch(
     train_set: SegmentationDataset,
     *,
     output_dir: str | Path,
+    teacher: nn.Module | None = None,
     resume: bool = True,
     allow_absent_classes: bool = False,
     cpu: bool = False,
@@ -61,7 +63,7 @@ def fit_batch(
     without compiling, so for these more may fit than is found.
 
     Args:
-        output_dir, resume, allow_absent_classes: as for `train`. A run that continues keeps its accumulation.
+        output_dir, teacher, resume, allow_absent_classes: as for `train`. A run that continues keeps its accumulation.
         cpu: stay on the CPU even where there is an accelerator.
 
     Raises:
@@ -76,7 +78,8 @@ def fit_batch(
     rank, world = place()
     if not allow_absent_classes and rank == 0:
         require_all_classes(train_set)
-    trial = _Trial(model, recipe, train_set, device)
+    require_teacher(recipe, teacher, train_set.classes)
+    trial = _Trial(model, recipe, train_set, teacher, device)
     memory = MainMemory() if device.type == "cpu" else AcceleratorMemory(device)
     with torch.random.fork_rng(devices=[]):
         candidates = micro_batches(batch, world, least=trial.least())
@@ -198,10 +201,21 @@ class AcceleratorMemory:
 class _Trial:
     """The work of an optimiser step in two parts, on a copy of the model and as many copies of one image."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe, train_set: SegmentationDataset, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        train_set: SegmentationDataset,
+        teacher: nn.Module | None,
+        device: torch.device,
+    ) -> None:
         recipe = replace(recipe, training=replace(recipe.training, compile=False))
         own = copy.deepcopy(model).to(device)
         self._step = training_step(own, recipe).to(device)
+        self._teacher: Teacher | None = None
+        if teacher is not None:
+            plain = not recipe.training.channels_last
+            self._teacher = Teacher(teacher, device=device, dtype=self._step.dtype, plain_memory=plain)
         self._ema = None if recipe.training.ema_decay is None else EMA(own, recipe.training.ema_decay)
         self._optimizer = build_optimizer(own, recipe.optimizer, recipe.parameter_rules)
         data = TrainingSet(train_set, recipe.augmentation, seed=recipe.training.seed)
@@ -213,7 +227,7 @@ class _Trial:
         """1, or 2 where a batch norm sees a single value of each channel, as after pooling to one cell."""
         try:
             with torch.no_grad():
-                self._step(self._images, self._labels)
+                self._losses(self._images, self._labels)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
@@ -226,10 +240,15 @@ class _Trial:
         images, labels = self._images.repeat(count, 1, 1, 1), self._labels.repeat(count, 1, 1)
         try:
             for _ in range(2):  # in the second, gradients and the optimiser's averages are there already
-                self._step(images, labels)["total"].backward()
+                self._losses(images, labels)["total"].backward()  # type: ignore[no-untyped-call]
                 self._optimizer.step()
         finally:
             self._optimizer.zero_grad()
+
+    def _losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        answers = None if self._teacher is None else self._teacher(images)
+        losses: dict[str, Tensor] = self._step(images, labels, None, answers)
+        return losses
 
 
 def _fitted(recipe: Recipe, accumulation: int, summary: str) -> Fitted:

@@ -27,6 +27,7 @@ from segattn.training.samples import SampleImages
 from segattn.training.signals import StopRequest
 from segattn.training.state import Progress, RunFolder, TrainingState
 from segattn.training.step import require_enough_images, training_step
+from segattn.training.teacher import Teacher, checksum, require_teacher
 from segattn.weights.checkpoint import describe_model, save_model
 
 
@@ -41,6 +42,7 @@ class Run:
         val_set: SegmentationDataset | None,
         output_dir: Path,
         *,
+        teacher: nn.Module | None,
         resume: bool,
         cpu: bool,
         samples: int,
@@ -48,6 +50,7 @@ class Run:
     ) -> None:
         self.train_set, self.val_set = train_set, val_set
         _check_classes(model, train_set.classes, val_set)
+        require_teacher(recipe, teacher, train_set.classes)
         # The recipe decides the precision, not the launcher's environment: see TrainingStep.
         ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
         on_cpu = joined(cpu=cpu).device.type == "cpu"
@@ -56,7 +59,9 @@ class Run:
         self.place = place()
         self.micro_batch = _micro_batch(recipe, self.place.world)
         require_enough_images(model, recipe, self.place.world)
-        self.folder = RunFolder(output_dir, recipe, train_set.classes)
+        self.folder = RunFolder(
+            output_dir, recipe, train_set.classes, teacher=None if teacher is None else checksum(teacher)
+        )
         self.recipe = recipe = self._with_precision(resume)
         settings = recipe.training
         if settings.parallel == "fsdp" and settings.precision == "fp16":
@@ -72,6 +77,10 @@ class Run:
         self.model = model
         step = training_step(model, recipe)
         self.loss = step.loss
+        self.teacher: Teacher | None = None
+        if teacher is not None:
+            plain = not settings.channels_last
+            self.teacher = Teacher(teacher, device=self.device, dtype=step.dtype, plain_memory=plain)
         self.sharded = settings.parallel == "fsdp" and self.place.world > 1
         self.forward = step.to(self.device) if self.sharded else self.accelerator.prepare_model(step)
         ema = None if settings.ema_decay is None else EMA(model, settings.ema_decay)

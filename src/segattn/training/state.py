@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segattn.contracts import Classes, class_difference
+from segattn.contracts import Classes, class_difference, cut
 from segattn.files import atomic_path, require_regular, translating_save
 from segattn.machine import automatic_precision
 from segattn.recipes.schema import Recipe
@@ -46,6 +46,7 @@ MAY_CHANGE = frozenset(
     {
         "data.root",
         "training.workers",
+        "training.teacher",
         "training.parallel",
         "training.log_every",
         "training.checkpoint_every",
@@ -54,7 +55,9 @@ MAY_CHANGE = frozenset(
     | {"training.checkpoint_activations"}
     | {"paper", "claims", "results", "published_cost", "protocol", "processes", "deviations"}
 )
-"""Keys of a recipe that a resumed run may change, as neither the weights nor the choice of the best depends on them."""
+"""Keys of a recipe that a resumed run may change, as neither the weights nor the choice of the best depends on them.
+
+The teacher may lie elsewhere; that it is the same one is told by its weights."""
 
 
 @dataclass
@@ -121,12 +124,15 @@ def _owned(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class RunFolder:
-    """A run's output folder, for one recipe."""
+    """A run's output folder, for one recipe, the classes of its data and the checksum of its teacher."""
 
-    def __init__(self, path: str | Path, recipe: Recipe, classes: Classes | None = None) -> None:
+    def __init__(
+        self, path: str | Path, recipe: Recipe, classes: Classes | None = None, teacher: str | None = None
+    ) -> None:
         self.path = Path(path)
         self.recipe = recipe
         self.classes = classes
+        self.teacher = teacher
 
     @property
     def begun(self) -> bool:
@@ -137,8 +143,8 @@ class RunFolder:
         """Make the folder and write the recipe into it; without `resume`, first remove what an earlier run left.
 
         Raises:
-            ValueError: the folder holds a run of another recipe, whose keys that differ are named, or on data with
-                other classes.
+            ValueError: the folder holds a run of another recipe, whose keys that differ are named, on data with other
+                classes, or with another teacher.
             OSError: the folder can't be made or written to.
         """
         self.path.mkdir(parents=True, exist_ok=True)
@@ -159,6 +165,7 @@ class RunFolder:
                     " choose another output folder, undo the changes, or start afresh"
                 )
             self._check_classes(saved)
+            self._check_teacher(saved)
         with atomic_path(self.path / _RECIPE) as temporary:
             temporary.write_text(to_yaml(self.recipe), encoding="utf-8")
 
@@ -180,10 +187,22 @@ class RunFolder:
                 " choose another output folder, or start afresh"
             )
 
+    def _check_teacher(self, saved: dict[str, Any]) -> None:
+        theirs = saved.get("teacher")
+        if theirs is not None and not isinstance(theirs, str):
+            raise self._odd("its teacher is no checksum")
+        if theirs != self.teacher:
+            raise ValueError(
+                f"{self.path}: holds a run with another teacher: the checksum of its weights was"
+                f" {cut(str(theirs)[:16])} and is {str(self.teacher)[:16]} here; give it the teacher that it was begun"
+                " with, choose another output folder, or start afresh"
+            )
+
     def save(self, state: dict[str, Any]) -> None:
         """Replace the training state by this `TrainingState.state_dict()`."""
         classes = {} if self.classes is None else {"classes": list(self.classes.names)}
-        content = {"recipe": to_dict(self.recipe), **classes, **state}
+        teacher = {} if self.teacher is None else {"teacher": self.teacher}
+        content = {"recipe": to_dict(self.recipe), **classes, **teacher, **state}
         with atomic_path(self.path / _STATE) as temporary, translating_save(temporary):
             torch.save(content, temporary)
 

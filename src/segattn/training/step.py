@@ -53,14 +53,19 @@ class TrainingStep(nn.Module):
         """
         self.outputs = torch.compile(self._outputs, backend=backend)
 
-    def forward(self, images: Tensor, labels: Tensor, divisors: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, images: Tensor, labels: Tensor, divisors: Tensor | None = None, teacher: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """RGB (B, 3, H, W) uint8 and labels (B, H, W) int64 -> float32 scalars by name, "total" among them.
 
-        `divisors` are those of `SegmentationLoss.divisors`, averaged over the optimiser step.
+        `divisors` are those of `SegmentationLoss.divisors`, averaged over the optimiser step; `teacher` are the
+        logits (B, K, H, W) that a Distillation term reads.
         """
         model: SegmentationModel = self.model  # type: ignore[assignment]
         output = self.outputs(images)
-        losses: dict[str, Tensor] = self.loss(output, labels, divisors, align_corners=model.align_corners)
+        losses: dict[str, Tensor] = self.loss(
+            output, labels, divisors, align_corners=model.align_corners, teacher=teacher
+        )
         return losses
 
     def _outputs(self, images: Tensor) -> SegOutput:

@@ -53,6 +53,7 @@ def train(
     train_set: SegmentationDataset,
     val_set: SegmentationDataset | None,
     output_dir: str | Path,
+    teacher: nn.Module | None = None,
     resume: bool = True,
     tensorboard: bool = False,
     wandb: str | None = None,
@@ -69,6 +70,8 @@ def train(
         val_set: scored every `recipe.training.validate_every` steps and at the end; None for no validation.
         output_dir: shared by all processes. Gets `best.safetensors`, `last.safetensors`, `log.jsonl`, `recipe.yaml` and
             the state of the run.
+        teacher: a trained model of the same classes, whose answers a Distillation term of the recipe learns: what
+            `recipe.training.teacher` names. Moved to the device and put into evaluation mode.
         resume: continue the run that the folder holds; otherwise what it left is removed.
         tensorboard: write event files too.
         wandb: the Weights & Biases project to write to as well; the same run there after a resume.
@@ -79,8 +82,9 @@ def train(
 
     Raises:
         ValueError: a class without a pixel in the training masks, a run is going on in the folder or it holds one of
-            another recipe, the batch does not divide, a loss term or parameter rule does not fit the model, something
-            asked for is not installed, or the loss diverges (`DivergedError`, naming the images).
+            another recipe or teacher, the batch does not divide, a loss term or parameter rule does not fit the model,
+            a teacher is missing, idle or of other classes, something asked for is not installed, or the loss diverges
+            (`DivergedError`, naming the pictures).
         OSError: a file can't be written, a loading process was killed, or another process failed; it says what that
             one said. What was saved before is whole.
     """
@@ -95,6 +99,7 @@ def train(
                 train_set,
                 val_set,
                 folder,
+                teacher=teacher,
                 resume=resume,
                 cpu=cpu,
                 samples=samples,
@@ -186,8 +191,9 @@ def _optimizer_step(run: Run, micro_batches: list[Batch]) -> list[dict[str, Tens
     losses: list[dict[str, Tensor]] = []
     for images, labels in inputs:
         last = len(losses) == len(inputs) - 1
+        answers = None if run.teacher is None else run.teacher(images)
         with nullcontext() if last else run.accelerator.no_sync(run.forward):
-            losses.append(run.forward(images, labels, divisors))
+            losses.append(run.forward(images, labels, divisors, answers))
             state.scaler.scale(losses[-1]["total"] / len(inputs)).backward()  # type: ignore[no-untyped-call]
     if settings.clip_norm is not None:
         state.scaler.unscale_(state.optimizer)
