@@ -8,6 +8,7 @@ from pathlib import Path
 
 from segattn.contracts import Classes, SegmentationDataset, cut, nearest
 from segattn.datasets.catalog import CLASSES, open_dataset
+from segattn.datasets.unlabelled import UnlabelledImages
 from segattn.models.segmenter import Segmenter
 from segattn.recipes.catalog import RECIPES
 from segattn.recipes.catalog import recipe as find_recipe
@@ -109,6 +110,22 @@ def load_teacher(recipe: Recipe) -> Segmenter | None:
         raise FileNotFoundError(f"training.teacher: {error}") from None
     except ValueError as error:
         raise ValueError(f"training.teacher: {error}") from None
+
+
+def open_unlabelled(recipe: Recipe) -> SegmentationDataset | None:
+    """The images of the folder `recipe.data.unlabelled`, without masks; None if it names none.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or no image in it.
+    """
+    folder = recipe.data.unlabelled
+    if folder is None:
+        return None
+    classes = CLASSES.get(recipe.data.dataset, Classes.numbered(recipe.data.num_classes))
+    try:
+        return UnlabelledImages(folder, classes)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"data.unlabelled: {error}") from None
 
 
 def open_split(recipe: Recipe, split: str) -> SegmentationDataset:

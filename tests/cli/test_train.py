@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -158,6 +159,29 @@ def test_a_recipe_with_shipped_weights_or_a_file_teaches(distilled: Callable[...
     first = tmp_path / "run" / "last.safetensors"
     assert load_model(first)[0].training.teacher == "attanet_lite0_camvid"
     assert distilled("--training.teacher", str(first), output="next") == 0
+
+
+def test_a_folder_of_images_without_labels(
+    distilled: Callable[..., int], camvid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "frames"
+    (folder / "more").mkdir(parents=True)
+    frames = sorted((camvid / "images" / "val").iterdir()) or sorted((camvid / "val").iterdir())
+    shutil.copy(frames[0], folder / "one.png")
+    shutil.copy(frames[0], folder / "more" / "one.png")
+    share = ("--data.unlabelled_share", "0.5")
+    assert distilled("--data.unlabelled", str(folder), *share) == 0
+    assert distilled("--data.unlabelled", str(folder), "--data.unlabelled_share", "0.25") == 2
+    assert "data.unlabelled_share: 0.5 there, 0.25 here" in capsys.readouterr().err
+    for words, said in (
+        (("--data.unlabelled", str(folder)), "data.unlabelled_share 0 takes none"),
+        (share, "data.unlabelled_share 0.5: there are no images for it; set data.unlabelled to a folder"),
+        ((*share, "--data.unlabelled", "nowhere"), "data.unlabelled: nowhere: no such folder"),
+        ((*share, "--data.unlabelled", str(tmp_path / "empty")), "empty: no images found, only nothing"),
+    ):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        assert distilled(*words, output="other") == 2
+        assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from segattn.contracts import Classes, Sample
+from segattn.contracts import IGNORE, Classes, Sample
 from segattn.training.loader import Draw, StreamSampler, TrainingSet, collate, training_loader
 from segattn.transforms.colours import ColorJitter
 from segattn.transforms.crops import RandomCrop
@@ -37,9 +37,16 @@ class Numbers:
 
 
 def batches(
-    count: int, *, length: int = 7, seed: int = 5, transforms: Any = TRANSFORMS, mixing: Any = (), **options: Any
+    count: int,
+    *,
+    length: int = 7,
+    seed: int = 5,
+    transforms: Any = TRANSFORMS,
+    mixing: Any = (),
+    unlabelled: Any = None,
+    **options: Any,
 ) -> list[dict[str, Any]]:
-    data = TrainingSet(Numbers(length), transforms, seed, mixing=mixing)
+    data = TrainingSet(Numbers(length), transforms, seed, mixing=mixing, unlabelled=unlabelled)
     loader = training_loader(data, **{"batch_size": 2} | options)
     return list(itertools.islice(iter(loader), count))
 
@@ -157,6 +164,58 @@ def test_samples_of_other_sizes_are_not_mixed() -> None:
         odd[Draw(0, 1)]
 
 
+def test_a_share_of_every_batch_is_without_labels() -> None:
+    options: Any = {"unlabelled": Numbers(5), "unlabelled_share": 0.25, "batch_size": 4}
+    found = batches(14, **options)
+    assert_same(found, batches(14, **options, workers=2))
+    assert_same(found[5:], batches(9, **options, start=20))
+    for batch in found:
+        blind = (batch["mask"] == IGNORE).flatten(1).all(1).tolist()
+        assert blind == [False, False, False, True]
+    plain = batches(14, batch_size=3)  # the labelled ones are what they would be without the others
+    assert [batch["names"][:3] for batch in found] == [batch["names"] for batch in plain]
+    assert all(torch.equal(batch["image"][:3], alone["image"]) for batch, alone in zip(found, plain, strict=True))
+
+
+@pytest.mark.parametrize("share", [0.25, 0.4, 0.5, 0.9])
+def test_both_kinds_have_epochs_and_their_share_at_any_position(share: float) -> None:
+    def draws(count: int, start: int = 0) -> list[Draw]:
+        sampler = StreamSampler(7, batch_size=1, seed=1, start=start, unlabelled=5, share=share)
+        return [batch[0] for batch in itertools.islice(iter(sampler), count)]
+
+    whole = draws(200)
+    assert sum(draw.sample >= 7 for draw in whole) == round(200 * share)
+    for kind, samples in ((False, range(7)), (True, range(7, 12))):
+        order = [draw for draw in whole if (draw.sample >= 7) is kind]
+        for epoch in range(len(order) // len(samples)):
+            assert sorted(d.sample for d in order if d.epoch == epoch) == list(samples)
+    for start in (1, 13, 77):
+        assert draws(50, start) == whole[start : start + 50]
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_each_process_gets_its_part_of_both_kinds(world: int) -> None:
+    def dealt(rank: int, processes: int, batch_size: int) -> list[list[Draw]]:
+        shard = (rank, processes)
+        sampler = StreamSampler(7, batch_size=batch_size, seed=1, shard=shard, unlabelled=5, share=0.5)
+        return list(itertools.islice(iter(sampler), 6))
+
+    shares = [dealt(rank, world, 8 // world) for rank in range(world)]
+    for step, joint in enumerate(dealt(0, 1, 8)):
+        parts = [share[step] for share in shares]
+        assert sorted(draw for part in parts for draw in part) == sorted(joint)
+        assert [sum(draw.sample >= 7 for draw in part) for part in parts] == [4 // world] * world
+
+
+def test_images_without_labels_get_parts_of_labelled_ones_alone() -> None:
+    options: Any = {"unlabelled": Numbers(5), "unlabelled_share": 0.5, "mixing": (CutMix(probability=1.0),)}
+    data = TrainingSet(Numbers(3), TRANSFORMS, 0, mixing=options["mixing"], unlabelled=options["unlabelled"])
+    part = [(data[Draw(epoch, 3)]["mask"] != IGNORE).mean() for epoch in range(12)]
+    assert 0.1 < np.mean(part) < 0.7
+    for epoch in range(12):
+        assert (data[Draw(epoch, 1)]["mask"] != IGNORE).mean() > 0.3
+
+
 class Pipeline:
     """A foreign pipeline: draws from all global generators and from its own."""
 
@@ -195,6 +254,8 @@ def test_collate_puts_channels_first_and_refuses_other_sizes() -> None:
 def test_empty_sets_and_missing_truth_are_refused() -> None:
     with pytest.raises(ValueError, match="training set is empty"):
         TrainingSet(Numbers(0), TRANSFORMS, 0)
+    with pytest.raises(ValueError, match="unlabelled images is empty"):
+        TrainingSet(Numbers(1), TRANSFORMS, 0, unlabelled=Numbers(0))
     numbers = Numbers(1)
     sample = numbers[0]
     numbers.__class__ = type(

@@ -16,6 +16,7 @@ from segattn.contracts import Classes
 from segattn.losses.terms import CrossEntropy, Distillation
 from segattn.training.auto_batch import fit_batch
 from segattn.training.teacher import Teacher, checksum
+from segattn.transforms.mixing import ClassMix, CutMix
 
 LOOP: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("test_train.py")))
 Tiny, make_recipe, run, saved, assert_same = (
@@ -76,6 +77,45 @@ def test_a_stopped_run_continues_bit_for_bit(tmp_path: Path, extra: dict[str, An
     assert result.step == 12
     assert_same(model.state_dict(), whole.state_dict())
     assert_same(saved(tmp_path / "parts"), saved(tmp_path / "whole"))
+
+
+def with_share(recipe: Any, share: float = 0.5) -> Any:
+    return replace(recipe, data=replace(recipe.data, unlabelled_share=share))
+
+
+def test_a_stopped_run_with_unlabelled_images_and_mixing_continues_bit_for_bit(tmp_path: Path) -> None:
+    recipe = with_share(replace(taught(workers=1), mixing=(ClassMix(), CutMix())))
+    others = {"teacher": teacher(), "unlabelled_set": LOOP["Images"](7, seed=9)}
+    whole, _ = run(tmp_path / "whole", recipe, **others)
+    in_here = replace(recipe, training=replace(recipe.training, workers=0))
+    _, result = run(tmp_path / "parts", in_here, train_set=LOOP["StopAfter"](9), **others)
+    assert 0 < result.step < 12
+    model, _ = run(tmp_path / "parts", recipe, **others)
+    assert_same(model.state_dict(), whole.state_dict())
+    assert saved(tmp_path / "parts")["progress"] == saved(tmp_path / "whole")["progress"]
+    plain, _ = run(tmp_path / "without", replace(recipe, mixing=()), **others)
+    assert any(not torch.equal(a, b) for a, b in zip(plain.parameters(), whole.parameters(), strict=True))
+
+
+def test_unlabelled_images_teach_by_the_teacher_alone(tmp_path: Path) -> None:
+    """A student of nothing but unlabelled images' answers; their masks are not looked at."""
+    recipe = with_share(replace(taught(80, validate_every=1000), losses=(Distillation(),)), 0.99)
+    run(tmp_path, recipe, teacher=teacher(), unlabelled_set=LOOP["Images"](20, seed=3), val_set=None)
+    log = LOOP["records"](tmp_path, "train")
+    assert log[-1]["loss"] < 0.5 * log[0]["loss"]
+
+
+def test_unlabelled_images_that_are_missing_or_idle_are_refused(tmp_path: Path) -> None:
+    images = LOOP["Images"](3)
+    with pytest.raises(ValueError, match=r"data\.unlabelled_share 0\.5: there are no images for it"):
+        run(tmp_path, with_share(taught()), teacher=teacher())
+    with pytest.raises(ValueError, match=r"the unlabelled images: data\.unlabelled_share 0 takes none of them"):
+        run(tmp_path, taught(), teacher=teacher(), unlabelled_set=images)
+    with pytest.raises(ValueError, match="no loss term learns from images without labels"):
+        run(tmp_path, with_share(make_recipe()), unlabelled_set=images)
+    with pytest.raises(ValueError, match=r"unlabelled_share 1\.0"):
+        with_share(make_recipe(), 1.0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_accumulation_equals_the_joint_batch(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     import torch
     import torch.distributed as dist
 
-    from segattn.api import create_model, load_teacher, open_split
+    from segattn.api import create_model, load_teacher, open_split, open_unlabelled
     from segattn.cli.options import find_recipe
     from segattn.files import require_writable
     from segattn.training.train import train
@@ -87,7 +87,7 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     output = arguments.output or Path("runs") / recipe.name
     require_writable(output)
     train_set, val_set = open_split(recipe, recipe.data.train_split), open_split(recipe, recipe.data.val_split)
-    teacher = load_teacher(recipe)
+    teacher, unlabelled = load_teacher(recipe), open_unlabelled(recipe)
     torch.manual_seed(recipe.training.seed)  # of the random initial weights
     model = create_model(recipe)
     model.classes = train_set.classes
@@ -101,6 +101,7 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         val_set=val_set,
         output_dir=output,
         teacher=teacher,
+        unlabelled_set=unlabelled,
         resume=not arguments.fresh,
         tensorboard=arguments.tensorboard,
         wandb=arguments.wandb,

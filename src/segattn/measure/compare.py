@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from segattn import __version__
-from segattn.api import create_model, load_model, load_teacher, open_split
+from segattn.api import create_model, load_model, load_teacher, open_split, open_unlabelled
 from segattn.contracts import SegmentationDataset
 from segattn.evaluation.evaluate import evaluate
 from segattn.machine import machine, pick_device, provenance
@@ -107,7 +107,7 @@ def compare_recipes(
     cpu = pick_device(device).type == "cpu"
     train_set, val_set = open_split(base, base.data.train_split), open_split(base, base.data.val_split)
     scored = open_split(base, split or base.data.val_split)
-    teacher = load_teacher(base)
+    teacher, unlabelled = load_teacher(base), open_unlabelled(base)
 
     def trained(recipe: Recipe, notes: tuple[str, ...]) -> _Trained:
         folder = output / recipe.name
@@ -122,6 +122,7 @@ def compare_recipes(
                 val_set=val_set,
                 output_dir=folder,
                 teacher=teacher,
+                unlabelled_set=unlabelled,
                 resume=resume,
                 allow_absent_classes=allow_absent_classes,
                 cpu=cpu,

@@ -122,7 +122,9 @@ class Data:
     """The data that are trained and scored on. `root` is where the user keeps it; recipes leave it open.
 
     `num_classes` is stated so that a data set with another class list can't slip in: opening it checks the two.
-    `count_at` is the height and width at which `segattn show` counts what one image costs.
+    `count_at` is the height and width at which `segattn show` counts what one image costs. `unlabelled` is a folder of
+    images without masks, and `unlabelled_share` the part of every batch that is of them, for a Distillation term to
+    learn from.
     """
 
     dataset: str
@@ -131,9 +133,12 @@ class Data:
     train_split: str = "train"
     val_split: str = "val"
     count_at: tuple[int, int] = (512, 1024)
+    unlabelled: str | None = None
+    unlabelled_share: float = 0.0
 
     def __post_init__(self) -> None:
         check(self, num_classes=Range(1, 254, "1 to 254"), count_at=Range(32, 16384, "32 to 16384 pixels"))
+        check(self, unlabelled_share=Range(0, 0.99, "0 to 0.99"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 A training run's stream of samples is endless: position p is the sample p % n of epoch p // n, and epochs are shuffled
 by (seed, epoch). What is drawn for a sample, and the other sample that it is mixed with where the recipe mixes, depends
-on (seed, epoch, sample) alone.
+on (seed, epoch, sample) alone. Where a share of the batches is of images without labels, these are a second stream of
+the same kind: which stream a position takes its sample from depends on the position alone.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
+from itertools import count
 from multiprocessing import active_children
 from types import TracebackType
 from typing import Any, NamedTuple, TypedDict
@@ -23,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from segattn.contracts import SegmentationDataset
+from segattn.contracts import IGNORE, SegmentationDataset
 from segattn.machine import usable_cores
 from segattn.transforms.compose import Compose, Transform
 from segattn.transforms.mixing import Mixing
@@ -56,6 +59,8 @@ class TrainingSet(Dataset[dict[str, Any]]):
             `torch` is seeded per sample; one with a generator of its own must have `set_random_seed`, as
             albumentations has, or else its draws depend on the workers.
         seed: of the run.
+        unlabelled: images without labels, whose masks are all `IGNORE` here; their samples are counted after the
+            data set's. None are mixed into another sample.
         mixing: what puts parts of another sample over a sample, after the transforms. That one is drawn from the whole
             data set and has transforms of its own draws, so that no batch, process or worker plays a part in it; it
             costs reading one more image.
@@ -72,15 +77,19 @@ class TrainingSet(Dataset[dict[str, Any]]):
         seed: int,
         *,
         mixing: Sequence[Mixing] = (),
+        unlabelled: SegmentationDataset | None = None,
     ) -> None:
         if not len(dataset):
             raise ValueError("the training set is empty; check the data root and the split")
-        self.dataset = dataset
+        if unlabelled is not None and not len(unlabelled):
+            raise ValueError("the set of unlabelled images is empty; check its folder")
+        self.dataset, self.unlabelled = dataset, unlabelled
         self.seed = seed
         self.mixing = tuple(mixing)
         self._apply = Compose(tuple(transforms)) if isinstance(transforms, Sequence) else _Foreign(transforms)
 
     def __len__(self) -> int:
+        """Of the samples with labels."""
         return len(self.dataset)
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
@@ -99,6 +108,10 @@ class TrainingSet(Dataset[dict[str, Any]]):
         return {"image": item["image"], "mask": item["mask"], "name": name}
 
     def _augmented(self, index: int, rng: np.random.Generator) -> tuple[str, Item]:
+        if self.unlabelled is not None and index >= len(self.dataset):
+            sample = self.unlabelled[index - len(self.dataset)]
+            nothing = np.full(sample.image.shape[:2], IGNORE, np.uint8)
+            return sample.name, self._apply(image=sample.image, mask=nothing, rng=rng)
         sample = self.dataset[index]
         if sample.mask is None:
             raise ValueError(f"{sample.image_path}: has no mask to learn from; choose another split")
@@ -129,7 +142,8 @@ class StreamSampler(Sampler[list[Draw]]):
     The positions of one round, `batch_size` times the number of processes, are dealt out like cards, so the union over
     the processes and over accumulated rounds is the batch that a single process would have taken. Batches are always
     full: one that reaches the end of an epoch is filled from the next, and no sample is left out. (AttaNet's code drops
-    the incomplete batch at the end of each epoch instead.)
+    the incomplete batch at the end of each epoch instead.) Samples without labels are dealt last, so that each process
+    gets its part of both kinds.
 
     Args:
         length: samples in the data set.
@@ -137,27 +151,50 @@ class StreamSampler(Sampler[list[Draw]]):
         seed: of the shuffling.
         start: the position to begin with: samples that all processes together have taken. What is skipped is not read.
         shard: (rank, world), as `evaluate` takes it.
+        unlabelled: samples without labels, which have the numbers from `length` on.
+        share: of the stream that is of these, 0 to 0.99; to a thousandth.
     """
 
     def __init__(
-        self, length: int, *, batch_size: int, seed: int, start: int = 0, shard: tuple[int, int] = (0, 1)
+        self,
+        length: int,
+        *,
+        batch_size: int,
+        seed: int,
+        start: int = 0,
+        shard: tuple[int, int] = (0, 1),
+        unlabelled: int = 0,
+        share: float = 0.0,
     ) -> None:
         self._length, self._batch_size, self._seed, self._start = length, batch_size, seed, start
         self._rank, self._world = shard
+        self._unlabelled, self._share = unlabelled, Fraction(share).limit_denominator(1000)
 
     def __iter__(self) -> Iterator[list[Draw]]:
         stream = self._stream()
         while True:
             dealt = [next(stream) for _ in range(self._batch_size * self._world)]
+            dealt.sort(key=lambda draw: draw.sample >= self._length)
             yield dealt[self._rank :: self._world]
 
     def _stream(self) -> Iterator[Draw]:
-        epoch, first = divmod(self._start, self._length)
+        before = int(self._start * self._share)
+        labelled = self._epochs(self._length, self._start - before)
+        unlabelled = self._epochs(self._unlabelled, before, first=self._length)
+        for position in count(self._start):
+            after = int((position + 1) * self._share)
+            yield next(labelled if after == before else unlabelled)
+            before = after
+
+    def _epochs(self, length: int, start: int, *, first: int = 0) -> Iterator[Draw]:
+        """Samples `first`, `first` + 1, ..., `length` of them, in another order each epoch."""
         while True:
-            order = np.random.default_rng((self._seed, epoch)).permutation(self._length)
-            for sample in order[first:]:
-                yield Draw(epoch, int(sample))
-            epoch, first = epoch + 1, 0
+            epoch, skipped = divmod(start, length)
+            # as many words as no other seed has
+            seed = (self._seed, epoch, 0, 0, 1) if first else (self._seed, epoch)
+            for sample in np.random.default_rng(seed).permutation(length)[skipped:]:
+                yield Draw(epoch, first + int(sample))
+            start = (epoch + 1) * length
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> Batch:
@@ -190,17 +227,27 @@ def training_loader(
     batch_size: int,
     start: int = 0,
     shard: tuple[int, int] = (0, 1),
+    unlabelled_share: float = 0.0,
     workers: int = 0,
     pin_memory: bool = False,
 ) -> DataLoader[Any]:
     """The endless loader of one process: `Batch`es in the order of a `StreamSampler` with these arguments.
 
     Args:
+        unlabelled_share: of the batches that is of the set's unlabelled images.
         workers: loading processes, but no more than there are cores; their number doesn't change what is loaded.
         pin_memory: put batches where a GPU can fetch them without waiting.
     """
     workers = min(workers, usable_cores())
-    sampler = StreamSampler(len(training_set), batch_size=batch_size, seed=training_set.seed, start=start, shard=shard)
+    sampler = StreamSampler(
+        len(training_set),
+        batch_size=batch_size,
+        seed=training_set.seed,
+        start=start,
+        shard=shard,
+        unlabelled=0 if training_set.unlabelled is None else len(training_set.unlabelled),
+        share=unlabelled_share,
+    )
     return DataLoader(
         training_set,
         batch_sampler=sampler,

@@ -27,7 +27,7 @@ from segattn.training.samples import SampleImages
 from segattn.training.signals import StopRequest
 from segattn.training.state import Progress, RunFolder, TrainingState
 from segattn.training.step import require_enough_images, training_step
-from segattn.training.teacher import Teacher, checksum, require_teacher
+from segattn.training.teacher import Teacher, checksum, require_teacher, require_unlabelled
 from segattn.weights.checkpoint import describe_model, save_model
 
 
@@ -43,14 +43,16 @@ class Run:
         output_dir: Path,
         *,
         teacher: nn.Module | None,
+        unlabelled_set: SegmentationDataset | None,
         resume: bool,
         cpu: bool,
         samples: int,
         allow_absent_classes: bool,
     ) -> None:
-        self.train_set, self.val_set = train_set, val_set
+        self.train_set, self.val_set, self.unlabelled_set = train_set, val_set, unlabelled_set
         _check_classes(model, train_set.classes, val_set)
         require_teacher(recipe, teacher, train_set.classes)
+        require_unlabelled(recipe, unlabelled_set)
         # The recipe decides the precision, not the launcher's environment: see TrainingStep.
         ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
         on_cpu = joined(cpu=cpu).device.type == "cpu"
@@ -124,13 +126,21 @@ class Run:
 
     def batches(self) -> Batches:
         """This process's micro-batches from the current step on, for ever."""
-        settings = self.recipe.training
+        recipe, settings = self.recipe, self.recipe.training
+        data = TrainingSet(
+            self.train_set,
+            recipe.augmentation,
+            seed=settings.seed,
+            mixing=recipe.mixing,
+            unlabelled=self.unlabelled_set,
+        )
         return Batches(
             training_loader(
-                TrainingSet(self.train_set, self.recipe.augmentation, seed=settings.seed, mixing=self.recipe.mixing),
+                data,
                 batch_size=self.micro_batch,
                 start=self.state.progress.step * settings.batch_size,
                 shard=self.place,
+                unlabelled_share=recipe.data.unlabelled_share,
                 workers=settings.workers,
                 pin_memory=self.device.type == "cuda",
             )

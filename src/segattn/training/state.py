@@ -45,6 +45,7 @@ _FILES = (_STATE, _RECIPE, LOG, "last.safetensors", "last.json", "best.safetenso
 MAY_CHANGE = frozenset(
     {
         "data.root",
+        "data.unlabelled",
         "training.workers",
         "training.teacher",
         "training.parallel",

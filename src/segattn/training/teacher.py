@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from segattn.contracts import Classes, SegmentationModel, class_difference
+from segattn.contracts import Classes, SegmentationDataset, SegmentationModel, class_difference
 from segattn.layers import channels_last, resize
 from segattn.losses.terms import Distillation
 from segattn.recipes.schema import Recipe
@@ -68,6 +68,32 @@ def require_teacher(recipe: Recipe, teacher: nn.Module | None, classes: Classes)
     difference = class_difference(own, classes, "the data set") if isinstance(own, Classes) else None
     if difference is not None:
         raise ValueError(f"{owner}: {difference}; take a teacher of the same classes in the same order")
+
+
+def require_unlabelled(recipe: Recipe, unlabelled: SegmentationDataset | None) -> None:
+    """That there are images without labels if and only if they have a share of the batches and a term that they teach.
+
+    Raises:
+        ValueError: naming the recipe's key.
+    """
+    data = recipe.data
+    if unlabelled is None and not data.unlabelled_share:
+        return
+    if unlabelled is None:
+        raise ValueError(
+            f"data.unlabelled_share {data.unlabelled_share:g}: there are no images for it; set data.unlabelled to a"
+            " folder of images, or the share to 0"
+        )
+    owner = "the unlabelled images" if data.unlabelled is None else f"data.unlabelled {data.unlabelled}"
+    if not data.unlabelled_share:
+        raise ValueError(
+            f"{owner}: data.unlabelled_share 0 takes none of them; set it to their part of every batch, such as 0.25"
+        )
+    if not any(isinstance(term, Distillation) for term in recipe.losses):
+        raise ValueError(
+            f"{owner}: no loss term learns from images without labels; add {{kind: Distillation}} to losses and set"
+            " training.teacher"
+        )
 
 
 def checksum(model: nn.Module) -> str:

@@ -54,6 +54,7 @@ def train(
     val_set: SegmentationDataset | None,
     output_dir: str | Path,
     teacher: nn.Module | None = None,
+    unlabelled_set: SegmentationDataset | None = None,
     resume: bool = True,
     tensorboard: bool = False,
     wandb: str | None = None,
@@ -72,6 +73,8 @@ def train(
             the state of the run.
         teacher: a trained model of the same classes, whose answers a Distillation term of the recipe learns: what
             `recipe.training.teacher` names. Moved to the device and put into evaluation mode.
+        unlabelled_set: images for the share of every batch that `recipe.data.unlabelled_share` says: what
+            `recipe.data.unlabelled` names. Masks that it has are not looked at.
         resume: continue the run that the folder holds; otherwise what it left is removed.
         tensorboard: write event files too.
         wandb: the Weights & Biases project to write to as well; the same run there after a resume.
@@ -83,8 +86,8 @@ def train(
     Raises:
         ValueError: a class without a pixel in the training masks, a run is going on in the folder or it holds one of
             another recipe or teacher, the batch does not divide, a loss term or parameter rule does not fit the model,
-            a teacher is missing, idle or of other classes, something asked for is not installed, or the loss diverges
-            (`DivergedError`, naming the pictures).
+            a teacher or unlabelled images are missing or idle, the teacher's classes are others, something asked for is
+            not installed, or the loss diverges (`DivergedError`, naming the pictures).
         OSError: a file can't be written, a loading process was killed, or another process failed; it says what that
             one said. What was saved before is whole.
     """
@@ -100,6 +103,7 @@ def train(
                 val_set,
                 folder,
                 teacher=teacher,
+                unlabelled_set=unlabelled_set,
                 resume=resume,
                 cpu=cpu,
                 samples=samples,
