@@ -32,6 +32,7 @@ QUICK = {
     "attanet_light_camvid",
     "attanet_r18_camvid",
     "attanet_lite0_camvid",
+    "attanet_light_camvid_distilled",
     "attanet_light_synthetic",
     "danet_r50_cityscapes",
     "acfnet_ecanet101_cityscapes",
@@ -218,6 +219,7 @@ def test_the_list_has_every_name_once() -> None:
 def test_it_is_named_after_method_backbone_and_data_set(name: str) -> None:
     variants = {
         "attanet_light_camvid_long": "attanet_light_camvid",  # goes on from its weights
+        "attanet_light_camvid_distilled": "attanet_light_camvid",  # learns from a teacher
         "attanet_light_synthetic": "attanet_light_cityscapes",  # drawn streets in the layout of Cityscapes
         "acfnet_ecanet101_cityscapes_released": "acfnet_ecanet101_cityscapes",
         "acfnet_ecanet101_cityscapes_ohem06": "acfnet_ecanet101_cityscapes",
@@ -279,6 +281,7 @@ def test_its_figures_make_sense(name: str) -> None:
     assert row.training.validate_every <= row.schedule.iterations
     assert row.training.batch_size % row.training.accumulation == 0
     assert not row.claims or row.paper is not None
+    assert row.training.teacher is None or row.training.teacher in SHIPPED
     assert row.starts_from is None or recipe(row.starts_from).network == row.network
 
 
@@ -363,6 +366,7 @@ def test_camvid_recipes_differ_in_nothing_but_the_network() -> None:
     base = recipe("attanet_light_camvid")
     rows = [row for row in RECIPES.values() if row.data.dataset == "camvid"]
     rows = [row for row in rows if row.starts_from is None and row.pretrained is None]  # from scratch
+    rows = [row for row in rows if row.training.teacher is None]
     assert len(rows) >= 4
     for row in rows:
         own = {"name": row.name, "paper": row.paper, "network": row.network, "deviations": row.deviations}
@@ -385,7 +389,9 @@ def test_it_takes_a_training_step(name: str) -> None:
     labels = torch.randint(0, row.data.num_classes, (2, 64, 64))
     labels[:, :9] = IGNORE
 
-    losses = step(images, labels)
+    answers = torch.randn(2, row.data.num_classes, 64, 64) if row.training.teacher else None
+
+    losses = step(images, labels, teacher=answers)
     losses["total"].backward()
     before = {part: _first_kernel(model, part).clone() for part in ("backbone", "head")}
     optimizer.step()

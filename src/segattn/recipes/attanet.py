@@ -284,7 +284,7 @@ R18_CAMVID = replace(
 )
 
 _LITE_NORMALIZATION = Normalization(mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
-_LITE_WEIGHTS = tuple(round(w**0.5, 2) for w in _CAMVID_WEIGHTS)
+LITE_WEIGHTS = tuple(round(w**0.5, 2) for w in _CAMVID_WEIGHTS)
 
 LITE0_CAMVID = Recipe(
     name="attanet_lite0_camvid",
@@ -311,7 +311,7 @@ LITE0_CAMVID = Recipe(
         RandomScale(low=0.6, high=2.0),
         ClassBalancedCrop(height=257, width=337, probability=0.5),
     ),
-    losses=(CrossEntropy(output="main", class_weights=_LITE_WEIGHTS),),
+    losses=(CrossEntropy(output="main", class_weights=LITE_WEIGHTS),),
     optimizer=AdamW(weight_decay=0.05),
     parameter_rules=(
         ParameterRule(max_ndim=1, weight_decay=0.0),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from segattn.contracts import nearest, shown
-from segattn.recipes import acfnet, agent, attanet, danet, danet_mmseg, van, van_newer
+from segattn.recipes import acfnet, agent, attanet, attanet_distilled, danet, danet_mmseg, van, van_newer
 from segattn.recipes.schema import Paper, Recipe
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         *attanet.RECIPES,
+        *attanet_distilled.RECIPES,
         *danet.RECIPES,
         *danet_mmseg.RECIPES,
         *acfnet.RECIPES,

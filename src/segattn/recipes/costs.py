@@ -32,6 +32,7 @@ COSTS: dict[str, Cost] = {
     "attanet_r18_camvid": Cost(12_787_520, 7_666_104_064, (360, 480)),
     "attanet_lite0_camvid": Cost(4_015_360, 6_640_713_184, (360, 480)),
     "attanet_light_synthetic": Cost(1_004_768, 5_466_755_072, (512, 1024)),
+    "attanet_light_camvid_distilled": Cost(1_003_232, 1_784_094_976, (360, 480)),
     "danet_r101_cityscapes": Cost(66_454_779, 2_837_782_200_320, (1024, 2048)),
     "danet_r50_cityscapes": Cost(47_462_651, 2_217_159_426_048, (1024, 2048)),
     "danet_r101_pascal_context": Cost(66_516_339, 251_359_027_200, (480, 480)),
