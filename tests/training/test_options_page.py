@@ -12,12 +12,14 @@ import torch
 import yaml
 
 from segattn.cli.main import build_parser, split_overrides
+from segattn.losses.terms import CrossEntropy, Distillation
 from segattn.recipes.catalog import recipe
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import from_dict, override, to_dict
 from segattn.training.activation_checkpoint import recompute_blocks
 from segattn.training.optim import parameter_groups
 from segattn.training.step import freeze
+from segattn.transforms.mixing import ClassMix, CutMix
 
 TEXT = (Path(__file__).parents[2] / "docs" / "training-options.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, re.DOTALL)
@@ -42,12 +44,22 @@ def test_commands_are_understood(command: str) -> None:
     assert arguments.pretrained != "auto" or row.pretrained is not None
 
 
-def test_yaml_fits_the_camvid_recipe() -> None:
+def blocks_in_recipes() -> list[Recipe]:
+    """The CamVid recipe with each block of YAML in the place of what it says."""
     data = to_dict(recipe("attanet_light_camvid"))
-    for kind, text in BLOCKS:
-        if kind == "yaml":
-            data |= yaml.safe_load(text)
-    row = from_dict(Recipe, data)
-    assert row == replace(recipe("attanet_light_camvid"), losses=row.losses, augmentation=row.augmentation)
-    assert len(row.losses[0].class_weights) == len(row.augmentation[1].class_weights) == row.data.num_classes
-    assert (row.augmentation[1].height, row.augmentation[1].width) == (256, 336)
+    return [from_dict(Recipe, data | yaml.safe_load(text)) for kind, text in BLOCKS if kind == "yaml"]
+
+
+def test_yaml_fits_the_camvid_recipe() -> None:
+    base = recipe("attanet_light_camvid")
+    for row in blocks_in_recipes():
+        assert row == replace(base, losses=row.losses, augmentation=row.augmentation, mixing=row.mixing) != base
+
+
+def test_weights_of_classes_are_of_all_classes_and_crops_of_one_size() -> None:
+    weighted, balanced, mixed, taught = blocks_in_recipes()
+    classes = weighted.data.num_classes
+    assert len(weighted.losses[0].class_weights) == len(balanced.augmentation[1].class_weights) == classes
+    assert (balanced.augmentation[1].height, balanced.augmentation[1].width) == (256, 336)
+    assert mixed.mixing == (ClassMix(), CutMix(probability=0.25))
+    assert taught.losses == (CrossEntropy(), Distillation())

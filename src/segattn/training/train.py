@@ -87,7 +87,7 @@ def train(
         ValueError: a class without a pixel in the training masks, a run is going on in the folder or it holds one of
             another recipe or teacher, the batch does not divide, a loss term or parameter rule does not fit the model,
             a teacher or unlabelled images are missing or idle, the teacher's classes are others, something asked for is
-            not installed, or the loss diverges (`DivergedError`, naming the pictures).
+            not installed, or the loss diverges (`DivergedError`, naming the images).
         OSError: a file can't be written, a loading process was killed, or another process failed; it says what that
             one said. What was saved before is whole.
     """
