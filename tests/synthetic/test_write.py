@@ -6,6 +6,7 @@ import pytest
 
 from segattn.contracts import IGNORE
 from segattn.datasets.cityscapes import Cityscapes
+from segattn.datasets.folder import FolderDataset
 from segattn.synthetic import write as synthetic
 from segattn.synthetic.write import draw_street, write_synthetic
 
@@ -25,6 +26,23 @@ def test_it_is_a_cityscapes_data_set(tmp_path: Path) -> None:
     assert not np.array_equal(train[0].image, val[0].image)
     assert len({sample.name for sample in (*train, *val)}) == 5
     assert [p.name for p in tmp_path.iterdir()] == ["streets"]
+
+
+def test_it_is_a_folder_of_ones_own(tmp_path: Path) -> None:
+    sizes = {"train": 2, "val": 1, "size": (64, 128)}
+    root = write_synthetic(tmp_path / "own", **sizes, layout="folder")  # type: ignore[arg-type]
+    streets = Cityscapes(write_synthetic(tmp_path / "streets", **sizes), "train")  # type: ignore[arg-type]
+    own = FolderDataset(root, "train")
+    assert (len(own), len(FolderDataset(root, "val"))) == (2, 1)
+    assert own.classes.names == ("road", "pavement", "building", "sign", "nature", "sky", "person", "vehicle")
+    for ours, theirs in zip(own, streets, strict=True):
+        assert ours.mask is not None
+        assert theirs.mask is not None
+        assert np.array_equal(ours.image, theirs.image)
+        for group, members in (("road", {"road"}), ("nature", {"vegetation", "terrain"}), ("sky", {"sky"})):
+            wanted = np.isin(theirs.mask, [streets.classes.names.index(name) for name in members])
+            assert np.array_equal(ours.mask == own.classes.names.index(group), wanted)
+        assert np.array_equal(ours.mask == IGNORE, theirs.mask == IGNORE)
 
 
 def test_the_seed_decides(tmp_path: Path) -> None:

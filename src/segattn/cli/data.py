@@ -19,10 +19,13 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
     parser = actions.add_parser(
         "synthetic",
         help="make a small street data set",
-        description="Make a small data set of drawn street scenes in the layout of Cityscapes, with exact label ids.",
-        epilog="example:\n  segattn data synthetic streets --train 64 --val 16",
+        description="Make a small data set of drawn street scenes with exact labels: in the layout of\n"
+        "Cityscapes with its ids, or as a folder of one's own with 8 classes and a dataset.yaml.",
+        epilog="examples:\n  segattn data synthetic streets --train 64 --val 16\n"
+        "  segattn data synthetic streets --layout folder",
     )
     parser.add_argument("root", type=Path, metavar="DIR", help="a new or empty folder")
+    parser.add_argument("--layout", choices=("cityscapes", "folder"), default="cityscapes", help="default: cityscapes")
     parser.add_argument("--train", type=int, default=64, metavar="N", help="training images (default: 64)")
     parser.add_argument("--val", type=int, default=16, metavar="N", help="validation images (default: 16)")
     parser.add_argument("--height", type=int, default=256, help="default: 256")
@@ -102,7 +105,14 @@ def _synthetic(arguments: argparse.Namespace, overrides: dict[str, str]) -> None
     from segattn.synthetic.write import write_synthetic
 
     size = (arguments.height, arguments.width)
-    write_synthetic(arguments.root, train=arguments.train, val=arguments.val, size=size, seed=arguments.seed)
+    write_synthetic(
+        arguments.root,
+        train=arguments.train,
+        val=arguments.val,
+        size=size,
+        seed=arguments.seed,
+        layout=arguments.layout,
+    )
     print(f"{arguments.root}: {arguments.train} training and {arguments.val} validation images of {size[1]}x{size[0]}")
 
 

@@ -1,4 +1,4 @@
-"""A small synthetic street data set in the folder layout of Cityscapes, with exact label ids: for trying and testing.
+"""A small synthetic street data set with exact labels, as Cityscapes or as a folder of one's own: to try and to test.
 
 It is no stand-in for real images: scores on it say that training works, and nothing about streets.
 """
@@ -10,25 +10,51 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 
+from segattn.contracts import IGNORE
 from segattn.files import write_file
 from segattn.synthetic import objects as things
 from segattn.synthetic.scene import Color, Scene
 from segattn.transforms.pixels import Image
 
+Layout = Literal["cityscapes", "folder"]
 _CITY = "demo"
 _LEAST = 32
+_GROUPS = {
+    "road": ((128, 64, 128), (things.ROAD,)),
+    "pavement": ((244, 35, 232), (things.SIDEWALK,)),
+    "building": ((70, 70, 70), (things.BUILDING, things.WALL, things.FENCE)),
+    "sign": ((220, 220, 0), (things.POLE, things.TRAFFIC_LIGHT, things.TRAFFIC_SIGN)),
+    "nature": ((107, 142, 35), (things.VEGETATION, things.TERRAIN)),
+    "sky": ((70, 130, 180), (things.SKY,)),
+    "person": ((220, 20, 60), (things.PERSON, things.RIDER)),
+    "vehicle": (
+        (0, 0, 142),
+        (things.CAR, things.TRUCK, things.BUS, things.TRAIN, things.MOTORCYCLE, things.BICYCLE),
+    ),
+}
+"""The classes of a folder: colour, and the ids of Cityscapes that they take together, about as its categories do."""
 
 
 def write_synthetic(
-    root: str | Path, *, train: int, val: int, size: tuple[int, int] = (256, 512), seed: int = 0
+    root: str | Path,
+    *,
+    train: int,
+    val: int,
+    size: tuple[int, int] = (256, 512),
+    seed: int = 0,
+    layout: Layout = "cityscapes",
 ) -> Path:
     """Write `train` and `val` scenes of `size` (height, width), for ``Cityscapes(root, split)``; gives the folder.
 
     The same arguments give the same files. All appears at once when it is complete, or not at all.
+
+    Args:
+        layout: "folder" for ``FolderDataset(root, split)`` instead: masks with the ids of 8 classes, and dataset.yaml.
 
     Raises:
         FileExistsError: `root` exists and is not an empty folder.
@@ -46,13 +72,21 @@ def write_synthetic(
     building = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     try:
         for number, (split, count) in enumerate((("train", train), ("val", val))):
-            for folder in ("leftImg8bit", "gtFine"):
-                (building / folder / split / _CITY).mkdir(parents=True)
+            images, masks = (building / part for part in _folders(layout, split))
+            images.mkdir(parents=True)
+            masks.mkdir(parents=True)
             for index in range(count):
                 image, ids = draw_street(np.random.default_rng((seed, number, index)), size)
                 name = f"{_CITY}_{number:06d}_{index:06d}"
-                _write(building / "leftImg8bit" / split / _CITY / f"{name}_leftImg8bit.png", image[..., ::-1])
-                _write(building / "gtFine" / split / _CITY / f"{name}_gtFine_labelIds.png", ids)
+                if layout == "folder":
+                    _write(images / f"{name}.png", image[..., ::-1])
+                    _write(masks / f"{name}.png", _grouped(ids))
+                else:
+                    _write(images / f"{name}_leftImg8bit.png", image[..., ::-1])
+                    _write(masks / f"{name}_gtFine_labelIds.png", ids)
+        if layout == "folder":
+            rows = [f"  - {{name: {name}, color: {list(color)}}}\n" for name, (color, _) in _GROUPS.items()]
+            write_file(building / "dataset.yaml", f"classes:\n{''.join(rows)}".encode())
         building.chmod(0o755)
         try:
             os.replace(building, root)  # takes the place of an empty folder, never of one with files
@@ -89,6 +123,21 @@ def draw_street(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Image,
     _bonnet(scene, rng)
     image, ids = scene.finish()
     return _light(image, ids, rng, overcast), ids
+
+
+def _folders(layout: Layout, split: str) -> tuple[str, str]:
+    """Of images and of masks."""
+    if layout == "folder":
+        return f"images/{split}", f"masks/{split}"
+    return f"leftImg8bit/{split}/{_CITY}", f"gtFine/{split}/{_CITY}"
+
+
+def _grouped(ids: Image) -> Image:
+    """The ids of `_GROUPS` for those of Cityscapes; `IGNORE` for the camera's car and the like."""
+    table = np.full(256, IGNORE, np.uint8)
+    for number, (_, members) in enumerate(_GROUPS.values()):
+        table[list(members)] = number
+    return np.asarray(cv2.LUT(ids, table), np.uint8)
 
 
 def _write(path: Path, pixels: Image) -> None:
