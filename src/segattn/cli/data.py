@@ -1,4 +1,4 @@
-"""segattn data: synthetic, prepare, check, stats and show."""
+"""segattn data: synthetic, prepare, check, stats and show; import and export are in data_import."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segattn.cli import data_import
+
 if TYPE_CHECKING:
     from segattn.contracts import SegmentationDataset
 
 
 def add_command(commands: argparse._SubParsersAction[Any]) -> None:
     """Register the commands."""
-    data = commands.add_parser("data", help="make, prepare, check and look at data sets")
+    data = commands.add_parser("data", help="import, make, prepare, check and look at data sets")
     actions = data.add_subparsers(dest="action", metavar="ACTION", required=True)
+    data_import.add_actions(actions)
 
     parser = actions.add_parser(
         "synthetic",

@@ -1,0 +1,12 @@
+"""The tools whose exports can be imported, each with its reader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from segattn.datasets.imports import coco
+from segattn.datasets.imports.source import Files, Found, Options
+
+READERS: dict[str, Callable[[Files, Options], Found]] = {
+    "coco": coco.read,
+}
