@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from segattn.datasets.imports import coco
+from segattn.datasets.imports import coco, labelme
 from segattn.datasets.imports.source import Files, Found, Options
 
 READERS: dict[str, Callable[[Files, Options], Found]] = {
     "coco": coco.read,
+    "labelme": labelme.read,
 }
