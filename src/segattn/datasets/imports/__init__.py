@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from segattn.datasets.imports import coco, labelme
+from segattn.datasets.imports import coco, labelme, rgb, voc
 from segattn.datasets.imports.source import Files, Found, Options
 
 READERS: dict[str, Callable[[Files, Options], Found]] = {
     "coco": coco.read,
     "labelme": labelme.read,
+    "rgb": rgb.read,
+    "voc": voc.read,
 }

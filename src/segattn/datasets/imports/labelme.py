@@ -1,8 +1,8 @@
 """Labelme: a JSON file for each image, as the program saves it.
 
 Layout: ``NAME.json`` with `imagePath` (from the JSON file's folder on), `imageHeight`, `imageWidth` and `shapes`, and
-the images, in any folders. A split is what a folder is called (train, val). ``labels.txt`` at the top, with a class on each
-line as `labelme --labels` takes it, gives the classes' order; without it they are in alphabetical order.
+the images, in any folders. A split is what a folder is called (train, val). ``labels.txt`` at the top, with a class on
+each line as `labelme --labels` takes it, gives the classes' order; without it they are in alphabetical order.
 
 Source: https://github.com/labelmeai/labelme (labelme/utils/shape.py and examples/semantic_segmentation), which is GPL:
 nothing of it is used here.

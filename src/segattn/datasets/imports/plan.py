@@ -52,10 +52,11 @@ def _fraction(name: str) -> float:
 def target_names(jobs: Sequence[Job]) -> list[str]:
     """SPLIT/NAME of each job without a suffix, all different on every file system.
 
-    Folders that only say what a file is (images, train) are dropped, all others are kept, so that equal names in
-    several folders stay apart.
+    Folders that all have in common or that only say what a file is (images, train) are dropped, all others are kept, so
+    that equal names in several folders stay apart.
     """
-    candidates = [_candidates(job) for job in jobs]
+    common = posixpath.commonpath([f"/{posixpath.dirname(job.name)}" for job in jobs])[1:] if jobs else ""
+    candidates = [_candidates(job, f"{common}/" if common else "") for job in jobs]
     names = [first for first, *_ in candidates]
     for number in range(1, len(candidates[0]) if candidates else 0):
         twice = _repeated(names)
@@ -76,9 +77,9 @@ def _repeated(names: list[str]) -> set[str]:
     return {name for name, count in Counter(map(same_file, names)).items() if count > 1}
 
 
-def _candidates(job: Job) -> tuple[str, ...]:
+def _candidates(job: Job, common: str) -> tuple[str, ...]:
     """Names from the shortest on, the first of which that nothing else has will do."""
-    parts = job.name.split("/")
+    parts = job.name.removeprefix(common).split("/")
     while len(parts) > 1 and (parts[0].lower() in _GENERIC or split_of(parts[0])):
         parts = parts[1:]
     short = "/".join([*(part for part in parts[:-1] if part.lower() not in _GENERIC[:6]), parts[-1]])

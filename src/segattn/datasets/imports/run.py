@@ -198,13 +198,12 @@ def _imported(
     height, width = photo.pixels.shape[:2]
     stored, upright = (height, width), (width, height) if photo.orientation > 4 else (height, width)
     turned = job.upright
-    if job.size is not None:
-        if (upright if turned else stored) != job.size and (stored if turned else upright) == job.size:
+    size = job.measure() if job.size is None and job.measure is not None else job.size
+    if size is not None:
+        if (upright if turned else stored) != size and (stored if turned else upright) == size:
             turned = not turned
-        if (upright if turned else stored) != job.size:
-            raise ValueError(
-                f"{job.image}: is {width}x{height}, and its annotations are for {job.size[1]}x{job.size[0]}"
-            )
+        if (upright if turned else stored) != size:
+            raise ValueError(f"{job.image}: is {width}x{height}, and its annotations are for {size[1]}x{size[0]}")
     canvas = new_canvas(upright if turned else stored)
     try:
         job.draw(canvas)

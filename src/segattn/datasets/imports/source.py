@@ -130,6 +130,7 @@ class Job:
         draw: paints the mask; what it can't paint it counts as skipped; raises ValueError where the mask can't be made.
         labels: the classes that it may paint, as far as known beforehand.
         size: (height, width) that the annotations say; None where they say nothing.
+        measure: finds it out, where `size` is None and a file says it.
         upright: whether the annotations lie on the image as viewers show it (turned as EXIF says) or as stored.
     """
 
@@ -140,6 +141,7 @@ class Job:
     labels: frozenset[str] = frozenset()
     size: tuple[int, int] | None = None
     upright: bool = True
+    measure: Callable[[], tuple[int, int]] | None = None
 
 
 @dataclass
