@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from segattn.datasets.imports import coco, cvat, labelme, rgb, voc
+from segattn.datasets.imports import coco, cvat, labelme, rgb, voc, yolo
 from segattn.datasets.imports.source import Files, Found, Options
 
 READERS: dict[str, Callable[[Files, Options], Found]] = {
     "coco": coco.read,
     "labelme": labelme.read,
     "cvat": cvat.read,
+    "yolo": yolo.read,
     "rgb": rgb.read,
     "voc": voc.read,
 }
