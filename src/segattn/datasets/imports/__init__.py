@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from segattn.datasets.imports import coco, cvat, labelme, rgb, voc, yolo
+from segattn.datasets.imports import coco, cvat, label_studio, labelme, rgb, voc, yolo
 from segattn.datasets.imports.source import Files, Found, Options
 
 READERS: dict[str, Callable[[Files, Options], Found]] = {
@@ -12,6 +12,7 @@ READERS: dict[str, Callable[[Files, Options], Found]] = {
     "labelme": labelme.read,
     "cvat": cvat.read,
     "yolo": yolo.read,
+    "label-studio": label_studio.read,
     "rgb": rgb.read,
     "voc": voc.read,
 }
