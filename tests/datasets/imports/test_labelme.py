@@ -84,7 +84,7 @@ def test_masks_are_drawn_as_labelme_documents_it(src: Path, bring: Any, write_im
     done = bring("labelme")
     ids = {"_background_": 0, "a": 1, "b": 2, "c": 3, "__ignore__": 255}
     assert np.array_equal(done.ids("train/a"), truth(ids))
-    assert [(row.name, row.id) for row in done.report.classes] == [("_background_", 0), ("a", 1), ("b", 2), ("c", 3)]
+    assert [(row.name, row.id) for row in done.report.classes] == [("background", 0), ("a", 1), ("b", 2), ("c", 3)]
     assert done.report.ignored_regions == 1
     assert done.is_fine()
 
@@ -94,7 +94,7 @@ def test_classes_are_in_the_order_of_labels_txt(src: Path, bring: Any, write_ima
     write_json(src / "a.json", file("a.jpg", SHAPES))
     (src / "labels.txt").write_text("__ignore__\n_background_\nc\nb\na\nnever\n")
     done = bring("labelme")
-    assert [row.name for row in done.report.classes] == ["_background_", "c", "b", "a"]
+    assert [row.name for row in done.report.classes] == ["background", "c", "b", "a"]
     assert done.report.unused == ("never",)
 
 

@@ -69,7 +69,7 @@ def test_vocs_own_indices_and_splits(bring: Any) -> None:
 def test_labelme2vocs_names_by_line(bring: Any, devkit: Path) -> None:
     (devkit / "class_names.txt").write_text("_background_\n" + "\n".join(f"c{n}" for n in range(1, 16)))
     done = bring("voc")
-    assert [row.name for row in done.report.classes] == ["_background_", "c1", "c15"]
+    assert [row.name for row in done.report.classes] == ["background", "c1", "c15"]
     assert np.array_equal(done.ids("train/2007_1"), some_ids(1, [0, 1, 15, 255]))
 
 

@@ -100,17 +100,17 @@ def test_splits_by_file_name() -> None:
 
 
 def test_ids_are_in_the_tools_order_with_background_first() -> None:
-    found = Found({"b": None, "_background_": None, "a": None, "__ignore__": None, "dirt": None})
-    ids, background = class_ids(found, ["dirt"])
-    assert ids == {"b": 1, "_background_": 0, "a": 2, "__ignore__": 255, "dirt": 255}
-    assert background == "_background_"
+    found = Found()
+    for name in ("b", "_background_", " a ", "__ignore__", "dirt"):
+        found.add_class(name)
+    assert class_ids(found, ["dirt"]) == {"b": 1, "background": 0, "a": 2, "ignore": 255, "dirt": 255}
     with pytest.raises(ValueError, match=r"--ignore dir: no such class; there are b, .* Did you mean dirt"):
         class_ids(found, ["dir"])
 
 
 def test_many_classes_are_fine_while_few_are_annotated() -> None:
     found = Found({f"c{number}": None for number in range(1200)}, jobs("a.jpg", labels=""))
-    assert class_ids(found, [])[0] == {"background": 0}
+    assert class_ids(found, []) == {"background": 0}
     found.jobs = [Job(Path("a"), "a", None, lambda canvas: None, frozenset(found.classes))]
     with pytest.raises(ValueError, match="1200 classes are annotated, and masks hold 253"):
         class_ids(found, [])

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from segattn.contracts import IGNORE, nearest
-from segattn.datasets.imports.source import BACKGROUNDS, Found, Job, is_ignored, split_of
+from segattn.datasets.imports.source import BACKGROUND, Found, Job, is_ignored, split_of
 from segattn.files import same_file
 
 MOST_CLASSES = 253
@@ -94,8 +94,8 @@ def _fitting(part: str) -> str:
     return os.fsdecode(data[:_LONGEST]).encode("utf-8", "ignore").decode() + hashlib.sha256(data).hexdigest()[:8]
 
 
-def class_ids(found: Found, ignore: Iterable[str]) -> tuple[dict[str, int], str]:
-    """Class -> id in the masks, and the name of 0: background 0, others 1 on in the tool's order, ignored ones 255.
+def class_ids(found: Found, ignore: Iterable[str]) -> dict[str, int]:
+    """Class -> id in the masks: background 0, others 1 on in the tool's order, ignored ones 255.
 
     Raises:
         ValueError: `ignore` names no class, or there are more classes than masks can hold.
@@ -109,13 +109,11 @@ def class_ids(found: Found, ignore: Iterable[str]) -> tuple[dict[str, int], str]
             )
     dropped = {name for name in found.classes if name in ignore or is_ignored(name)}
     kept = [name for name in found.classes if name not in dropped]
-    background = next((name for name in kept if name.casefold() in BACKGROUNDS), "background")
-    others = [name for name in kept if name.casefold() not in BACKGROUNDS]
+    others = [name for name in kept if name != BACKGROUND]
     if len(others) > MOST_CLASSES:
         used = {label for job in found.jobs for label in job.labels}
         others = [name for name in others if name in used]
     if len(others) > MOST_CLASSES:
         raise ValueError(f"{len(others)} classes are annotated, and masks hold {MOST_CLASSES} beside background")
-    ids = {name: 0 for name in kept if name.casefold() in BACKGROUNDS} | {background: 0}
-    ids |= {name: number for number, name in enumerate(others, 1)}
-    return ids | dict.fromkeys(dropped, IGNORE), background
+    ids = {BACKGROUND: 0} | {name: number for number, name in enumerate(others, 1)}
+    return ids | dict.fromkeys(dropped, IGNORE)

@@ -27,7 +27,7 @@ from segattn.datasets.images import read_photo
 from segattn.datasets.imports import READERS
 from segattn.datasets.imports.plan import class_ids, target_names, with_splits
 from segattn.datasets.imports.report import ClassCount, ImportReport
-from segattn.datasets.imports.source import SPLITS, Canvas, Colour, Files, Found, Job, Options
+from segattn.datasets.imports.source import BACKGROUND, SPLITS, Canvas, Colour, Files, Found, Job, Options
 from segattn.datasets.palette import palette_png
 from segattn.files import UnwritableError, append, read_regular, require_writable, write_file
 from segattn.pictures import write_picture
@@ -87,10 +87,10 @@ def import_data(
         raise ValueError(f"{source}: no image to import{first}")
     found.jobs, note = with_splits(found.jobs, choices.val)
     found.notes += [note] if note else []
-    ids, background = class_ids(found, choices.ignore)
+    ids = class_ids(found, choices.ignore)
     names = target_names(found.jobs)
     journal = _Journal(target, _state(tool, files, choices, ids, found, names))
-    blank = IGNORE if choices.unlabelled == "ignore" else ids[background]
+    blank = IGNORE if choices.unlabelled == "ignore" else ids[BACKGROUND]
     palette = _palette(found.classes, ids)
     failed, kept = list(found.failed), 0
     rows: list[Row] = []
@@ -256,14 +256,14 @@ def _report(
         train.update(counts if row["split"] == "train" else {})
         shapes.update(row["shapes"])
         skipped.update(row["skipped"])
-    by_id = {value: name for name, value in reversed(list(ids.items()))}
+    by_id = {value: name for name, value in ids.items()}
     present = [value for value in sorted(by_id) if pixels[value] and value != IGNORE]
     written = [row for row in rows if row["image"] is not None]
     alone = [by_id[value] for value in present if not train[value]]
     notes = list(found.notes)
     if alone and any(row["split"] == "train" for row in written):
         notes.append(f"no pixel in train of {cut(', '.join(alone))}: `segattn data check` will say so")
-    if 0 in present and by_id[0] not in found.classes:
+    if 0 in present and BACKGROUND not in found.classes:
         notes.append("background was added as the first class: what no shape covers")
     return ImportReport(
         tool=tool,

@@ -27,9 +27,10 @@ from segattn.files import decoded, read_regular
 
 Colour = tuple[int, int, int]
 
-BACKGROUNDS = ("background", "_background_", "__background__")
-"""Names, in small letters, that mean what no shape covers."""
-_IGNORED = ("ignore", "_ignore_", "__ignore__")
+BACKGROUND = "background"
+"""The class of what no shape covers, also where a tool calls it _background_."""
+_IGNORED = "ignore"
+_SPELLINGS = {f"{_}{word}{_}": word for word in (BACKGROUND, _IGNORED) for _ in ("", "_", "__")}
 _LONGEST_NAME = 100
 _LONGEST_PATH = 1000
 _LARGEST = 1 << 30  # bytes of an annotation file
@@ -172,18 +173,18 @@ class Found:
 
 
 def clean_name(name: Any) -> str:
-    """A class's name, without blanks around it. Raises ValueError for what is none."""
+    """A class's name without blanks around it; background and ignore in one spelling. ValueError for what is none."""
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"class name {shown(name)}: text was expected")
     cleaned = " ".join(str(name).split())
     if len(cleaned) > _LONGEST_NAME or not cleaned.isprintable():
         raise ValueError(f"class name {shown(name)}: 1 to {_LONGEST_NAME} printable letters were expected")
-    return cleaned
+    return _SPELLINGS.get(cleaned.casefold(), cleaned)
 
 
 def is_ignored(name: str) -> bool:
     """Whether a class of this name means pixels that neither train nor score."""
-    return name.casefold() in _IGNORED
+    return name == _IGNORED
 
 
 class Files:
