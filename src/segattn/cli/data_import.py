@@ -63,6 +63,24 @@ def add_actions(actions: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--legend", type=Path, metavar="FILE", help="rgb, voc: the file of names and colours")
     parser.set_defaults(run=_import, takes_overrides=False)
 
+    parser = actions.add_parser(
+        "export",
+        help="labels to a labelling tool",
+        description="Write a split of your own data, or what `segattn predict` labelled, as a labelling tool reads\n"
+        "it, so that it can be corrected there; `segattn data import` brings it back.",
+        epilog="examples:\n  segattn data export coco my_data for_cvat --split val\n"
+        "  segattn data export labelme predictions to_correct --images photos --classes my_data",
+    )
+    parser.add_argument("tool", metavar="TOOL", help="coco (run lengths), labelme (polygons) or palette (VOC's layout)")
+    parser.add_argument("source", type=Path, metavar="SRC", help="a folder with dataset.yaml, or one of predictions")
+    parser.add_argument("target", type=Path, metavar="DST", help="a new or empty folder")
+    parser.add_argument("--split", default="train", metavar="NAME", help="default: train")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="of predictions: the images that were labelled")
+    parser.add_argument(
+        "--classes", metavar="DATA", help="of predictions: camvid, ..., a dataset.yaml, or a file with a name a line"
+    )
+    parser.set_defaults(run=_export, takes_overrides=False)
+
 
 def _import(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.datasets.imports.run import REPORT, Choices, import_data
@@ -75,3 +93,18 @@ def _import(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     print(f"wrote {arguments.target / 'dataset.yaml'} and {arguments.target / REPORT}")
     if not report.complete:
         sys.exit(2)
+
+
+def _export(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    from segattn.datasets.exports.run import export_data
+
+    print(
+        export_data(
+            arguments.tool,
+            arguments.source,
+            arguments.target,
+            split=arguments.split,
+            images=arguments.images,
+            classes=arguments.classes,
+        )
+    )

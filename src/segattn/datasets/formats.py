@@ -190,6 +190,25 @@ def decode_rle(segmentation: Any) -> NDArray[np.bool_]:
     return mask
 
 
+def encode_rle(inside: NDArray[np.bool_]) -> dict[str, Any]:
+    """(height, width) bool -> the run-length mask that `decode_rle` reads, packed."""
+    columns = inside.T.ravel()
+    changes = np.flatnonzero(columns[1:] != columns[:-1]) + 1
+    runs = np.diff(np.concatenate([[0], changes, [columns.size]])).tolist()
+    if columns.size and columns[0]:
+        runs.insert(0, 0)
+    packed = []
+    for place, run in enumerate(runs):
+        value = run - runs[place - 2] if place > 2 else run
+        while True:
+            group, value = value & 31, value >> 5
+            more = value != (-1 if group & 16 else 0)
+            packed.append(chr(48 + group + 32 * more))
+            if not more:
+                break
+    return {"size": list(inside.shape), "counts": "".join(packed)}
+
+
 def is_whole(value: object) -> bool:
     """Whether it is an integer; True and False are none."""
     return isinstance(value, int) and not isinstance(value, bool)

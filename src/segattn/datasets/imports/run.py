@@ -30,7 +30,7 @@ from segattn.datasets.imports.report import ClassCount, ImportReport
 from segattn.datasets.imports.source import BACKGROUND, SPLITS, Canvas, Colour, Files, Found, Job, Options
 from segattn.datasets.palette import palette_png
 from segattn.files import UnwritableError, append, read_regular, require_writable, write_file
-from segattn.pictures import write_picture
+from segattn.pictures import write_image
 from segattn.progress import track
 
 JOURNAL, REPORT = ".import.jsonl", "import_report.json"
@@ -223,7 +223,7 @@ def _imported(
     row["image"], row["mask"] = f"images/{split}/{rest}{suffix}", f"masks/{split}/{rest}.png"
     row["pixels"] = {str(value): int(counts[value]) for value in np.flatnonzero(counts)}
     if as_stored:
-        write_picture(target / row["image"], photo.pixels)
+        write_image(target / row["image"], photo.pixels)
     else:
         write_file(target / row["image"], read_regular(job.image, "image"))
     write_file(target / row["mask"], palette_png(canvas.ids, palette))
