@@ -44,7 +44,6 @@ from segattn.datasets.imports.source import (
     size_of,
     split_in_path,
 )
-from segattn.files import decoded
 
 _WITHOUT_AREA = ("line", "linestrip", "point", "points")
 
@@ -58,9 +57,8 @@ def read(files: Files, options: Options) -> Found:
     """
     found = Found()
     if "labels.txt" in files.all:
-        for line in decoded(files.read("labels.txt")).splitlines():
-            if line.strip():
-                found.add_class(line)
+        for line in files.read_lines("labels.txt"):
+            found.add_class(line)
     seen: dict[str, str] = {}
     others = 0
     for name in files.ending(".json"):

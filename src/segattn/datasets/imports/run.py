@@ -81,7 +81,8 @@ def import_data(
         raise ValueError(f"unknown tool {tool!r}.{nearest(tool, READERS)} Known: {', '.join(READERS)}")
     _check(source, target, choices)
     files = Files(source)
-    found = READERS[tool](files, options or Options())
+    options = options or Options()
+    found = READERS[tool](files, options)
     if not found.jobs:
         first = f"; the first of {len(found.failed)}: {found.failed[0]}" if found.failed else ""
         raise ValueError(f"{source}: no image to import{first}")
@@ -89,7 +90,7 @@ def import_data(
     found.notes += [note] if note else []
     ids = class_ids(found, choices.ignore)
     names = target_names(found.jobs)
-    journal = _Journal(target, _state(tool, files, choices, ids, found, names))
+    journal = _Journal(target, _state(tool, files, (options, choices), ids, found, names))
     blank = IGNORE if choices.unlabelled == "ignore" else ids[BACKGROUND]
     palette = _palette(found.classes, ids)
     failed, kept = list(found.failed), 0
@@ -137,11 +138,9 @@ def _check(source: Path, target: Path, choices: Choices) -> None:
     require_writable(target)
 
 
-def _state(
-    tool: str, files: Files, choices: Choices, ids: Mapping[str, int], found: Found, names: Iterable[str]
-) -> Row:
+def _state(tool: str, files: Files, chosen: object, ids: Mapping[str, int], found: Found, names: Iterable[str]) -> Row:
     """What makes two imports the same."""
-    parts = [files.digest(), repr(choices), *map(repr, ids.items()), *names, *(job.name for job in found.jobs)]
+    parts = [files.digest(), repr(chosen), *map(repr, ids.items()), *names, *(job.name for job in found.jobs)]
     text = "\n".join(parts).encode(errors="surrogateescape")
     return {"import": tool, "of": hashlib.sha256(text).hexdigest()}
 

@@ -223,6 +223,14 @@ class Files:
         self.note(name, data)
         return data
 
+    def read_lines(self, name: str) -> list[str]:
+        """The lines of a text file, empty ones left out. Raises ValueError naming it where it is not UTF-8."""
+        try:
+            text = decoded(self.read(name))
+        except UnicodeError as error:
+            raise ValueError(f"{self.all[name]}: {error}") from None
+        return [line for line in text.splitlines() if line.strip()]
+
     def note(self, name: str, data: bytes) -> None:
         """Count a file as read."""
         self._digest.update(f"{name}\0{len(data)}\0".encode(errors="surrogateescape"))

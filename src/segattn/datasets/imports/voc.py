@@ -36,7 +36,7 @@ from segattn.datasets.images import read_ids
 from segattn.datasets.imports.legend import Legend, draw_colours, parse_legend
 from segattn.datasets.imports.source import Canvas, Files, Found, Job, Options, is_ignored, split_of
 from segattn.datasets.voc import CLASSES
-from segattn.files import decoded, read_regular
+from segattn.files import read_regular
 
 _VOID = (224, 224, 192)
 _MASKS = ("SegmentationClassPNG", "SegmentationClass")
@@ -135,7 +135,7 @@ def _names(files: Files, top: str, found: Found) -> list[str]:
         found.notes.append("neither labelmap.txt nor class_names.txt: the indices are taken as VOC's own 21 classes")
         labels = list(CLASSES.names)
     else:
-        labels = [line for line in decoded(files.read(name)).splitlines() if line.strip()]
+        labels = files.read_lines(name)
         if labels and labels[0].strip() == "__ignore__":
             labels = labels[1:]
     if len(labels) > 255:
@@ -152,10 +152,8 @@ def _splits(files: Files, top: str, found: Found) -> dict[str, str | None] | Non
         return None
     splits: dict[str, str | None] = {}
     for word, name in chosen.items():
-        for line in decoded(files.read(name)).splitlines():
-            entry = re.sub(r'^"|"$', "", line.strip())
-            if entry:
-                splits.setdefault(entry, split_of(word))
+        for line in files.read_lines(name):
+            splits.setdefault(re.sub(r'^"|"$', "", line.strip()), split_of(word))
     return splits
 
 

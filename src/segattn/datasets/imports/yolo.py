@@ -58,8 +58,11 @@ def read(files: Files, options: Options) -> Found:
     for image, split in splits.items():
         label = _label_file(files, image)
         unlabelled += label is None
-        rows = decoded(files.read(label)).splitlines() if label is not None else []
-        outlines = [row.split() for row in rows if row.strip()]
+        try:
+            outlines = [row.split() for row in files.read_lines(label)] if label is not None else []
+        except ValueError as error:
+            found.failed.append(str(error))
+            continue
         labels = frozenset(names[row[0]] for row in outlines if row[0] in names)
         found.jobs.append(Job(files.all[image], image, split, partial(_draw, outlines, names), labels))
     if unlabelled == len(splits):
@@ -112,9 +115,9 @@ def _images_of(files: Files, near: str, path: Any, value: Any, split: str, found
     if value.endswith(".txt"):
         lists = [folder for folder in folders if folder in files.all]
         names = []
-        for line in decoded(files.read(max(lists, key=len))).splitlines() if lists else []:
+        for line in files.read_lines(max(lists, key=len)) if lists else []:
             try:
-                names += [files.find(line.strip(), near=near, split=split)] if line.strip() else []
+                names.append(files.find(line.strip(), near=near, split=split))
             except ValueError as error:
                 found.failed.append(f"{split}: {error}")
         return names
