@@ -1,9 +1,10 @@
 """Labelme: SPLIT/NAME.json beside its image, polygons that are drawn one over the other.
 
-Labelme's polygons have no holes. So each connected piece of a class becomes the polygon of its outer border, and larger
-ones come first: what lies in a hole is a piece of its own (of background, where it is that) and is drawn over it.
-Pieces are connected by their sides, so that no border crosses another. The polygons are drawn again as Labelme draws
-them and compared with the labels; where a pixel differs, a piece becomes a shape of kind mask, which is exact.
+Labelme's polygons have no holes. So each connected piece of a class becomes the polygon of its outer border, and
+larger ones come first: what lies in a hole is a piece of its own (of background, where it is that) and is drawn over
+it. The polygons are drawn again as Labelme draws them and compared with the labels. Where pieces that touch by
+corners cross each other, pixels differ: these are drawn over in further polygons, and what is still wrong then in
+shapes of kind mask.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from segattn.datasets.imports.source import BACKGROUND
 from segattn.files import write_file
 
 _MOST_PIECES = 20_000
+_MENDINGS = 4
 
 
 class _Piece(NamedTuple):
@@ -78,36 +80,40 @@ class LabelmeWriter:
         self.notes.append("polygons have no holes: what lies in one is drawn over it, so keep the order of the shapes")
 
     def _shapes_of(self, ids: NDArray[np.uint8]) -> tuple[list[dict[str, Any]], int]:
+        """The shapes of an image, and how many of them are masks."""
         drawn = np.full(ids.shape, self._blank(), np.uint8)
-        shapes = []
-        pieces = _pieces(ids)
-        for piece in pieces:
+        shapes: list[dict[str, Any]] = []
+        for round_ in range(1 + _MENDINGS):
+            wrong = drawn != ids
+            if not wrong.any():
+                return shapes, 0
+            where, connectivity = (wrong, 4) if round_ else (np.ones_like(wrong), 8)
+            for piece in _pieces(ids, where, connectivity, _MOST_PIECES - len(shapes)):
+                top, left, own = piece.own
+                if (drawn[top : top + own.shape[0], left : left + own.shape[1]][own] == piece.value).all():
+                    continue
+                top, left, inside = piece.filled
+                drawn[top : top + inside.shape[0], left : left + inside.shape[1]][inside] = piece.value
+                shapes.append(_shape(self._names[piece.value], piece.border.tolist(), "polygon"))
+        polygons = len(shapes)
+        for piece in _pieces(ids, drawn != ids, 4, _MOST_PIECES - polygons):
             top, left, own = piece.own
-            under = drawn[top : top + own.shape[0], left : left + own.shape[1]][own]
-            if (under == piece.value).all():
-                continue  # background that nothing covers
-            top, left, inside = piece.filled
-            drawn[top : top + inside.shape[0], left : left + inside.shape[1]][inside] = piece.value
-            shapes.append(_shape(self._names[piece.value], piece.border.tolist(), "polygon"))
-        masks = 0
-        for piece in pieces if not np.array_equal(drawn, ids) else []:
-            top, left, own = piece.own
-            if (drawn[top : top + own.shape[0], left : left + own.shape[1]][own] != piece.value).any():
-                corners = [[left, top], [left + own.shape[1] - 1, top + own.shape[0] - 1]]
-                shapes.append(_shape(self._names[piece.value], corners, "mask") | {"mask": _png(own)})
-                masks += 1
-        return shapes, masks
+            corners = [[left, top], [left + own.shape[1] - 1, top + own.shape[0] - 1]]
+            shapes.append(_shape(self._names[piece.value], corners, "mask") | {"mask": _png(own)})
+        return shapes, len(shapes) - polygons
 
     def _blank(self) -> int:
         """The id of what no shape covers; one that no pixel has where there is no background."""
         return next((value for value, name in self._names.items() if name == "_background_"), 254)
 
 
-def _pieces(ids: NDArray[np.uint8]) -> list[_Piece]:
+def _pieces(ids: NDArray[np.uint8], where: NDArray[np.bool_], connectivity: int, most: int) -> list[_Piece]:
+    """The connected pieces of each id's pixels that are in `where`, those first that enclose most."""
     pieces: list[_Piece] = []
-    for value in np.flatnonzero(np.bincount(ids.ravel(), minlength=256)).tolist():
-        count, numbers, boxes, _ = cv2.connectedComponentsWithStats((ids == value).astype(np.uint8), connectivity=4)
-        if len(pieces) + count - 1 > _MOST_PIECES:
+    for value in np.flatnonzero(np.bincount(ids[where], minlength=256)).tolist():
+        part = (where & (ids == value)).astype(np.uint8)
+        count, numbers, boxes, _ = cv2.connectedComponentsWithStats(part, connectivity=connectivity)
+        if len(pieces) + count - 1 > most:
             raise ValueError(
                 f"more than {_MOST_PIECES} pieces: too many polygons to correct; export as coco or palette"
             )
