@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from segattn.datasets.folder import FolderDataset
 from segattn.datasets.imports import run
 from segattn.datasets.imports.plan import class_ids, target_names, with_splits
 from segattn.datasets.imports.run import JOURNAL, Choices, import_data
@@ -227,3 +228,21 @@ def test_a_full_disk_is_said(bring: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(run, "write_file", full)
     with pytest.raises(OSError, match="No space left"):
         bring("coco")
+
+
+def test_names_that_yaml_reads_otherwise(src: Path, bring: Any, write_image: Write, write_json: Write) -> None:
+    names = ["no", "on", "null", "~", "1", "017", "0x1F", "1:1", "1e3", "2024-01-31"]
+    names += ["a: b", "# x", "é", "'", '"', "{x}", "-"]
+    write_image(src / "a.png", (40, 40))
+    rows = []
+    for number in range(len(names)):
+        left, top = 8 * (number % 5), 8 * (number // 5)
+        square = [left, top, left + 6, top, left + 6, top + 6, left, top + 6]
+        rows.append({"id": number, "image_id": 0, "category_id": number, "segmentation": [square]})
+    categories = [{"id": number, "name": name} for number, name in enumerate(names)]
+    images = [{"id": 0, "file_name": "a.png"}]
+    write_json(src / "a.json", {"images": images, "annotations": rows, "categories": categories})
+    done = bring("coco")
+    assert [row.name for row in done.report.classes] == ["background", *names]
+    assert FolderDataset(done.target, "train").classes.names == ("background", *names)
+    assert done.is_fine()
