@@ -184,7 +184,9 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("words", ["data stats folder", "data check folder", "weights inspect x.pth", "train --help"])
+@pytest.mark.parametrize(
+    "words", ["data stats x", "data check x", "data import x y z", "weights inspect x", "train --help"]
+)
 def test_commands_that_only_print_may_lose_their_reader(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
     monkeypatch.setattr(main_module, "discard_output", lambda: None)
     monkeypatch.setattr(main_module, "_run", raising(BrokenPipeError(32, "Broken pipe")))

@@ -39,7 +39,15 @@ examples:
 """
 _STOPPABLE = {"train", "compare"}
 """Commands that a signal stops in good order."""
-_PRINTING = {("list",), ("show",), ("data", "check"), ("data", "stats"), ("weights", "inspect")}
+_PRINTING = {
+    ("list",),
+    ("show",),
+    ("data", "check"),
+    ("data", "export"),
+    ("data", "import"),
+    ("data", "stats"),
+    ("weights", "inspect"),
+}
 """Commands that have done their work when nobody reads on; help has, too."""
 _OVERRIDE = re.compile(r"--\w+(\.\w+)+(=|$)")
 
