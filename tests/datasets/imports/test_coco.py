@@ -140,6 +140,17 @@ def test_turned_images_agree_with_their_masks(
     assert done.is_fine()
 
 
+def test_where_sizes_do_not_tell_it_is_said(src: Path, bring: Any, write_image: Write, write_json: Write) -> None:
+    write_image(src / "a.jpg", SIZE, orientation=3)  # upside down
+    images = [{"id": 1, "file_name": "a.jpg", "height": SIZE[0], "width": SIZE[1]}]
+    square = annotation(1, 1, 7, [[10, 10, 20, 10, 20, 20, 10, 20]])
+    write_json(src / "a.json", {"images": images, "annotations": [square], "categories": CATEGORIES})
+    done = bring("coco")
+    assert "1 images are turned (EXIF orientation) so that their size does not tell" in str(done.report)
+    stored = np.asarray(Image.open(src / "a.jpg"))
+    assert np.array_equal(np.asarray(Image.open(done.target / "images/train/a.png")), stored)
+
+
 def test_roboflows_layout_and_equal_names(src: Path, bring: Any, write_image: Write, write_json: Write) -> None:
     for split in ("train", "valid", "test"):
         write_image(src / split / "a.jpg", SIZE)

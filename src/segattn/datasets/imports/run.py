@@ -39,7 +39,7 @@ _VOID: Colour = (224, 224, 192)
 _LARGEST_JOURNAL = 1 << 30
 
 Row = dict[str, Any]
-_KEYS = {"name", "source", "image", "mask", "split", "empty", "shapes", "ignored", "skipped", "pixels"}
+_KEYS = {"name", "source", "image", "mask", "split", "empty", "unsure", "shapes", "ignored", "skipped", "pixels"}
 """Of a finished image's row in the journal and in the report."""
 
 
@@ -212,6 +212,7 @@ def _imported(
     empty = not canvas.ignored and bool(counts[canvas.blank] == canvas.ids.size)
     row: Row = {
         "name": name, "source": job.name, "image": None, "mask": None, "split": job.split, "empty": empty,
+        "unsure": not turned and photo.orientation != 1 and upright == stored,
         "shapes": dict(canvas.drawn), "ignored": canvas.ignored, "skipped": dict(canvas.skipped), "pixels": {},
     }  # fmt: skip
     if empty and skip_empty:
@@ -262,6 +263,12 @@ def _report(
     notes = list(found.notes)
     if alone and any(row["split"] == "train" for row in written):
         notes.append(f"no pixel in train of {cut(', '.join(alone))}: `segattn data check` will say so")
+    unsure = sum(row["unsure"] for row in written)
+    if unsure:
+        notes.append(
+            f"{unsure} images are turned (EXIF orientation) so that their size does not tell: their annotations were "
+            "taken to be on the pixels as stored"
+        )
     if 0 in present and BACKGROUND not in found.classes:
         notes.append("background was added as the first class: what no shape covers")
     return ImportReport(
