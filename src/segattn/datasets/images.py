@@ -217,7 +217,8 @@ def _type(header: Header) -> str:
 def _channels(count: int) -> ValueError:
     return ValueError(
         f"a mask of one channel of class ids was expected, this has {count} channels (colours?); "
-        "convert it once: for each class, ids[(mask == colour).all(axis=2)] = id, saved as an 8-bit grey PNG"
+        "convert it once, as `segattn data import rgb SRC DST` does: for each class, "
+        "ids[(mask == colour).all(axis=2)] = id, saved as an 8-bit grey PNG"
     )
 
 
