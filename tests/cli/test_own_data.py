@@ -228,3 +228,17 @@ def test_an_output_beside_the_images_is_replaced(run: Command, camvid: Path) -> 
     for words in (("show", "--output", camvid / "sheet.png"), ("stats", "--json", camvid / "reports" / "stats.json")):
         for _ in range(2):
             run("data", words[0], "camvid", "--root", camvid, *words[1:])
+
+
+def test_the_description_that_is_missing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], fail: Command
+) -> None:
+    root = own_data(tmp_path / "data", "", [0, 255], [0, 255], split=".")
+    (root / "dataset.yaml").unlink()
+    assert main(["data", "show", "folder", "--root", str(root)]) == 2
+    assert f"`segattn data check {root} --fix` writes one" in capsys.readouterr().err
+    assert main(["data", "check", str(root), "--fix"]) == 0
+    said = capsys.readouterr().out
+    assert "val: 0.2" in said
+    assert "nothing wrong found" in said
+    assert (root / "dataset.yaml").read_text() in said

@@ -11,7 +11,8 @@ import pytest
 
 from segattn.contracts import IGNORE
 from segattn.datasets.check import check_named
-from segattn.datasets.folder import FolderDataset, read_description
+from segattn.datasets.description import read_description
+from segattn.datasets.folder import FolderDataset
 
 OWN: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("own_data.py")))
 classes, own_data, put = OWN["classes"], OWN["own_data"], OWN["put"]
@@ -104,10 +105,15 @@ def test_an_id_that_is_ignored_does_not_train(tmp_path: Path) -> None:
         ("", "a mapping with the key classes was expected, this holds a NoneType"),
         ("[]", "a mapping with the key classes was expected, this holds a list"),
         ("3", "this holds a int"),
-        ("classes: []", "classes: a list of {name: ..., color: .*} was expected"),
-        ("classes: {a: 1}", "classes: a list of"),
-        ("classes: [a, b]", r"classes\.0: 'a'; {name: ..., color: \[red, green, blue\] of 0\.\.255} was expected"),
-        ("classes: [{name: a}]", r"classes\.0: {'name': 'a'}; {name"),
+        ("classes: []", "classes: a list was expected, each entry a name, or {name: ..., color: .*}"),
+        ("classes: {a: 1}", "classes: a list was expected"),
+        ("classes: [a, no]", "classes.1: false; YAML reads yes, no, on and off as true and false: quote it"),
+        ("classes: [a, [b]]", r"classes\.1: \['b'\] is no text"),
+        ("classes: [a, ignore]", "classes.1: 'ignore' means in labels"),
+        ("classes: [a, {name: a}]", "classes: a twice"),
+        ("classes: [{color: [1, 2, 3]}]", r"classes\.0: {'color': \[1, 2, 3\]}; a name, or {name"),
+        ("classes: [{name: a, colour: [1, 2, 3]}]", r"classes\.0: "),
+        ("classes: [{name: a, color: null}]", r"classes\.0: "),
         ("classes: [{name: a, color: [1, 2, true]}]", r"classes\.0: "),
         ("classes: [{name: a, color: [1, 2, -3]}]", r"classes\.0: "),
         ("classes: [{name: a, color: [1, 2, .nan]}]", r"classes\.0: "),

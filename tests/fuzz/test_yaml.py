@@ -43,6 +43,7 @@ _SCALARS = (
     *("!!python/object/apply:os.system [id]", "!!binary aGk=", "!!timestamp abc", "!x y", "&a 1", "*a", "x" * 3000),
 )
 _KEYS = ("classes", "labels", "ignore", "images", "masks", "image_suffix", "mask_suffix", "upright", "name", "color")
+_SPLITTING = ("val", "test", "groups", "prefix")
 
 
 def _value(rng: random.Random, depth: int = 0) -> str:
@@ -53,7 +54,7 @@ def _value(rng: random.Random, depth: int = 0) -> str:
     parts = [_value(rng, depth + 1) for _ in range(rng.randrange(4))]
     if kind == 2:
         return f"[{', '.join(parts)}]"
-    return "{" + ", ".join(f"{rng.choice((*_KEYS, *_SCALARS))}: {part}" for part in parts) + "}"
+    return "{" + ", ".join(f"{rng.choice((*_KEYS, *_SPLITTING, *_SCALARS))}: {part}" for part in parts) + "}"
 
 
 def _dataset(rng: random.Random) -> str:
@@ -64,7 +65,7 @@ def _dataset(rng: random.Random) -> str:
     lines = ["classes:", *(f"- {{name: {name}, color: [0, 0, {index % 256}]}}" for index, name in enumerate(names))]
     if rng.random() < 0.2:
         lines = [f"classes: {_value(rng)}"]
-    for key in rng.sample((*_KEYS, *_SCALARS), rng.randrange(4)):
+    for key in rng.sample((*_KEYS, *_SPLITTING, *_SCALARS), rng.randrange(4)):
         lines.append(f"{key}: {_value(rng)}")
     if rng.random() < 0.5:
         ids = (rng.choice((*_SCALARS[:16], "0", "1")) for _ in range(3))
@@ -144,7 +145,7 @@ def _run_batch(seed: int, folder: Path) -> None:
     """The cases of one seed; prints what became of them. Runs in a process of its own, which a crash would end."""
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     from segattn.datasets.check import check_named
-    from segattn.datasets.folder import read_description
+    from segattn.datasets.description import read_description
     from segattn.recipes.catalog import recipe as find_recipe
     from segattn.recipes.schema import Recipe
     from segattn.recipes.serialize import from_yaml, override, to_yaml

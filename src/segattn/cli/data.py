@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segattn.cli import data_import
+from segattn.contracts import nearest, shown
 
 if TYPE_CHECKING:
     from segattn.contracts import SegmentationDataset
@@ -52,14 +54,15 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         description="Read every image and mask of a split and report what is wrong with them and what to do about it.\n"
         "Exit code 2 if anything is. In your own data, a class without one pixel of a training split is a problem.",
         epilog="examples:\n  segattn data check camvid --root /data/camvid --split val\n"
-        "  segattn data check folder --root my_data --fix",
+        "  segattn data check my_data --fix",
     )
     _add_dataset(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the report as JSON")
     parser.add_argument(
         "--fix",
         action="store_true",
-        help="where as many ids are ignored as classes have no pixel, write the ids as these classes into dataset.yaml",
+        help="write the dataset.yaml that your own folder lacks; where as many ids are ignored as classes have no "
+        "pixel, write the ids as these classes into it",
     )
     parser.set_defaults(run=_check, takes_overrides=False)
 
@@ -87,10 +90,25 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _add_dataset(parser: argparse.ArgumentParser, *, split: bool = True) -> None:
-    parser.add_argument("dataset", metavar="NAME", help="cityscapes, camvid, ade20k, ...; folder for your own")
-    parser.add_argument("--root", required=True, metavar="DIR", help="where the data set is")
+    parser.add_argument("dataset", metavar="NAME", help="cityscapes, camvid, ade20k, ...; for your own, its folder")
+    parser.add_argument("--root", metavar="DIR", help="where the data set is")
     if split:
         parser.add_argument("--split", default="train", metavar="NAME", help="default: train")
+
+
+def _find(arguments: argparse.Namespace) -> None:
+    """Complete what names a data set: a folder of one's own stands for its kind and its place."""
+    from segattn.datasets.catalog import DATASETS
+
+    name = arguments.dataset
+    if arguments.root is not None:
+        return
+    if name in DATASETS:
+        raise ValueError(f"where is {name}? Give its folder with --root DIR")
+    if not os.path.isdir(name):
+        hint = f"{nearest(name, DATASETS)} Known: {', '.join(DATASETS)}"
+        raise ValueError(f"{shown(name)}: no data set and no folder of your own.{hint}")
+    arguments.dataset, arguments.root = "folder", name
 
 
 def _open(arguments: argparse.Namespace, output: Path | None) -> SegmentationDataset:
@@ -98,6 +116,7 @@ def _open(arguments: argparse.Namespace, output: Path | None) -> SegmentationDat
     from segattn.datasets.base import require_no_own_file
     from segattn.datasets.catalog import open_dataset
 
+    _find(arguments)
     dataset = open_dataset(arguments.dataset, arguments.root, arguments.split)
     if output is not None:
         require_no_own_file(dataset, arguments.root, output)
@@ -122,6 +141,7 @@ def _synthetic(arguments: argparse.Namespace, overrides: dict[str, str]) -> None
 def _prepare(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.datasets.prepare import prepare
 
+    _find(arguments)
     report = prepare(arguments.dataset, arguments.root)
     print(report)
     if not report.complete:
@@ -132,7 +152,14 @@ def _check(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.datasets.absent import as_line, write_mend
     from segattn.datasets.base import require_no_own_file
     from segattn.datasets.check import check_named
+    from segattn.datasets.description import DESCRIPTION
+    from segattn.datasets.suggest import write_suggested
 
+    _find(arguments)
+    described = os.path.join(arguments.root, DESCRIPTION)
+    if arguments.fix and arguments.dataset == "folder" and not os.path.lexists(described):
+        text = write_suggested(arguments.root)
+        print(f"{described}: wrote\n{text}", end="")
     if arguments.json is not None:
         try:
             _open(arguments, arguments.json)

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from segattn.contracts import IGNORE, SegmentationDataset, cut, shown
 from segattn.datasets.base import PairedDataset
 from segattn.datasets.catalog import DATASETS
-from segattn.datasets.folder import DESCRIPTION, Description, FolderDataset
+from segattn.datasets.description import DESCRIPTION, Description
+from segattn.datasets.folder import FolderDataset
 from segattn.files import decoded, read_regular, write_file
 from segattn.progress import track
 from segattn.yaml_reader import compose, read_yaml, read_yaml_file
