@@ -14,7 +14,7 @@ from segattn.recipes.catalog import RECIPES
 from segattn.recipes.catalog import recipe as find_recipe
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import from_dict, override
-from segattn.weights.checkpoint import check_description, described_recipe, require_description
+from segattn.weights.checkpoint import check_description, described_recipe, model_file, require_description
 from segattn.weights.load import load_weights
 from segattn.weights.match import network_shapes
 from segattn.weights.pretrained import SHIPPED, default_weights
@@ -26,8 +26,9 @@ def create_model(name: str | Recipe, *, num_classes: int | None = None, weights:
     Args:
         name: a recipe's name (`segattn.list_recipes()`), or a recipe.
         num_classes: classes of the logits instead of the recipe's own; weights for the recipe's own then don't fit.
-        weights: None for random weights, "default" for the ones that ship with the package, or a file
-            (see `load_weights`). The model's classes are those of the recipe's data set, or what a file of ours says.
+        weights: None for random weights, "default" for the ones that ship with the package, or a file or a run's
+            folder (see `load_weights`). The model's classes are those of the recipe's data set, or what a file of ours
+            says.
 
     Raises:
         ValueError: an unknown name, no shipped weights for this recipe, weights that don't fit, or a file of ours that
@@ -51,7 +52,7 @@ def create_model(name: str | Recipe, *, num_classes: int | None = None, weights:
 
 
 def load_model(path: str | Path, overrides: Mapping[str, str] | None = None) -> tuple[Recipe, Segmenter]:
-    """A trained model of ours with the recipe it was trained by, from one safetensors file.
+    """A trained model of ours with the recipe it was trained by, from one safetensors file or a run's folder.
 
     Args:
         overrides: fields of the recipe to set by path, e.g. ``{"data.root": "/data/camvid"}``.
@@ -60,7 +61,7 @@ def load_model(path: str | Path, overrides: Mapping[str, str] | None = None) -> 
         FileNotFoundError: no such file.
         ValueError: the file does not describe itself; name a recipe and give the file as its weights then.
     """
-    path = Path(path)
+    path = model_file(path)
     description = require_description(path)
     try:
         recipe = described_recipe(description)

@@ -17,6 +17,7 @@ MODEL is one of
   a recipe's name           `segattn list` shows them; the weights come from --weights
   a recipe file             YAML, as `segattn show NAME` prints it; the weights come from --weights
   a trained model           a best.safetensors or last.safetensors of `segattn train`: recipe and weights in one
+  a run's folder            of `segattn train`, such as runs/my_data: its best.safetensors
 
 Fields of the recipe's data, network and protocol can be set: --data.root DIR, --protocol.flip true, ...
 `segattn show RECIPE` prints them all.
@@ -56,6 +57,7 @@ def _explain_path(path: Path) -> None:
 def open_model(model: str, weights: str | None, overrides: dict[str, str]) -> tuple[Recipe, Segmenter]:
     """A recipe with its network and weights, from what the command line names."""
     from segattn.api import create_model, load_model
+    from segattn.recipes.catalog import RECIPES
     from segattn.recipes.schema import Recipe
     from segattn.weights.pretrained import SHIPPED
 
@@ -63,6 +65,8 @@ def open_model(model: str, weights: str | None, overrides: dict[str, str]) -> tu
         section = key.split(".")[0]
         if section in {field.name for field in fields(Recipe)} - _USED:
             raise ValueError(f"--{key}: plays no part here; fields of {', '.join(sorted(_USED))} can be set")
+    if model not in RECIPES and Path(model).is_dir():
+        model = _model_in(model)
     if model.endswith(".safetensors"):
         if weights is not None:
             raise ValueError(f"--weights {weights}: {model} already holds the weights; name a recipe to use others")
@@ -78,6 +82,18 @@ def open_model(model: str, weights: str | None, overrides: dict[str, str]) -> tu
     return recipe, create_model(recipe, weights=weights)
 
 
+def _model_in(folder: str) -> str:
+    """The model's file in a run's folder, which is told."""
+    from segattn.processes import place
+    from segattn.weights.checkpoint import MODELS, model_file
+
+    file = model_file(folder)
+    if place().rank == 0:
+        which = "the best on its validation split" if file.name == MODELS[0] else "the last; none was validated"
+        print(f"{folder}: {file.name}, {which}", flush=True)
+    return str(file)
+
+
 def add_model_options(parser: argparse.ArgumentParser, name: str, default: str | None = None) -> None:
     """The options of commands that run a model; `name` is that of the argument for it."""
     if name.startswith("--"):
@@ -87,8 +103,8 @@ def add_model_options(parser: argparse.ArgumentParser, name: str, default: str |
     parser.add_argument(
         "--weights",
         metavar="FILE",
-        help='a checkpoint, ours or released; "default" are those that ship with segattn (attanet_lite0_camvid and '
-        "attanet_light_camvid)",
+        help='a checkpoint, ours or released, or a run\'s folder; "default" are those that ship with segattn '
+        "(attanet_lite0_camvid and attanet_light_camvid)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     parser.add_argument(

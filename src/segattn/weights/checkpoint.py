@@ -27,6 +27,27 @@ from segattn.recipes.serialize import from_dict, to_dict
 from segattn.weights.archive import kind_of
 
 HEADER_KEY = "segattn"
+MODELS = ("best.safetensors", "last.safetensors")
+"""The models in a run's folder, in the order in which they are looked for."""
+
+
+def model_file(path: str | Path) -> Path:
+    """The file of a model: what was named, or, in the folder of a run, its best model, else its last one.
+
+    Raises:
+        FileNotFoundError: a folder without a model, saying what is in it.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    for name in MODELS:
+        if (path / name).is_file():
+            return path / name
+    there = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
+    raise FileNotFoundError(
+        f"{path}: no {' or '.join(MODELS)} there, found {cut(there)}; name the folder of a run that was validated or"
+        " saved once, or a file"
+    )
 
 
 def save_model(path: str | Path, model: nn.Module, description: Mapping[str, Any], *, half: bool = False) -> None:
@@ -69,13 +90,14 @@ def read_model(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         FileNotFoundError: no such file.
         ValueError: it is no safetensors file, carries no description of ours, or a damaged one.
     """
-    path = Path(path)
+    path = model_file(path)
     description = require_description(path)
     return read_tensors(path), description
 
 
 def require_description(path: Path) -> dict[str, Any]:
     """The description in a file of ours, which must carry one; errors as `read_model`."""
+    path = model_file(path)
     require_regular(path)
     if kind_of(path) != "safetensors":
         raise ValueError(
@@ -99,13 +121,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_description(path: str | Path) -> dict[str, Any] | None:
-    """The description in a file of ours; None where a file carries none. Tensors are not read.
+    """The description in a file of ours, or in a run's folder; None where a file carries none. Tensors are not read.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: it is nothing that weights are kept in, or its description can't be one of ours.
     """
-    path = Path(path)
+    path = model_file(path)
     if kind_of(path) != "safetensors":
         return None
     with _opened(path) as file:

@@ -13,7 +13,7 @@ from segattn.contracts import Normalization, cut
 from segattn.models.networks import BACKBONE_MAPS, KEY_MAPS, Network
 from segattn.recipes.catalog import RECIPES
 from segattn.weights.archive import kind_of
-from segattn.weights.checkpoint import read_description
+from segattn.weights.checkpoint import model_file, read_description
 from segattn.weights.extract import extract
 from segattn.weights.fit_size import fit_trained_size, without_class_token
 from segattn.weights.load import count_not_finite, listed
@@ -28,7 +28,7 @@ def inspect(path: str | Path) -> str:
         FileNotFoundError: no such file.
         ValueError: no tensors can be read from it.
     """
-    path = Path(path)
+    path = model_file(path)
     checkpoint, lines = _open(path)
     tensors = checkpoint.tensors
     types = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values())

@@ -36,10 +36,11 @@ def load_weights(
 ) -> LoadReport:
     """Copy a whole network's weights into `model`, all or nothing.
 
-    Accepts our safetensors files, released `.pth` / `.pth.tar` files and state dicts, bare or under an entry such as
-    `state_dict` or `model`, with or without prefixes that all names share (`module.`, `_orig_mod.`, `model.`), in the
-    released key names of any family here or in ours. Other precisions are converted. Files that hold other objects
-    than tensors are refused: nothing in a file is executed. So are values that are NaN or infinite.
+    Accepts our safetensors files, folders of runs (of which best.safetensors is taken), released `.pth` / `.pth.tar`
+    files and state dicts, bare or under an entry such as `state_dict` or `model`, with or without prefixes that all
+    names share (`module.`, `_orig_mod.`, `model.`), in the released key names of any family here or in ours. Other
+    precisions are converted. Files that hold other objects than tensors are refused: nothing in a file is executed. So
+    are values that are NaN or infinite.
 
     Where a file of ours says what its classes are, and its classifier layers are loaded, `model.classes` are these
     from then on: the logits then mean them.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from segattn.contracts import cut
 from segattn.weights.archive import kind_of, opened
-from segattn.weights.checkpoint import read_tensors
+from segattn.weights.checkpoint import model_file, read_tensors
 from segattn.weights.pickle_reader import Built
 from segattn.weights.rebuild import Tensors, other_tensor
 from segattn.weights.unwrap import WRAPPERS, Walk, entries, is_tensor, plain_names
@@ -41,7 +41,7 @@ class ForeignObjectsError(ValueError):
 
 
 def open_checkpoint(source: str | Path | Mapping[str, Any]) -> Checkpoint:
-    """The state dict of a file, or of what `torch.load` gave.
+    """The state dict of a file, of a run's folder (`model_file`), or of what `torch.load` gave.
 
     Raises:
         FileNotFoundError: no such file.
@@ -50,7 +50,7 @@ def open_checkpoint(source: str | Path | Mapping[str, Any]) -> Checkpoint:
     """
     if isinstance(source, Mapping):
         return _unwrap(source, "state dict", None)
-    path = Path(source)
+    path = model_file(source)
     kind = kind_of(path)
     if kind == "safetensors":
         return _unwrap(read_tensors(path), str(path), None)
