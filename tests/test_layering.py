@@ -20,6 +20,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 BASE = {"contracts", "files", "layers"}
 DESCRIPTIONS = {
+    "evaluation.geometry",
     "evaluation.protocol",
     "losses.terms",
     "transforms",
@@ -42,7 +43,7 @@ EVERYTHING_BELOW = {
     "weights",
     "training",
 }
-ON_TOP = {*EVERYTHING_BELOW, "api", "prediction", "hub", "measure", "reports"}
+ON_TOP = {*EVERYTHING_BELOW, "api", "runs", "prediction", "hub", "measure", "reports"}
 
 ALLOWED: dict[str, set[str]] = {
     "contracts": set(),
@@ -78,6 +79,7 @@ ALLOWED: dict[str, set[str]] = {
         "weights.checkpoint",
     },
     "api": EVERYTHING_BELOW,
+    "runs": {*EVERYTHING_BELOW, "api"},
     "prediction": {*EVERYTHING_BELOW, "api"},
     "hub": {*EVERYTHING_BELOW, "api", "reports"},
     "measure": {*EVERYTHING_BELOW, "api", "prediction", "measure"},

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from segattn.prediction import Prediction, predict
     from segattn.recipes.catalog import list_recipes, recipe
     from segattn.recipes.schema import Recipe
-    from segattn.training.train import train
+    from segattn.runs import train
     from segattn.weights.load import load_backbone, load_weights
 
 __version__ = "0.1.0"
@@ -48,7 +48,7 @@ _HOMES = {
     "list_recipes": "recipes.catalog",
     "recipe": "recipes.catalog",
     "Recipe": "recipes.schema",
-    "train": "training.train",
+    "train": "runs",
     "load_weights": "weights.load",
     "load_backbone": "weights.load",
     "from_pretrained": "hub",

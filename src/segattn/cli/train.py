@@ -5,14 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from segattn.cli.options import add_loading_options, add_map_option
-
-if TYPE_CHECKING:
-    from segattn.contracts import Classes, SegmentationDataset
-    from segattn.models.segmenter import Segmenter
-    from segattn.recipes.schema import Recipe
 
 
 def add_command(commands: argparse._SubParsersAction[Any]) -> None:
@@ -21,20 +16,40 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         "train",
         help="train a recipe",
         description="Train a recipe. A run that was stopped continues when the same command is given again.\n\n"
+        "With --data it is fitted to a folder of your own images and masks (docs/own-data.md): classes, start, crop,\n"
+        "batch, length and the rest are chosen from the data and the machine, and printed before it begins.\n\n"
         "Any field of the recipe can be set: --data.root DIR, --schedule.lr 0.005, --training.batch_size 8,\n"
         "--losses.0.weight 2, ... `segattn show RECIPE` prints them all.\n\n"
         "The output folder gets best.safetensors and last.safetensors (weights, recipe, classes and score in one),\n"
         "log.jsonl, sample predictions, and what a resumed run needs. Ctrl-C and SIGTERM save and leave with code 3.\n"
         "Several processes: torchrun --nproc-per-node 4 -m segattn train ...",
         epilog="examples:\n"
+        "  segattn train attanet_light_camvid --data my_data\n"
+        "  segattn train attanet_light_camvid --data my_data --minutes 30\n"
+        "  segattn train attanet_light_camvid --data my_data --more 20\n"
         "  segattn train attanet_light_camvid --data.root /data/camvid\n"
         "  segattn train danet_r50_cityscapes --data.root /data/cityscapes --pretrained auto --training.batch_size 4\n"
         "  segattn train mine.yaml --output runs/mine --fresh",
     )
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe's name, or a YAML file as `segattn show` prints it")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="default: runs/RECIPE")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="train on a folder of your own images and masks")
+    parser.add_argument("--epochs", type=_number, metavar="N", help="with --data: how often each image is drawn")
+    parser.add_argument("--minutes", type=_number, metavar="M", help="with --data: how long, by a pace measured first")
+    parser.add_argument(
+        "--more",
+        type=_number,
+        metavar="N",
+        help="let a finished run go on for N epochs on a fresh schedule (a warm restart)",
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="default: runs/RECIPE, with --data runs/ and its name"
+    )
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--weights", metavar="FILE", help="start from a whole network's weights instead of random ones")
+    start.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="start from a whole network's weights instead of random ones; with --data the default is what ships",
+    )
     start.add_argument(
         "--pretrained",
         metavar="FILE",
@@ -75,38 +90,34 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
-    import torch
     import torch.distributed as dist
 
-    from segattn.api import create_model, load_teacher, open_split, open_unlabelled
     from segattn.cli.options import find_recipe
-    from segattn.files import require_writable
-    from segattn.training.train import train
+    from segattn.runs import train_recipe
+    from segattn.weights.start import Start
 
-    recipe = find_recipe(arguments.recipe, overrides)
-    output = arguments.output or Path("runs") / recipe.name
-    require_writable(output)
-    train_set, val_set = open_split(recipe, recipe.data.train_split), open_split(recipe, recipe.data.val_split)
-    teacher, unlabelled = load_teacher(recipe), open_unlabelled(recipe)
-    torch.manual_seed(recipe.training.seed)  # of the random initial weights
-    model = create_model(recipe)
-    model.classes = train_set.classes
-    _start(model, recipe, arguments, train_set.classes)
-    if arguments.auto_batch:
-        recipe = _fit_batch(model, recipe, train_set, teacher, output, arguments)
-    result = train(
-        model,
-        recipe,
-        train_set=train_set,
-        val_set=val_set,
-        output_dir=output,
-        teacher=teacher,
-        unlabelled_set=unlabelled,
+    result = train_recipe(
+        find_recipe(arguments.recipe, {}),
+        data=arguments.data,
+        epochs=arguments.epochs,
+        minutes=arguments.minutes,
+        more=arguments.more,
+        output=arguments.output,
+        overrides=overrides,
+        start=Start(
+            weights=arguments.weights,
+            pretrained=arguments.pretrained,
+            num_classes_may_differ=arguments.num_classes_may_differ,
+            sizes_may_differ=arguments.sizes_may_differ,
+            partial=arguments.partial,
+            map_classes=arguments.map_classes,
+        ),
+        auto_batch=arguments.auto_batch,
         resume=not arguments.fresh,
+        allow_absent_classes=arguments.allow_absent_classes,
         tensorboard=arguments.tensorboard,
         wandb=arguments.wandb,
         samples=arguments.samples,
-        allow_absent_classes=arguments.allow_absent_classes or arguments.auto_batch,  # that has looked for them
     )
     if dist.is_initialized():
         dist.destroy_process_group()
@@ -114,69 +125,17 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         sys.exit(3)
 
 
-def _start(model: Segmenter, recipe: Recipe, arguments: argparse.Namespace, classes: Classes) -> None:
-    from segattn.processes import place
-    from segattn.weights.classes import fit_classes
-    from segattn.weights.load import load_backbone, load_weights
-    from segattn.weights.pretrained import default_weights
-
-    if arguments.weights is not None:
-        source = default_weights(recipe.name) if arguments.weights == "default" else arguments.weights
-        report = load_weights(
-            model,
-            source,
-            num_classes_may_differ=arguments.num_classes_may_differ,
-            sizes_may_differ=arguments.sizes_may_differ,
-        )
-    elif arguments.pretrained is not None:
-        source = recipe.pretrained if arguments.pretrained == "auto" else arguments.pretrained
-        if source is None:
-            raise ValueError(f"{recipe.name} names no pretrained weights; give a file: --pretrained FILE")
-        report = load_backbone(model, source, sizes_may_differ=arguments.sizes_may_differ, partial=arguments.partial)
-    elif recipe.starts_from is not None:
-        raise ValueError(
-            f"{recipe.name} goes on from the weights of {recipe.starts_from}: give them with --weights FILE, as in"
-            f" `segattn show {recipe.name}`"
-        )
-    else:
-        return
-    try:
-        mapped = fit_classes(model, classes, arguments.weights, by_name=arguments.map_classes)
-    except ValueError as error:
-        anew = "--num-classes-may-differ loads all but the classifier layers, to train these anew"
-        raise ValueError(f"{error}; {anew}") from None
-    if place().rank == 0:
-        print(report)
-        if mapped:
-            print(f"{arguments.weights}: {mapped}")
-
-
-def _fit_batch(
-    model: Segmenter,
-    recipe: Recipe,
-    train_set: SegmentationDataset,
-    teacher: Segmenter | None,
-    output: Path,
-    arguments: argparse.Namespace,
-) -> Recipe:
-    from segattn.processes import place
-    from segattn.training.auto_batch import fit_batch
-
-    recipe, summary = fit_batch(
-        model,
-        recipe,
-        train_set,
-        output_dir=output,
-        teacher=teacher,
-        resume=not arguments.fresh,
-        allow_absent_classes=arguments.allow_absent_classes,
-    )
-    if place().rank == 0:
-        print(summary, flush=True)
-    return recipe
-
-
 def _count(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 0 or more")
     return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number above 0 and below a million")
+    return number

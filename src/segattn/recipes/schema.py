@@ -212,20 +212,28 @@ class LinearWarmup:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Learning rate `lr * (1 - it / iterations) ** power` at iteration `it` from 0, after an optional warm-up."""
+    """Learning rate `lr * (1 - it / iterations) ** power` at iteration `it` from 0, after an optional warm-up.
+
+    `start` is the iteration at which this schedule begins: that many were a finished run's, which this one goes on from
+    as if at iteration 0 of `iterations - start` (a warm restart).
+    """
 
     lr: float
     iterations: int
     power: float = 0.9
     warmup: ExponentialWarmup | LinearWarmup | None = None
+    start: int = 0
 
     def __post_init__(self) -> None:
-        check(self, lr=POSITIVE, iterations=COUNT, power=NOT_NEGATIVE)
-        if self.warmup is not None and self.warmup.iterations > self.iterations:
+        check(self, lr=POSITIVE, iterations=COUNT, power=NOT_NEGATIVE, start=COUNT_OR_NONE)
+        length = self.iterations - self.start
+        if length < 1:
+            raise ValueError(f"start {self.start}: expected less than iterations {self.iterations}")
+        if self.warmup is not None and self.warmup.iterations > length:
             raise ValueError(
-                f"warmup.iterations {self.warmup.iterations}: the warm-up is longer than the run of {self.iterations} "
+                f"warmup.iterations {self.warmup.iterations}: the warm-up is longer than the run of {length} "
                 f"iterations, which would never reach lr {self.lr:g}; set schedule.warmup.iterations to "
-                f"{self.iterations} or less, or schedule.warmup to null"
+                f"{length} or less, or schedule.warmup to null"
             )
 
 

@@ -136,18 +136,19 @@ def rate(schedule: Schedule, iteration: int) -> float:
     comes before it, the linear warm-up of VAN and Agent Attention scales its first iterations.
 
     Raises:
-        ValueError: if the iteration lies outside 0..schedule.iterations.
+        ValueError: if the iteration lies outside schedule.start..schedule.iterations.
     """
-    if not 0 <= iteration <= schedule.iterations:
-        raise ValueError(f"iteration {iteration} lies outside the schedule's 0..{schedule.iterations}")
+    if not schedule.start <= iteration <= schedule.iterations:
+        raise ValueError(f"iteration {iteration} lies outside the schedule's {schedule.start}..{schedule.iterations}")
+    done, total = iteration - schedule.start, schedule.iterations - schedule.start
     warmup = schedule.warmup
     if isinstance(warmup, ExponentialWarmup):
-        if iteration <= warmup.iterations:
-            return float(warmup.start_lr * (schedule.lr / warmup.start_lr) ** (iteration / warmup.iterations))
-        return _poly(schedule, iteration - warmup.iterations, schedule.iterations - warmup.iterations)
-    value = _poly(schedule, iteration, schedule.iterations)
-    if isinstance(warmup, LinearWarmup) and iteration < warmup.iterations:
-        value *= 1 - (1 - iteration / warmup.iterations) * (1 - warmup.ratio)
+        if done <= warmup.iterations:
+            return float(warmup.start_lr * (schedule.lr / warmup.start_lr) ** (done / warmup.iterations))
+        return _poly(schedule, done - warmup.iterations, total - warmup.iterations)
+    value = _poly(schedule, done, total)
+    if isinstance(warmup, LinearWarmup) and done < warmup.iterations:
+        value *= 1 - (1 - done / warmup.iterations) * (1 - warmup.ratio)
     return value
 
 

@@ -230,6 +230,34 @@ class RunFolder:
             self.recipe = replace(self.recipe, training=replace(training, precision=chosen))
         return self.recipe
 
+    def saved(self) -> tuple[Recipe, int] | None:
+        """The recipe of the run that the folder holds, and the steps that it has done; None if it holds none.
+
+        Raises:
+            ValueError: what is there is no state of ours, or its recipe is not one of this version.
+        """
+        content = self._read()
+        if content is None:
+            return None
+        try:
+            recipe, step = from_dict(Recipe, content["recipe"]), content["progress"]["step"]
+        except (KeyError, TypeError):
+            raise self._odd("it holds no position") from None
+        except ValueError as error:
+            reason = f"its recipe does not fit this version of segattn ({error})"
+            raise ValueError(f"{self.path / _STATE}: {reason}") from None
+        if type(step) is not int:
+            raise self._odd("its position is no number")
+        return recipe, step
+
+    def extend(self, recipe: Recipe) -> None:
+        """Let the finished run that the folder holds go on by a recipe whose schedule starts where it ended."""
+        content = self._read()
+        assert content is not None, "there is a run"
+        assert recipe.schedule.start == content["progress"]["step"], "a fresh part begins where the run ended"
+        with atomic_path(self.path / _STATE) as temporary, translating_save(temporary):
+            torch.save({**content, "recipe": to_dict(recipe)}, temporary)
+
     def accumulation(self) -> int | None:
         """The `training.accumulation` of the run that the folder holds; None if it holds none."""
         saved = self._read()

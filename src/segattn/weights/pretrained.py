@@ -97,6 +97,18 @@ def pretrained_file(name: str) -> Path:
     return download(file.url, sha256=file.sha256)
 
 
+def found_pretrained(name: str) -> Path | None:
+    """The file of a name of `PRETRAINED` if it is on this machine already, whole; None otherwise. No download."""
+    file = PRETRAINED[name]
+    if isinstance(file, PackagedFile):
+        try:
+            return _packaged(name, file)
+        except ValueError:
+            return None
+    path = cache_folder() / Path(unquote(urlsplit(file.url).path)).name
+    return path if path.is_file() and checksum(path).startswith(file.sha256) else None
+
+
 def _packaged(name: str, file: PackagedFile) -> Path:
     install = "pip install 'segattn[pretrained]'"
     spec = find_spec(file.module)
