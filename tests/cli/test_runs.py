@@ -132,16 +132,33 @@ def test_more_epochs_on_a_schedule_of_their_own(desk: Path, capsys: pytest.Captu
     assert train("--data", "my_data", "--epochs", "2") == 0
 
 
-def test_an_unfinished_run_is_given_no_more(desk: Path, fail: Command) -> None:
-    folder = desk / "runs/my_data"
+def one_step_back(folder: Path) -> int:
     state = torch.load(folder / "state.pt", weights_only=True)
     state["progress"]["step"] -= 1
     torch.save(state, folder / "state.pt")
+    return int(state["progress"]["step"])
+
+
+def test_an_unfinished_run_is_given_no_more(desk: Path, fail: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    step = one_step_back(desk / "runs/my_data")
     error = fail("train", NAME, "--data", "my_data", "--more", "3", *QUICK)
-    assert f"at step {state['progress']['step']} of" in error
-    assert error.endswith("give the command that began it, without --more, to finish it first")
+    assert f"at step {step} of" in error
+    command = "segattn train runs/my_data/recipe.yaml --output runs/my_data"
+    assert error.endswith(f"`{command}`")
+    assert main(command.split()[1:]) == 0
+    assert steps(desk / "runs/my_data") == step + 1
+    capsys.readouterr()
     error = fail("train", NAME, "--data", "my_data", "--more", "3", "--output", "runs/new", *QUICK)
     assert "no run is there to go on with; train one first" in error
+
+
+def test_more_that_was_stopped_goes_on_by_the_same_command(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("--data", "my_data", "--more", "2") == 0
+    step = one_step_back(desk / "runs/my_data")
+    capsys.readouterr()
+    assert train("--data", "my_data", "--more", "2") == 0
+    assert f"the 2 more epochs go on after step {step} of {step + 1}" in capsys.readouterr().out
+    assert recipe_of(desk / "runs/my_data").schedule.iterations == step + 1
 
 
 def test_minutes_are_kept_by_a_measured_pace(

@@ -99,6 +99,12 @@ def test_steps(images: int, budget: Budget, steps: int) -> None:
     assert own.training.checkpoint_every <= own.training.validate_every
 
 
+def test_validations_are_spread_evenly_and_at_most_one_an_epoch() -> None:
+    for epochs, every in ((1.3, 6), (2.1, 5), (4, 5), (1000, 500)):
+        training = fitted(budget=Budget(epochs=epochs)).recipe.training
+        assert training.validate_every == every
+
+
 def test_validations_never_take_most_of_the_minutes() -> None:
     own = fitted(budget=Budget(minutes=1), pace=Pace(step=0.1, validation=7)).recipe
     assert own.schedule.iterations == 460  # two of them

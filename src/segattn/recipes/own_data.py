@@ -318,7 +318,8 @@ def _times(
         schedule = replace(schedule, warmup=shorter)
         why = f"{_WARMUP_SHARE:.0%} of the steps, at most the recipe's {warmup.iterations}"
         rows.append(Choice("schedule.warmup.iterations", str(shorter.iterations), why))
-    every = min(steps, max(ceil(steps / validations), ceil(epoch)))
+    validations = max(1, min(validations, int(steps / max(epoch, 1))))
+    every = ceil(steps / validations)
     why = f"{ceil(steps / every)} validations of {data.val} images"
     rows.append(Choice("training.validate_every", str(every), why))
     saving, showing = min(every, 250), min(50, max(1, steps // 20))

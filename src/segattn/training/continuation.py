@@ -63,13 +63,16 @@ def with_more(folder: RunFolder, data: Path | None, epochs: float, given: Mappin
     if data is not None:
         recipe = _with_data(folder, recipe, data)
     _require_network(folder, recipe, given)
-    if step < recipe.schedule.iterations:
-        raise ValueError(
-            f"{folder.path}: the run there is at step {step} of {recipe.schedule.iterations}; give the command that"
-            " began it, without --more, to finish it first"
-        )
     images, before = len(_train_set(recipe)), recipe.schedule
     steps = max(1, round(epochs * images / recipe.training.batch_size))
+    if step < before.iterations:
+        if before.start and before.iterations - before.start == steps:  # the same command, after it was stopped
+            recipe = override(recipe, given) if given else recipe
+            return recipe, f"{folder.path}: the {epochs:g} more epochs go on after step {step} of {before.iterations}"
+        raise ValueError(
+            f"{folder.path}: the run there is at step {step} of {before.iterations}; to finish it first give the"
+            f" command that began it, or `segattn train {folder.path}/recipe.yaml --output {folder.path}`"
+        )
     warmup = None if before.warmup is None else shorter_warmup(before.warmup, steps)
     schedule = replace(before, start=step, iterations=step + steps, warmup=warmup)
     recipe = replace(recipe, schedule=schedule)
