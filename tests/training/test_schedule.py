@@ -51,3 +51,18 @@ def test_ends_at_zero_and_goes_no_further():
         for outside in (-1, schedule.iterations + 1):
             with pytest.raises(ValueError, match=f"iteration {outside} lies outside"):
                 rate(schedule, outside)
+
+
+LINEAR_5, EXPONENTIAL_5 = LinearWarmup(iterations=5, ratio=0.1), ExponentialWarmup(iterations=5, start_lr=1e-4)
+
+
+@pytest.mark.parametrize("warmup", [None, LINEAR_5, EXPONENTIAL_5])
+def test_a_schedule_that_starts_later_is_a_fresh_one(warmup: LinearWarmup | ExponentialWarmup | None) -> None:
+    fresh = Schedule(lr=0.01, iterations=30, warmup=warmup)
+    later = Schedule(lr=0.01, iterations=130, start=100, warmup=warmup)
+    assert [rate(later, 100 + step) for step in range(31)] == [rate(fresh, step) for step in range(31)]
+    with pytest.raises(ValueError, match=r"lies outside the schedule's 100\.\.130"):
+        rate(later, 99)
+    for start in (130, 131):
+        with pytest.raises(ValueError, match=f"start {start}: expected less than iterations 130"):
+            Schedule(lr=0.01, iterations=130, start=start)

@@ -32,6 +32,7 @@ examples:
   segattn predict photo.jpg                            labels, overlay and class shares with the shipped weights
   segattn list                                         every recipe; segattn show NAME prints one as YAML
   segattn data synthetic streets                       a small street data set to try things on
+  segattn train attanet_light_camvid --data my_data    your own images and masks, see docs/own-data.md
   segattn train attanet_light_cityscapes --data.root /data/cityscapes
   segattn evaluate runs/attanet_light_cityscapes/last.safetensors --data.root /data/cityscapes
 
