@@ -11,7 +11,7 @@ from typing import Any, overload
 import torch
 from torch import nn
 
-from segattn.api import create_model, open_split
+from segattn.api import create_model, load_teacher, open_split, open_unlabelled
 from segattn.contracts import SegmentationDataset, cut
 from segattn.datasets.facts import facts
 from segattn.datasets.folder import FolderDataset
@@ -139,13 +139,15 @@ def train_recipe(
         for line in load_start(model, chosen, run.start, sets[0].classes, own=False):
             speak(line)
         if auto_batch:
-            chosen = run.fit_memory(chosen, model, sets[0], speak)
+            chosen = run.fit_memory(chosen, model, sets[0], load_teacher(chosen), speak)
     result = run_loop(
         model,
         chosen,
         train_set=sets[0],
         val_set=sets[1],
         output_dir=folder,
+        teacher=load_teacher(chosen),
+        unlabelled_set=open_unlabelled(chosen),
         resume=resume,
         allow_absent_classes=allow_absent_classes or auto_batch,  # that has looked for them
         cpu=cpu,
@@ -189,18 +191,23 @@ class _Run:
         start, row = own_start(self.start, self.named, trial)
         lines = load_start(model, replace(trial, name=self.named.name), start, sets[0].classes, own=True)
         if self.auto_batch or machine.device != "cpu":
-            trial = self.fit_memory(trial, model, sets[0], _silent)
+            trial = self.fit_memory(trial, model, sets[0], load_teacher(trial), _silent)
             machine = replace(machine, accumulation=trial.training.accumulation)
         pace = None
         if budget.minutes is not None:
-            pace = gathered(measure_pace(model, trial, *sets, cpu=self.cpu))[0]
+            pace = gathered(measure_pace(model, trial, *sets, teacher=load_teacher(trial), cpu=self.cpu))[0]
         fitted = fit_recipe(self.named, data, machine, budget, given=self.given, pace=pace)
         speak("\n".join([table((row, *fitted.choices)), *lines]))
         told = (*fitted.recipe.deviations, f"{row.field} {row.value}: {row.why}")
         return replace(fitted.recipe, deviations=told), model, sets
 
     def fit_memory(
-        self, recipe: Recipe, model: Segmenter, train_set: SegmentationDataset, speak: Callable[[str], None]
+        self,
+        recipe: Recipe,
+        model: Segmenter,
+        train_set: SegmentationDataset,
+        teacher: Segmenter | None,
+        speak: Callable[[str], None],
     ) -> Recipe:
         """The recipe with the parts of a batch that fit into memory."""
         recipe, summary = fit_batch(
@@ -208,6 +215,7 @@ class _Run:
             recipe,
             train_set,
             output_dir=self.folder.path,
+            teacher=teacher,
             resume=self.resume,
             allow_absent_classes=self.allow_absent_classes,
             cpu=self.cpu,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from segattn.losses.terms import CrossEntropy
+from segattn.losses.terms import CrossEntropy, Distillation
 from segattn.recipes.catalog import RECIPES, recipe
 from segattn.recipes.own_data import (
     Budget,
@@ -58,6 +58,8 @@ def test_every_recipe_can_be_fitted(name: str) -> None:
     assert own.starts_from is None
     assert not own.checkpoint.shipped
     assert own.processes == 1
+    assert own.training.teacher is None
+    assert not any(isinstance(term, Distillation) for term in own.losses)
     assert own.schedule.warmup is None or own.schedule.warmup.iterations <= own.schedule.iterations
     assert type(own.protocol.resize).__name__ in ("NativeSize", "FitInside")
     assert from_dict(type(own), to_dict(own)) == own
@@ -190,6 +192,15 @@ def test_what_is_given_is_kept_and_the_rest_follows() -> None:
     assert last_crop(own.augmentation)[1] == (48, 337)
     assert own.training.workers == 0
     assert {choice.field for choice in choices if choice.why == "given"} == set(given)
+
+
+def test_a_teacher_that_is_given_teaches() -> None:
+    name = next(name for name, row in RECIPES.items() if row.training.teacher is not None)
+    given = {"training.teacher": "mine.safetensors", "data.unlabelled": "more", "data.unlabelled_share": "0.5"}
+    own = fitted(name, given=given, budget=Budget(epochs=1)).recipe
+    assert own.training.teacher == "mine.safetensors"
+    assert any(isinstance(term, Distillation) for term in own.losses)
+    assert own.schedule.iterations == round(40 / (own.training.batch_size / 2))
 
 
 def test_given_steps_shorten_the_warm_up() -> None:

@@ -12,7 +12,7 @@ from math import ceil, log, sqrt
 from typing import Literal, NamedTuple, TypeVar
 
 from segattn.contracts import cut
-from segattn.losses.terms import CrossEntropy, LossTerm, OhemCrossEntropy, OhemSearchCrossEntropy
+from segattn.losses.terms import CrossEntropy, Distillation, LossTerm, OhemCrossEntropy, OhemSearchCrossEntropy
 from segattn.recipes.own_images import fit_augmentation, fit_protocol, last_crop
 from segattn.recipes.schema import Checkpoint, Data, ExponentialWarmup, LinearWarmup, Recipe, Schedule, Training
 from segattn.recipes.serialize import override, to_dict
@@ -135,10 +135,11 @@ def fit_recipe(
     # the recipe's own warm-up may be longer than the run that is asked for
     bare = replace(recipe, schedule=replace(recipe.schedule, warmup=None))
     wanted = override(recipe if _touches(given, "schedule.warmup") else bare, given) if given else bare
+    taught, rows = _without_teacher(wanted, given)
     own = replace(
-        wanted,
+        taught,
         name=data.name,
-        data=_data(data),
+        data=_data(taught.data, data),
         claims=(),
         results=(),
         published_cost=None,
@@ -146,7 +147,10 @@ def fit_recipe(
         checkpoint=Checkpoint(),
         processes=1,
     )
-    choices = [Choice("data.num_classes", str(len(data.classes)), f"dataset.yaml: {cut(', '.join(data.classes))}")]
+    choices = [
+        Choice("data.num_classes", str(len(data.classes)), f"dataset.yaml: {cut(', '.join(data.classes))}"),
+        *rows,
+    ]
 
     if not _touches(given, "augmentation"):
         augmentation, why = fit_augmentation(recipe.augmentation, data.size)
@@ -221,9 +225,35 @@ def _as_given(choice: Choice, recipe: Recipe, given: Mapping[str, str]) -> Choic
     return Choice(choice.field, cut(str(node)), "given")
 
 
-def _data(data: DataFacts) -> Data:
+def _data(wanted: Data, data: DataFacts) -> Data:
     height, width = (min(max(side, 32), 16384) for side in data.size)
-    return Data(dataset="folder", num_classes=len(data.classes), root=data.root, count_at=(height, width))
+    return Data(
+        dataset="folder",
+        num_classes=len(data.classes),
+        root=data.root,
+        count_at=(height, width),
+        unlabelled=wanted.unlabelled,
+        unlabelled_share=wanted.unlabelled_share,
+    )
+
+
+def _without_teacher(wanted: Recipe, given: Mapping[str, str]) -> tuple[Recipe, list[Choice]]:
+    """The recipe without its teacher, which knows other classes, and what only that needs; with one that is given."""
+    if wanted.training.teacher is None or _touches(given, "training.teacher"):
+        return wanted, []
+    losses = tuple(term for term in wanted.losses if not isinstance(term, Distillation))
+    bare = replace(
+        wanted,
+        losses=losses,
+        training=replace(wanted.training, teacher=None),
+        data=replace(wanted.data, unlabelled=None, unlabelled_share=0.0),
+    )
+    return bare, [Choice("training.teacher", "none", f"{wanted.training.teacher} was taught other classes")]
+
+
+def labelled_steps(images: int, recipe: Recipe) -> float:
+    """Optimiser steps in which as many labelled images are drawn as there are."""
+    return images / (recipe.training.batch_size * (1 - recipe.data.unlabelled_share))
 
 
 def _losses(own: Recipe, recipe: Recipe, data: DataFacts) -> tuple[tuple[LossTerm, ...], list[Choice]]:
@@ -291,7 +321,7 @@ def _times(
     own: Recipe, recipe: Recipe, data: DataFacts, budget: Budget, given: Mapping[str, str], pace: Pace | None
 ) -> tuple[Schedule, Training, list[Choice]]:
     """Steps, warm-up, and how often to validate, save and log."""
-    epoch = data.train / own.training.batch_size
+    epoch = labelled_steps(data.train, own)
     validations = VALIDATIONS
     if "schedule.iterations" in given:
         steps, why = own.schedule.iterations, "given"

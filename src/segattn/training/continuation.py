@@ -9,7 +9,7 @@ from pathlib import Path
 from segattn.contracts import SegmentationDataset
 from segattn.datasets.catalog import open_dataset
 from segattn.processes import gathered, place
-from segattn.recipes.own_data import Budget, shorter_warmup
+from segattn.recipes.own_data import Budget, labelled_steps, shorter_warmup
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import override
 from segattn.training.lock import RunLock
@@ -35,7 +35,7 @@ def continued(folder: RunFolder, data: Path, given: Mapping[str, str], budget: B
     schedule = recipe.schedule
     if budget.epochs is not None and not schedule.start:
         images = len(_train_set(recipe))
-        steps = max(1, round(budget.epochs * images / recipe.training.batch_size))
+        steps = max(1, round(budget.epochs * labelled_steps(images, recipe)))
         if steps != schedule.iterations:
             raise ValueError(
                 f"{folder.path}: holds a run of {schedule.iterations} steps, and {budget.epochs:g} epochs are {steps}:"
@@ -64,7 +64,7 @@ def with_more(folder: RunFolder, data: Path | None, epochs: float, given: Mappin
         recipe = _with_data(folder, recipe, data)
     _require_network(folder, recipe, given)
     images, before = len(_train_set(recipe)), recipe.schedule
-    steps = max(1, round(epochs * images / recipe.training.batch_size))
+    steps = max(1, round(epochs * labelled_steps(images, recipe)))
     if step < before.iterations:
         if before.start and before.iterations - before.start == steps:  # the same command, after it was stopped
             recipe = override(recipe, given) if given else recipe

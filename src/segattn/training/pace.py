@@ -17,6 +17,7 @@ from segattn.recipes.schema import Recipe
 from segattn.training.loader import Batches, TrainingSet, training_loader
 from segattn.training.optim import EMA, build_optimizer, set_rate
 from segattn.training.step import training_step
+from segattn.training.teacher import Teacher, require_teacher
 
 _SECONDS = 4.0
 _MOST_STEPS = 10
@@ -25,7 +26,13 @@ _IMAGES = 3
 
 
 def measure_pace(
-    model: nn.Module, recipe: Recipe, train_set: SegmentationDataset, val_set: SegmentationDataset, *, cpu: bool = False
+    model: nn.Module,
+    recipe: Recipe,
+    train_set: SegmentationDataset,
+    val_set: SegmentationDataset,
+    *,
+    teacher: nn.Module | None = None,
+    cpu: bool = False,
 ) -> Pace:
     """Seconds of a step of this process's share of a batch, and of a validation, by a copy of the model.
 
@@ -34,10 +41,15 @@ def measure_pace(
     """
     device = joined(cpu=cpu).device
     rank, world = place()
+    require_teacher(recipe, teacher, train_set.classes)
     own = copy.deepcopy(model).to(device)
     settings = recipe.training
     with torch.random.fork_rng(devices=[]):
         step = training_step(own, recipe).to(device)
+        own_teacher: Teacher | None = None
+        if teacher is not None:
+            plain = not settings.channels_last
+            own_teacher = Teacher(teacher, device=device, dtype=step.dtype, plain_memory=plain)
         optimizer = build_optimizer(own, recipe.optimizer, recipe.parameter_rules)
         set_rate(optimizer, 0.0)
         ema = None if settings.ema_decay is None else EMA(own, settings.ema_decay)
@@ -53,7 +65,9 @@ def measure_pace(
                 start = time.perf_counter()
                 for _ in range(settings.accumulation):
                     batch = next(batches)
-                    loss = step(batch["image"].to(device), batch["mask"].to(device).long())["total"]
+                    images = batch["image"].to(device)
+                    answers = None if own_teacher is None else own_teacher(images)
+                    loss = step(images, batch["mask"].to(device).long(), None, answers)["total"]
                     loss.backward()
                 optimizer.step()
                 optimizer.zero_grad()
