@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import segattn
+from segattn import runs
 from segattn.cli.main import main
 from segattn.models.segmenter import Segmenter
 from segattn.synthetic.write import write_synthetic
@@ -186,7 +187,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Segmenter]:
         models.append(model)
         return loop.TrainingResult(0, None, None)
 
-    monkeypatch.setattr(loop, "train", train)
+    monkeypatch.setattr(runs, "run_loop", train)
     return models
 
 
