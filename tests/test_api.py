@@ -142,7 +142,7 @@ def test_evaluate_a_split(trained: Path, camvid: Path) -> None:
     assert scores.confusion.sum() == sum(int((dataset[i].mask != 255).sum()) for i in range(3))  # type: ignore[operator]
     assert 0 <= scores.miou <= 100
     truth = np.concatenate([dataset[i].mask.ravel() for i in range(3)])  # type: ignore[union-attr]
-    labels = np.concatenate([segattn.predict(model, dataset[i].image).labels.ravel() for i in range(3)])
+    labels = np.concatenate([segattn.predict(model, dataset[i].image, size="native").labels.ravel() for i in range(3)])
     assert scores.aacc == pytest.approx(100 * (labels == truth)[truth != 255].mean())
 
 

@@ -9,8 +9,10 @@ import torch
 
 from segattn import prediction as predictor
 from segattn.api import create_model
+from segattn.evaluation.geometry import size_near
 from segattn.evaluation.inference import predict_scores
 from segattn.evaluation.protocol import WHOLE, protocol
+from segattn.layers import resize
 from segattn.machine import pick_device
 from segattn.models.segmenter import Segmenter
 from segattn.prediction import find_images, predict
@@ -35,7 +37,7 @@ def touch(folder: Path, *names: str) -> None:
 
 @pytest.mark.parametrize("name", ["whole", "multi_flip"])
 def test_scores_are_what_the_labels_are_the_largest_of(model: Segmenter, image: np.ndarray, name: str) -> None:
-    result = predict(model, image, protocol(name))
+    result = predict(model, image, protocol(name), size="native")
     assert result.labels.shape == (40, 56)
     assert result.labels.dtype == np.uint8
     assert result.scores.shape == (11, 40, 56)
@@ -48,8 +50,8 @@ def test_full_size_scores_are_made_only_when_asked_for(
     model: Segmenter, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    monkeypatch.setattr(predictor, "predict_scores", lambda *a: calls.append(a) or predict_scores(*a))
-    result = predict(model, image)
+    monkeypatch.setattr(predictor, "predict_scores", lambda *a, **k: calls.append(a) or predict_scores(*a, **k))
+    result = predict(model, image, size="native")
     result.shares(), result.overlay()
     assert calls == []
     assert result.scores is result.scores
@@ -78,6 +80,58 @@ def test_shares_add_up_the_largest_first(model: Segmenter, image: np.ndarray) ->
     assert sum(shares.values()) == pytest.approx(1)
     assert list(shares.values()) == sorted(shares.values(), reverse=True)
     assert set(shares) <= set(model.classes.names)
+
+
+def test_an_image_is_brought_to_the_size_of_training_and_its_scores_back(model: Segmenter) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (900, 1200, 3), np.uint8)
+    assert model.trained_at == (360, 480)
+    result = predict(model, image)
+    assert result.read_at == (360, 480)
+    assert result.labels.shape == (900, 1200)
+    assert result.image is image
+    small = cv2.resize(image, (480, 360), interpolation=cv2.INTER_AREA)
+    scores = resize(predict_scores(model, small)[None], (900, 1200), align_corners="edges")[0].numpy()
+    np.testing.assert_allclose(result.scores, scores, atol=1e-5)
+    assert (result.labels == scores.argmax(0)).mean() > 0.9999
+    of_views = predict(model, image, protocol("enlarged_flip"))
+    assert of_views.read_at == (360, 480)
+    assert (of_views.labels == of_views.scores.argmax(0)).mean() > 0.999
+
+
+@pytest.mark.parametrize(
+    ("shape", "trained_at", "read_at"),
+    [
+        ((360, 480), (360, 480), (360, 480)),
+        ((720, 960), (360, 480), (720, 960)),  # twice as large is near enough
+        ((723, 964), (360, 480), (360, 480)),
+        ((3000, 4000), (360, 480), (360, 480)),
+        ((4000, 3000), (360, 480), (480, 360)),
+        ((4000, 3000), (480, 360), (480, 360)),
+        ((324, 432), (360, 480), (324, 432)),
+        ((300, 400), (360, 480), (360, 480)),
+        ((1, 1), (360, 480), (480, 480)),
+        ((1, 5000), (360, 480), (1, 480)),
+        ((3000, 4000), None, (3000, 4000)),
+    ],
+)
+def test_sizes_near_that_of_training(
+    shape: tuple[int, int], trained_at: tuple[int, int] | None, read_at: tuple[int, int]
+) -> None:
+    assert size_near(*shape, trained_at) == read_at
+
+
+def test_the_reading_size_can_be_given(model: Segmenter, image: np.ndarray) -> None:
+    assert predict(model, image).read_at == (343, 480)
+    assert predict(model, image, size="native").read_at == (40, 56)
+    assert predict(model, image, size=112).read_at == (80, 112)
+    fixed = predict(model, image, protocol("mmseg_whole"))  # it has a size of its own, from the image as it is
+    assert fixed.read_at == (40, 56)
+    with pytest.raises(ValueError, match="size 0: expected 1 to 32768 pixels"):
+        predict(model, image, size=0)
+    with pytest.raises(ValueError, match="size big: expected trained, native, or"):
+        predict(model, image, size="big")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="protocol mmseg_whole brings images to a size of its own"):
+        predict(model, image, protocol("mmseg_whole"), size=200)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def create_model(name: str | Recipe, *, num_classes: int | None = None, weights:
     if num_classes is not None and num_classes < 1:
         raise ValueError(f"num_classes {num_classes}: expected 1 or more")
     model = recipe.network.build(num_classes or recipe.data.num_classes)
-    model.network = recipe.network
+    model.network, model.trained_at = recipe.network, recipe.data.trained_at
     known = CLASSES.get(recipe.data.dataset)
     if known is not None and len(known) == model.num_classes:
         model.classes = known
@@ -85,6 +85,7 @@ def load_model(path: str | Path, overrides: Mapping[str, str] | None = None) -> 
     model.network = recipe.network
     model.classes = classes
     load_weights(model, path)
+    model.trained_at = recipe.data.trained_at
     return recipe, model.eval()
 
 

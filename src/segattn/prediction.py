@@ -8,14 +8,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segattn.contracts import Classes, cut
+from segattn.contracts import PIXELS, Classes, cut, shown
 from segattn.datasets.headers import IMAGE_SUFFIXES
 from segattn.datasets.images import is_leftover, read_image
+from segattn.evaluation.geometry import LongSide, NativeSize, Size, size_near
 from segattn.evaluation.inference import predict_labels, predict_scores
 from segattn.evaluation.protocol import WHOLE, Protocol
 from segattn.files import require_separate
@@ -24,6 +26,10 @@ from segattn.pictures import class_shares, overlay, with_legend, write_image
 
 _LONGEST_NAME = 255 - len("._overlay.png.part")
 """Bytes of an image's name, as file systems allow 255 for what is written."""
+
+
+ReadingSize = int | Literal["trained", "native"]
+"""The size at which `predict` reads an image: see there."""
 
 
 class PredictionFiles(NamedTuple):
@@ -46,12 +52,14 @@ class Prediction:
         name: of the image, without folder and suffix.
         image: (H, W, 3) uint8, RGB.
         labels: (H, W) uint8 training ids.
+        read_at: (height, width) at which the protocol was given the image; (H, W) where it was not resized before.
         model, protocol: what the labels come from.
     """
 
     name: str
     image: NDArray[np.uint8]
     labels: NDArray[np.uint8]
+    read_at: Size
     model: Segmenter = field(repr=False)
     protocol: Protocol = field(repr=False)
 
@@ -67,7 +75,8 @@ class Prediction:
         Made by a second pass through the model when first asked for: of a photo of 12 million pixels they take half a
         gigabyte, and most callers need the labels alone.
         """
-        return np.asarray(predict_scores(self.model, self.image, self.protocol).cpu(), np.float32)
+        image, size = _resized(self.image, self.read_at), self.labels.shape
+        return np.asarray(predict_scores(self.model, image, self.protocol, size=size).cpu(), np.float32)
 
     def shares(self) -> dict[str, float]:
         """Fraction of the image for each class that occurs, the largest first."""
@@ -93,7 +102,12 @@ class Prediction:
 
 
 def predict(
-    model: Segmenter, image: str | Path | NDArray[np.uint8], protocol: Protocol = WHOLE, *, name: str | None = None
+    model: Segmenter,
+    image: str | Path | NDArray[np.uint8],
+    protocol: Protocol = WHOLE,
+    *,
+    size: ReadingSize = "trained",
+    name: str | None = None,
 ) -> Prediction:
     """Label one image.
 
@@ -101,11 +115,16 @@ def predict(
         model: in evaluation mode; its device is where the work is done.
         image: a file, turned upright as its EXIF data says, or an RGB (H, W, 3) uint8 array.
         protocol: how the image is brought to the network.
+        size: at which the image is read; labels have its own size in any case. "trained" brings its long side to that
+            of `model.trained_at` where it is less than 0.9 or more than 2 times that, unless this is not known or the
+            protocol has a size of its own; "native" leaves the image as it is; a number is the long side in pixels.
+            `Prediction.read_at` says what was done.
         name: of the result's files; by default the image's own.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no image, an array of another shape or type, or a size that the network can't take.
+        ValueError: no image, an array of another shape or type, or a size that the network can't take, or a number
+            with a protocol that has a size of its own.
     """
     source = ""
     if not isinstance(image, np.ndarray):
@@ -113,11 +132,51 @@ def predict(
         image = read_image(image, upright=True)
     elif image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise ValueError(f"image of shape {image.shape} and type {image.dtype}: expected (H, W, 3) uint8, RGB")
+    read_at = _size_to_read(model, image, protocol, size)
     try:
-        labels = predict_labels(model, image, protocol).cpu().numpy()
+        labels = predict_labels(model, _resized(image, read_at), protocol, size=image.shape[:2]).cpu().numpy()
     except ValueError as error:
         raise ValueError(f"{source}{error}") from error
-    return Prediction(name or "image", image, labels, model, protocol)
+    return Prediction(name or "image", image, labels, read_at, model, protocol)
+
+
+def check_reading_size(size: ReadingSize, protocol: Protocol) -> None:
+    """That images can be read at a size before a protocol sees them.
+
+    Raises:
+        ValueError: neither of the two words nor a number of pixels, or a number beside the protocol's own.
+    """
+    if isinstance(size, str):
+        if size not in ("trained", "native"):
+            raise ValueError(f"size {cut(size)}: expected trained, native, or the long side in pixels")
+    elif size not in PIXELS:
+        raise ValueError(f"size {shown(size)}: expected {PIXELS.words}")
+    elif not isinstance(protocol.resize, NativeSize):
+        name, _, settings = protocol.describe().partition(": ")
+        raise ValueError(
+            f"size {size}: the protocol {name} brings images to a size of its own ({settings.split(',')[0]}); "
+            "take one that sees them at their own size, such as whole, or leave the size out"
+        )
+
+
+def _size_to_read(model: Segmenter, image: NDArray[np.uint8], protocol: Protocol, size: ReadingSize) -> Size:
+    check_reading_size(size, protocol)
+    height, width = image.shape[:2]
+    if size == "native" or not isinstance(protocol.resize, NativeSize):
+        return height, width
+    if isinstance(size, str):
+        return size_near(height, width, model.trained_at)
+    return LongSide(pixels=size).size(height, width, 1.0)
+
+
+def _resized(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """The image at a (height, width): pixels are averaged where it gets smaller, as a camera of fewer pixels does."""
+    height, width = image.shape[:2]
+    if (height, width) == size:
+        return image
+    smaller = size[0] <= height and size[1] <= width
+    method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size[::-1], interpolation=method), np.uint8)
 
 
 def find_images(sources: Iterable[str | Path]) -> list[Path]:

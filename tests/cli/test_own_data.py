@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from segattn.api import load_model
 from segattn.cli.main import main
 
 Command = Callable[..., str]
@@ -60,6 +61,8 @@ def test_masks_of_0_and_255_are_found_mended_and_trained(
     assert "wrote" not in capsys.readouterr().out
 
     assert main([*TRAIN, "--data.root", str(binary), "--output", str(tmp_path / "run")]) == 0
+    data = load_model(tmp_path / "run" / "last.safetensors")[0].data
+    assert data.trained_at == (48, 48)  # of these images, whatever size the recipe was made for
 
 
 @pytest.mark.parametrize("words", [(), ("--auto-batch",)])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -34,7 +35,9 @@ def names(folder: Path) -> list[str]:
 def test_an_image_gives_labels_an_overlay_and_shares(run: Command, photo: Path, trained: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
     text = run("predict", photo, "--model", trained, "--output", out)
-    first, second = text.splitlines()
+    first, second, third = text.splitlines()
+    size = "64x48 image read at 480x360, the size that attanet_light_camvid was trained at"
+    assert third == f"  {size}; --size native to read it as it is"
     assert first.startswith(f"{photo}: ")
     shares = [share.split()[-1] for share in first.split(": ")[1].split(", ")]
     assert sum(float(share.strip("<%")) for share in shares) == pytest.approx(100, abs=1)
@@ -44,6 +47,29 @@ def test_an_image_gives_labels_an_overlay_and_shares(run: Command, photo: Path, 
     assert labels.shape == (48, 64)
     assert labels.dtype == np.uint8
     assert labels.max() < 11
+
+
+def test_the_size_at_which_an_image_is_read(run: Command, fail: Command, photo: Path, trained: Path) -> None:
+    words = ("predict", photo, "--model", trained, "--output", photo.parent / "out", "--size")
+    assert "read at" not in run(*words, "native")
+    assert run(*words, "100").splitlines()[2] == "  64x48 image read at 100x75; --size native to read it as it is"
+    assert "--size: huge: expected trained, native, or the long side" in fail(*words, "huge")
+    assert "size 99999: expected 1 to 32768 pixels" in fail(*words, "99999")
+    error = fail(*words, "100", "--protocol", "mmseg_whole")
+    assert "mmseg_whole brings images to a size of its own (fit inside 2048x512)" in error
+    assert "read at" not in run(*words, "trained", "--protocol", "mmseg_whole")
+    assert "read at" not in run(*words, "trained", "--data.trained_at", "null")
+
+
+def test_what_a_file_says_of_its_training_goes_before_the_recipe(run: Command, photo: Path, tmp_path: Path) -> None:
+    row = recipe("attanet_light_camvid")
+    own = replace(row, data=replace(row.data, trained_at=(96, 128)))
+    model = create_model(own)
+    save_model(tmp_path / "own.safetensors", model, describe_model(own, model.classes))
+    words = ("--model", row.name, "--weights", tmp_path / "own.safetensors", "--output", tmp_path / "out")
+    assert "64x48 image read at 128x96" in run("predict", photo, *words)
+    assert "64x48 image read at 256x192" in run("predict", photo, *words, "--data.trained_at", "[192, 256]")
+    assert segattn.load_model(tmp_path / "own.safetensors")[1].trained_at == (96, 128)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +145,7 @@ def test_an_image_too_small_for_the_network_does_not_stop_the_others(
     for name, height in (("a", 64), ("b_small", 20), ("c", 64)):
         assert cv2.imwrite(str(folder / f"{name}.png"), np.full((height, 64, 3), 90, np.uint8))
     words = ["--model", recipe, "--weights", str(tmp_path / "pvt.pth"), "--output", str(tmp_path / "out")]
+    words += ["--size", "native"]
     assert main(["predict", str(folder), *words]) == 2
     error = capsys.readouterr().err
     assert f"{folder / 'b_small.png'}: " in error
@@ -187,7 +214,7 @@ def test_two_sources_of_one_result_are_refused_before_the_first(
 
 def test_one_source_named_twice_is_labelled_once(run: Command, photo: Path, trained: Path, tmp_path: Path) -> None:
     text = run("predict", photo, tmp_path / "photo.*", "--model", trained, "--output", tmp_path / "out")
-    assert len(text.splitlines()) == 2
+    assert len(text.splitlines()) == 3
 
 
 def test_the_longest_name_can_be_written(run: Command, fail: Command, photo: Path, trained: Path) -> None:

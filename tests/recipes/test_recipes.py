@@ -270,6 +270,20 @@ def test_it_round_trips_through_yaml(name: str, tmp_path: Path) -> None:
     assert from_yaml(Recipe, file) == recipe(name)
 
 
+def test_the_size_it_was_trained_at_is_that_of_its_images() -> None:
+    sizes = {recipe.data.dataset: recipe.data.trained_at for recipe in RECIPES.values() if "synth" not in recipe.name}
+    assert sizes == {
+        "camvid": (360, 480),
+        "cityscapes": (1024, 2048),
+        "ade20k": (512, 683),
+        "voc2012": (512, 683),
+        "pascal_context": None,  # two states of the code, of which nobody knows the right one
+        "pascal_context60": None,
+        "coco_stuff10k": None,
+    }
+    assert recipe("attanet_light_synthetic").data.trained_at == (256, 512)
+
+
 @every_recipe
 def test_its_figures_make_sense(name: str) -> None:
     row = recipe(name)

@@ -3,16 +3,18 @@ import random
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from segattn.contracts import IGNORE, Classes, Sample
-from segattn.training.loader import Draw, StreamSampler, TrainingSet, collate, training_loader
+from segattn.datasets.base import LabelMap, Pair, PairedDataset
+from segattn.training.loader import Draw, StreamSampler, TrainingSet, collate, training_loader, usual_size
 from segattn.transforms.colours import ColorJitter
 from segattn.transforms.crops import RandomCrop
 from segattn.transforms.mixing import ClassMix, CutMix
-from segattn.transforms.resizing import HorizontalFlip, RandomScale
+from segattn.transforms.resizing import HorizontalFlip, RandomFit, RandomScale, RandomShortSide, Resize
 
 TRANSFORMS = (ColorJitter(), HorizontalFlip(), RandomScale(low=0.7, high=1.5), RandomCrop(height=16, width=20))
 
@@ -249,6 +251,25 @@ def test_collate_puts_channels_first_and_refuses_other_sizes() -> None:
     np.testing.assert_array_equal(batch["mask"][0].numpy(), view[..., 0])
     with pytest.raises(ValueError, match="a 25x17, b 50x40"):
         collate([sample, {"image": image, "mask": image[..., 0], "name": "b"}])
+
+
+def test_the_usual_size_in_training_is_that_of_the_images_or_what_transforms_make_of_it(tmp_path: Path) -> None:
+    def files(*sizes: tuple[int, int] | None) -> PairedDataset:
+        """Images of a (height, width); None for one that can't be read."""
+        pairs = [Pair(str(index), tmp_path / f"{index}.png", None) for index in range(len(sizes))]
+        for pair, size in zip(pairs, sizes, strict=True):
+            pair.image.write_bytes(
+                b"x" if size is None else cv2.imencode(".png", np.zeros(size, np.uint8))[1].tobytes()
+            )
+        return PairedDataset(Numbers.classes, pairs, LabelMap({0: 0}, hint=""))
+
+    photos = files((600, 800), (800, 600), None, (300, 400))
+    assert usual_size(photos, TRANSFORMS) == (600, 800)
+    assert usual_size(photos, (Resize(height=50, width=70), RandomScale(low=0.5, high=2.0))) == (50, 70)
+    assert usual_size(photos, (RandomFit(long=2048, short=512),)) == (512, 683)
+    assert usual_size(photos, (RandomShortSide(base=300), HorizontalFlip())) == (300, 400)
+    assert usual_size(files(None), TRANSFORMS) is None
+    assert usual_size(files((4, 40000)), TRANSFORMS) is None
 
 
 def test_empty_sets_and_missing_truth_are_refused() -> None:

@@ -79,7 +79,10 @@ def open_model(model: str, weights: str | None, overrides: dict[str, str]) -> tu
             f"{model}: no weights given, and random ones give random labels; "
             "add --weights FILE, or name a best.safetensors that `segattn train` wrote"
         )
-    return recipe, create_model(recipe, weights=weights)
+    opened = create_model(recipe, weights=weights)
+    if "data.trained_at" in overrides:  # rather than what the file says
+        opened.trained_at = recipe.data.trained_at
+    return recipe, opened
 
 
 def _model_in(folder: str) -> str:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segattn.cli.options import MODEL_HELP, add_model_options, find_protocol, open_model, ready
+from segattn.contracts import cut
+
+if TYPE_CHECKING:
+    from segattn.prediction import ReadingSize
 
 
 def add_command(commands: argparse._SubParsersAction[Any]) -> None:
@@ -22,11 +26,21 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         "  segattn predict photo.jpg\n"
         "  segattn predict photo.jpg --model attanet_light_camvid    (a quarter of the parameters)\n"
         "  segattn predict holiday/ 'more/*.png' --output labelled\n"
+        "  segattn predict panorama.jpg --size native --protocol slide_512\n"
         "  segattn predict photo.jpg --model runs/mine/best.safetensors --protocol multi_flip",
     )
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="images, folders of images, or quoted globs")
     add_model_options(parser, "--model", default="attanet_lite0_camvid")
     parser.add_argument("--protocol", metavar="NAME", help="a named protocol instead of one plain pass")
+    parser.add_argument(
+        "--size",
+        type=_size,
+        default="trained",
+        metavar="SIZE",
+        help="at which images are read: trained (the default: as they are where that is near the size that the model "
+        "was trained at, else brought to it), native (as they are), or the long side in pixels; labels have the "
+        "image's own size in any case",
+    )
     parser.add_argument("--output", type=Path, default=Path("predictions"), metavar="DIR", help="default: predictions")
     parser.set_defaults(run=_predict, takes_overrides=True)
 
@@ -36,7 +50,7 @@ def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.datasets.images import read_image
     from segattn.files import require_unread, require_writable
     from segattn.machine import pick_device
-    from segattn.prediction import PredictionFiles, find_images, predict, unread_folders
+    from segattn.prediction import PredictionFiles, check_reading_size, find_images, predict, unread_folders
     from segattn.processes import gathered, working_together
     from segattn.progress import track
 
@@ -49,6 +63,7 @@ def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         recipe, model = open_model(arguments.model, arguments.weights, overrides)
         model = ready(model, arguments).to(device)
         protocol = find_protocol(recipe, arguments.protocol or "whole", overrides)
+        check_reading_size(arguments.size, protocol)
         mine = images[rank::world]
         own_unread: list[Exception] = []
         own_unlabelled: list[Exception] = []
@@ -61,7 +76,7 @@ def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
                 )
                 continue
             try:
-                prediction = predict(model, image, protocol, name=path.stem)
+                prediction = predict(model, image, protocol, size=arguments.size, name=path.stem)
             except (ValueError, MemoryError, RuntimeError) as error:
                 if isinstance(error, RuntimeError) and not is_out_of_memory(error):
                     raise
@@ -70,6 +85,10 @@ def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
             files = prediction.save(arguments.output)
             shares = ", ".join(f"{name} {_percent(share)}" for name, share in prediction.shares().items())
             print(f"{path}: {shares}\n  {files.labels}  {files.overlay}", flush=True)
+            if prediction.read_at != prediction.labels.shape:
+                why = f", the size that {recipe.name} was trained at" if arguments.size == "trained" else ""
+                print(f"  {_times(image.shape)} image read at {_times(prediction.read_at)}{why}", end="", flush=True)
+                print("; --size native to read it as it is", flush=True)
         unread = [error for part in gathered(own_unread) for error in part]
         unlabelled = [error for part in gathered(own_unlabelled) for error in part]
     if rank != 0:
@@ -85,6 +104,18 @@ def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         rest = "; the others are labelled" if len(failed) < len(images) else ""
         what = "labelled" if unlabelled else "read"
         raise ValueError(f"{len(failed)} of {len(images)} images can't be {what}{rest}")
+
+
+def _size(text: str) -> ReadingSize:
+    words: dict[str, ReadingSize] = {"trained": "trained", "native": "native"}
+    try:
+        return words[text] if text in words else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{cut(text)}: expected trained, native, or the long side in pixels") from None
+
+
+def _times(size: tuple[int, ...]) -> str:
+    return f"{size[1]}x{size[0]}"
 
 
 def _percent(share: float) -> str:

@@ -1,6 +1,8 @@
-"""The arg-max of maps that are resized bilinearly, without ever holding the resized maps."""
+"""Maps that are resized bilinearly, some rows at a time, and their arg-max, without ever holding the resized maps."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -28,10 +30,31 @@ def resized_argmax(maps: Tensor, size: tuple[int, int], *, align_corners: AlignC
     Returns:
         (H, W) uint8.
     """
-    if maps.device.type != "cpu" or not _products_are_float32():
+    if not _in_bands(maps):
         return resize(maps, size, align_corners=align_corners).argmax(1)[0].to(torch.uint8)
-    (_, classes, cells, _), (height, width) = maps.shape, size
     labels = torch.empty(size, dtype=torch.uint8)
+    for start, band in resized_bands(maps, size, align_corners=align_corners):
+        rows, classes, width = band.shape
+        planes = band.view(rows, classes, 1, width).permute(0, 3, 1, 2)  # pixels as channels, innermost
+        labels[start : start + rows] = F.max_pool2d(planes, (classes, 1), return_indices=True)[1].view(rows, width)
+    return labels
+
+
+def resized_bands(maps: Tensor, size: tuple[int, int], *, align_corners: AlignCorners) -> Iterator[tuple[int, Tensor]]:
+    """``resize(maps, size, align_corners=...)`` of one image, some rows at a time, to float rounding.
+
+    Args:
+        maps: (1, K, h, w) float32.
+        size: (H, W).
+
+    Yields:
+        The number of the first row, and (rows, K, W) float32, which the caller may change. On other devices than the
+        CPU all rows come at once.
+    """
+    if not _in_bands(maps):
+        yield 0, resize(maps, size, align_corners=align_corners)[0].transpose(0, 1).contiguous()
+        return
+    (_, classes, cells, _), (height, width) = maps.shape, size
     rows = maps[0].permute(1, 0, 2)  # (h, K, w): a band's source is one block of memory
     wide = resize(rows[None], (classes, width), align_corners=align_corners)[0]
     wide = wide.reshape(cells, classes * width)
@@ -40,10 +63,11 @@ def resized_argmax(maps: Tensor, size: tuple[int, int], *, align_corners: AlignC
     for start in range(0, height, rows_at_once):
         stop = min(start + rows_at_once, height)
         first, last = upper[start], lower[stop - 1] + 1
-        band = weights[start:stop, first:last] @ wide[first:last]
-        planes = band.view(stop - start, classes, 1, width).permute(0, 3, 1, 2)  # pixels as channels, innermost
-        labels[start:stop] = F.max_pool2d(planes, (classes, 1), return_indices=True)[1].view(stop - start, width)
-    return labels
+        yield start, (weights[start:stop, first:last] @ wide[first:last]).view(stop - start, classes, width)
+
+
+def _in_bands(maps: Tensor) -> bool:
+    return maps.device.type == "cpu" and _products_are_float32()
 
 
 def _bilinear_rows(cells: int, height: int, align_corners: AlignCorners) -> tuple[list[int], list[int], Tensor]:

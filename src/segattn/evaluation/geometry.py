@@ -14,6 +14,9 @@ from segattn.contracts import COUNT, PIXELS, check, check_size
 
 Size = tuple[int, int]
 
+NEAR = (0.9, 2.0)
+"""An image is read as it is where its long side is so many times that of training: measured, see docs/predicting.md."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NativeSize:
@@ -54,6 +57,20 @@ class LongSide:
         if height > width:
             return _at_least_one(long, width * long / height + 0.5)
         return _at_least_one(height * long / width + 0.5, long)
+
+
+def size_near(height: int, width: int, trained_at: Size | None) -> Size:
+    """The size at which a network that was trained on images of `trained_at` should read one of height x width.
+
+    The long side of both the same, the aspect kept. An image's own size where it is near enough (`NEAR`), and where
+    nobody has said at which size the network was trained.
+    """
+    if trained_at is None:
+        return height, width
+    factor = max(height, width) / max(trained_at)
+    if NEAR[0] <= factor <= NEAR[1]:
+        return height, width
+    return LongSide(pixels=max(trained_at)).size(height, width, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -16,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from segattn.contracts import AlignCorners, SegmentationModel, nearest
-from segattn.evaluation.argmax import resized_argmax
 from segattn.evaluation.geometry import FitInside, Pad, Size
 from segattn.evaluation.protocol import (
     WHOLE,
@@ -25,6 +25,7 @@ from segattn.evaluation.protocol import (
     MeanProbabilities,
     Protocol,
 )
+from segattn.evaluation.score_map import ScoreMap
 from segattn.layers import resize
 
 Image = NDArray[Any]
@@ -45,6 +46,7 @@ def predict_scores(
     image: Image,
     protocol: Protocol = WHOLE,
     *,
+    size: Size | None = None,
     device: torch.device | str | None = None,
     autocast: torch.dtype | None = None,
 ) -> Tensor:
@@ -54,26 +56,27 @@ def predict_scores(
         model: in evaluation mode.
         image: (H, W, 3) RGB, uint8 0..255 or float 0..1.
         protocol: how to look; what a score is (a logit, a probability, an exponential) is said by its `combine`.
+        size: (height, width) to which the image's scores are resized at last, bilinearly; None for the image's own.
         device: where the model is; None asks its parameters.
         autocast: precision of the network's products; None for float32. Everything around the network is float32.
 
     Returns:
-        (K, H, W) float32 on the device.
+        (K, H, W), or (K, *size), float32 on the device.
 
     Raises:
         ValueError: an image of another shape or type, a size that the network can't take, or an output that the model
             doesn't have.
     """
     look = _Look(model, protocol, _device(model, device), autocast)
-    size = _checked_size(image)
+    own = _checked_size(image)
     total: Tensor | None = None
     for x in look.views(image):
-        scores = look.at_size(x, size)
+        scores = look.at_size(x, own)
         total = scores if total is None else total.add_(scores)
     assert total is not None
     if isinstance(protocol.combine, _MEANS) and len(protocol.scales) > 1:
         total /= len(protocol.scales)
-    return total[0]
+    return resize(total, size or own, align_corners=look.images_align_corners)[0]
 
 
 @torch.inference_mode()
@@ -82,25 +85,48 @@ def predict_labels(
     image: Image,
     protocol: Protocol = WHOLE,
     *,
+    size: Size | None = None,
     device: torch.device | str | None = None,
     autocast: torch.dtype | None = None,
 ) -> Tensor:
-    """The class with the largest score at each pixel: (H, W) uint8 on the device.
+    """The class with the largest score at each pixel: (H, W), or `size`, uint8 on the device.
 
     The same as ``predict_scores(...).argmax(0)``, to float rounding where two classes tie. With a single view the
     scores of the whole image are never held, and no softmax is taken. Arguments and errors as there.
     """
+    return score_map(model, image, protocol, size=size, device=device, autocast=autocast).labels()
+
+
+@torch.inference_mode()
+def score_map(
+    model: SegmentationModel,
+    image: Image,
+    protocol: Protocol = WHOLE,
+    *,
+    size: Size | None = None,
+    device: torch.device | str | None = None,
+    autocast: torch.dtype | None = None,
+) -> ScoreMap:
+    """What a network says of one image, its last resize still to be done; arguments and errors as `predict_scores`.
+
+    With a single view this is the network's own coarse map, before any softmax; with several, their scores at the
+    image's size.
+    """
+    own = _checked_size(image)
+    size = size or own
+    look = _Look(model, protocol, _device(model, device), autocast)
     if protocol.views > 1 or not isinstance(protocol.combine, _MEANS):
         scores = predict_scores(model, image, protocol, device=device, autocast=autocast)
-        return resized_argmax(scores[None], (scores.shape[1], scores.shape[2]), align_corners=model.align_corners)
-    look = _Look(model, protocol, _device(model, device), autocast)
-    size = _checked_size(image)
+        return ScoreMap(scores[None], size, look.images_align_corners)
     (x,) = look.views(image)
     maps = look.coarse(x) if protocol.windows is None else look.windows(x)
-    if tuple(x.shape[-2:]) != size:
-        maps = resize(maps, x.shape[-2:], align_corners=model.align_corners)
-        return resized_argmax(maps, size, align_corners=look.images_align_corners)
-    return resized_argmax(maps, size, align_corners=model.align_corners)
+    align_corners = model.align_corners
+    stops = ((x.shape[-2], x.shape[-1]), own, size)
+    for stop, following in pairwise(stops):
+        if stop != following:
+            maps = resize(maps, stop, align_corners=align_corners)
+            align_corners = look.images_align_corners
+    return ScoreMap(maps, size, align_corners)
 
 
 @torch.inference_mode()

@@ -35,6 +35,8 @@ class Segmenter(nn.Module):
     Attributes:
         classes: what the logits mean. Numbered classes until whoever knows the label space says it.
         network: the description that it was built from; None unless `segattn.create_model` or `load_model` made it.
+        trained_at: (height, width) of whole images in training, which `segattn.predict` brings images near; None where
+            it is not known. See `segattn.recipes.schema.Data`.
     """
 
     mean: Tensor
@@ -58,6 +60,7 @@ class Segmenter(nn.Module):
         self.num_classes = num_classes
         self.classes = Classes.numbered(num_classes)
         self.network: Description | None = None
+        self.trained_at: tuple[int, int] | None = None
         self.align_corners = align_corners_in_words(align_corners)
         self.stride = stride
         self.normalization = normalization

@@ -70,7 +70,7 @@ ECANET101 = Recipe(
         note="eca_resnet101_k3357 there; its stem and its gates are of another kind than here: add --partial",
     ),
     network=ACFNet(backbone="ecanet101", class_feature="paper"),
-    data=Data(dataset="cityscapes", num_classes=19, count_at=(1024, 2048)),
+    data=Data(dataset="cityscapes", num_classes=19, count_at=(1024, 2048), trained_at=(1024, 2048)),
     augmentation=acfnet_augmentation(crop=769),
     losses=(
         OhemSearchCrossEntropy(output="main", weight=0.7, threshold=0.7, min_kept=100_000),

@@ -22,7 +22,10 @@ def mm_augmentation(*, crop: int | tuple[int, int], long: int = 2048, short: int
     )
 
 
-ADE20K = Data(dataset="ade20k", num_classes=150, count_at=(512, 512))
+FIT_512 = (512, 683)
+"""An image of 4:3, as most of ADE20K and VOC are, fitted into 2048x512: the scale at which both are trained."""
+
+ADE20K = Data(dataset="ade20k", num_classes=150, count_at=(512, 512), trained_at=FIT_512)
 AUGMENTATION = mm_augmentation(crop=512)
 MAIN_LOSS = CrossEntropy(output="main", divisor="all")
 AUXILIARY_LOSS = CrossEntropy(output="aux", weight=0.4, divisor="all")

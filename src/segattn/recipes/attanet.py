@@ -89,7 +89,8 @@ LIGHT_CITYSCAPES = Recipe(
     ),
     published_cost=_speed(180),
     network=AttaNet(backbone="light"),
-    data=Data(dataset="cityscapes", num_classes=19),
+    # the size that its training script cuts crops from; its protocol shows the network half of it
+    data=Data(dataset="cityscapes", num_classes=19, trained_at=(1024, 2048)),
     augmentation=(
         ColorJitter(brightness=(0.5, 1.5), contrast=(0.5, 1.5), saturation=(0.5, 1.5)),
         HorizontalFlip(),
@@ -218,7 +219,7 @@ LIGHT_CAMVID = replace(
             weights="results/attanet_light_camvid/train.safetensors",
         ),
     ),
-    data=Data(dataset="camvid", num_classes=11, count_at=(360, 480)),
+    data=Data(dataset="camvid", num_classes=11, count_at=(360, 480), trained_at=(360, 480)),
     augmentation=(
         ColorJitter(brightness=(0.6, 1.4), contrast=(0.6, 1.4), saturation=(0.6, 1.4)),
         HorizontalFlip(),
@@ -338,7 +339,7 @@ LIGHT_SYNTHETIC = replace(
     name="attanet_light_synthetic",
     results=(),
     checkpoint=Checkpoint(),
-    data=Data(dataset="cityscapes", num_classes=19),
+    data=Data(dataset="cityscapes", num_classes=19, trained_at=(256, 512)),
     augmentation=(HorizontalFlip(), RandomScale(low=0.75, high=1.5), RandomCrop(height=192, width=384)),
     schedule=Schedule(lr=2e-3, iterations=240, power=0.9, warmup=ExponentialWarmup(iterations=20, start_lr=1e-4)),
     losses=tuple(CrossEntropy(output=name) for name in _OUTPUTS),

@@ -85,7 +85,7 @@ R101_CITYSCAPES = Recipe(
     ),
     network=DANet(backbone="resnet101", stage4_dilations=(4, 8, 16)),
     pretrained="resnet101",
-    data=Data(dataset="cityscapes", num_classes=19, count_at=(1024, 2048)),
+    data=Data(dataset="cityscapes", num_classes=19, count_at=(1024, 2048), trained_at=(1024, 2048)),
     augmentation=danet_augmentation(base=1024, crop=768),
     losses=(CrossEntropy(output="main"), CrossEntropy(output="position"), CrossEntropy(output="channel")),
     optimizer=SGD(momentum=0.9, weight_decay=1e-4),

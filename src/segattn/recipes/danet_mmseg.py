@@ -11,7 +11,7 @@ from typing import Literal
 from segattn.evaluation.protocol import MMSEG_CITYSCAPES, MMSEG_SLIDE_769, MMSEG_WHOLE
 from segattn.losses.terms import CrossEntropy
 from segattn.models.danet import DANet
-from segattn.recipes.ade20k import ADE20K, AUXILIARY_LOSS, MAIN_LOSS, mm_augmentation
+from segattn.recipes.ade20k import ADE20K, AUXILIARY_LOSS, FIT_512, MAIN_LOSS, mm_augmentation
 from segattn.recipes.danet import DANET
 from segattn.recipes.schema import SGD, Checkpoint, Claim, Data, Recipe, Schedule, Training
 
@@ -27,7 +27,7 @@ _DEVIATIONS = (
     "the heads start as the authors' code starts them; the toolbox draws their convolutions otherwise",
     "starts from random weights unless --pretrained is given; the toolbox starts from ImageNet weights",
 )
-_VOC = Data(dataset="voc2012", num_classes=21, train_split="train_aug", count_at=(512, 512))
+_VOC = Data(dataset="voc2012", num_classes=21, train_split="train_aug", count_at=(512, 512), trained_at=FIT_512)
 
 _NETWORK = DANet(
     backbone="resnet50", stem="deep32", stage4_dilations=(2, 4, 4), align_corners="edges", auxiliary_head="fcn"
@@ -37,7 +37,7 @@ BASE = Recipe(
     name="danet_mmseg_r50_cityscapes_80k",
     paper=DANET,
     network=_NETWORK,
-    data=Data(dataset="cityscapes", num_classes=19, count_at=(1024, 2048)),
+    data=Data(dataset="cityscapes", num_classes=19, count_at=(1024, 2048), trained_at=(1024, 2048)),
     augmentation=mm_augmentation(crop=(512, 1024), long=2048, short=1024),
     losses=(
         MAIN_LOSS,

@@ -19,6 +19,7 @@ from segattn.contracts import (
     COUNT_OR_NONE,
     FRACTION,
     NOT_NEGATIVE,
+    PIXELS,
     POSITIVE,
     Range,
     check,
@@ -125,6 +126,11 @@ class Data:
     `count_at` is the height and width at which `segattn show` counts what one image costs. `unlabelled` is a folder of
     images without masks, and `unlabelled_share` the part of every batch that is of them, for a Distillation term to
     learn from.
+
+    `trained_at` is the height and width that whole images have in training, before random scaling and crops: the size
+    at which things look as large as the network knows them. `segattn.predict` brings images near it. None where it is
+    not known; images are then read as they are. Scoring does not look at it: the protocol says at which size. What a
+    training on files writes states the size of these, whatever its recipe says.
     """
 
     dataset: str
@@ -133,12 +139,13 @@ class Data:
     train_split: str = "train"
     val_split: str = "val"
     count_at: tuple[int, int] = (512, 1024)
+    trained_at: tuple[int, int] | None = None
     unlabelled: str | None = None
     unlabelled_share: float = 0.0
 
     def __post_init__(self) -> None:
         check(self, num_classes=Range(1, 254, "1 to 254"), count_at=Range(32, 16384, "32 to 16384 pixels"))
-        check(self, unlabelled_share=Range(0, 0.99, "0 to 0.99"))
+        check(self, trained_at=PIXELS, unlabelled_share=Range(0, 0.99, "0 to 0.99"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from itertools import count
 from multiprocessing import active_children
@@ -26,9 +26,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from segattn.contracts import IGNORE, SegmentationDataset
+from segattn.contracts import IGNORE, PIXELS, SegmentationDataset
+from segattn.datasets.base import PairedDataset
+from segattn.datasets.headers import read_checked
 from segattn.machine import usable_cores
-from segattn.transforms.compose import Compose, Transform
+from segattn.transforms.compose import Compose, Fitting, Transform
 from segattn.transforms.mixing import Mixing
 from segattn.transforms.pixels import Image, Item
 
@@ -48,6 +50,29 @@ class Batch(TypedDict):
     image: Tensor
     mask: Tensor
     names: list[str]
+
+
+_SIZES_SEEN = 8
+
+
+def usual_size(dataset: PairedDataset, transforms: Sequence[Transform]) -> tuple[int, int] | None:
+    """The usual (height, width) of whole images in training, before random factors and crops.
+
+    The medians of the short and of the long sides of some images of the set, the larger of both as the width, after
+    those transforms that bring images to a size whatever theirs is. None where no image can be read.
+    """
+    seen = []
+    for index in np.linspace(0, len(dataset) - 1, min(_SIZES_SEEN, len(dataset)), dtype=int).tolist():
+        with suppress(ValueError, OSError):  # which training meets and tells
+            header = read_checked(dataset.pairs[index].image).header
+            seen.append(sorted((header.height, header.width)))
+    if not seen:
+        return None
+    height, width = np.median(seen, axis=0).astype(int).tolist()
+    for transform in transforms:
+        if isinstance(transform, Fitting):
+            height, width = transform.middle(height, width)
+    return (height, width) if height in PIXELS and width in PIXELS else None
 
 
 class TrainingSet(Dataset[dict[str, Any]]):

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from segattn.contracts import Classes, SegmentationDataset, SegmentationModel, require_same_classes
 from segattn.datasets.absent import require_all_classes
+from segattn.datasets.base import PairedDataset
 from segattn.evaluation.evaluate import evaluate, sum_over_processes
 from segattn.processes import gathered, joined, place
 from segattn.recipes.schema import Recipe
-from segattn.training.loader import Batches, TrainingSet, training_loader
+from segattn.training.loader import Batches, TrainingSet, training_loader, usual_size
 from segattn.training.log import Meter, RunLog
 from segattn.training.optim import EMA, build_optimizer, rate
 from segattn.training.parallel import full_weights, shard, synchronize_norms
@@ -101,6 +102,9 @@ class Run:
         self._saved = (0, 0)
         self.folder.restore(self.state)
         self._check_shared_folder()
+        self._trained_at = recipe.data.trained_at
+        if isinstance(train_set, PairedDataset):  # which may be of another size than the recipe's
+            self._trained_at = usual_size(train_set, recipe.augmentation)
         self.samples: SampleImages | None = None
         if val_set is not None and samples:
             self.samples = SampleImages(output_dir, val_set.classes, len(val_set), count=samples, shard=self.place)
@@ -223,7 +227,9 @@ class Run:
         if self.place.rank != 0:
             return
         progress = self.state.progress
-        description = describe_model(self.recipe, self.train_set.classes, scores=progress.scores)
+        data = replace(self.recipe.data, trained_at=self._trained_at)
+        described = replace(self.recipe, data=data)
+        description = describe_model(described, self.train_set.classes, scores=progress.scores)
         save_model(self.folder.path / name, model, description | {"step": progress.step})
 
     def _model_to_use(self) -> nn.Module:

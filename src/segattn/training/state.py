@@ -32,7 +32,7 @@ from segattn.training.parallel import (
     load_full_weights,
 )
 from segattn.training.refusal import refusal
-from segattn.weights.checkpoint import described_classes
+from segattn.weights.checkpoint import described
 
 LOG = "log.jsonl"
 TENSORBOARD = "tensorboard"
@@ -45,6 +45,7 @@ _FILES = (_STATE, _RECIPE, LOG, "last.safetensors", "last.json", "best.safetenso
 MAY_CHANGE = frozenset(
     {
         "data.root",
+        "data.trained_at",
         "data.unlabelled",
         "training.workers",
         "training.teacher",
@@ -174,8 +175,8 @@ class RunFolder:
         """Raises ValueError for a run on other classes. Older states don't say which: their last model does."""
         names, last = saved.get("classes"), self.path / "last.safetensors"
         if names is None and last.is_file():
-            described = described_classes(last)
-            names = None if described is None else list(described.names)
+            classes = described(last).classes
+            names = None if classes is None else list(classes.names)
         if names is None or self.classes is None:
             return
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

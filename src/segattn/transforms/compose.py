@@ -59,6 +59,9 @@ Transform = (
 Crop = RandomCrop | EnlargingCrop | ClassBalancedCrop
 """Crops that a scaling before them can be merged with."""
 
+Fitting = Resize | RandomShortSide | RandomFit
+"""Transforms after which an image's size is not its own times a factor; `middle` is the usual one."""
+
 
 @dataclass(frozen=True)
 class Compose:

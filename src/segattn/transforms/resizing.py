@@ -95,6 +95,10 @@ class Resize:
     def __post_init__(self) -> None:
         check_size(self)
 
+    def middle(self, height: int, width: int) -> tuple[int, int]:
+        """The (height, width) that an image of height x width gets."""
+        return self.height, self.width
+
     def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
         return resize_pair(image, mask, self.height, self.width)
 
@@ -111,6 +115,11 @@ class RandomShortSide:
 
     def __post_init__(self) -> None:
         check(self, base=Range(2, 16384, "a side of 2 to 16384 pixels"))
+
+    def middle(self, height: int, width: int) -> tuple[int, int]:
+        """The (height, width) that an image of height x width gets with its short side at `base`."""
+        factor = self.base / min(height, width)
+        return int(height * factor), int(width * factor)
 
     def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
         return resize_short_side(image, mask, int(rng.integers(int(self.base * 0.75), int(self.base * 2.0) + 1)))
@@ -141,6 +150,11 @@ class RandomFit:
         check(self, long=COUNT, short=PIXELS)
         if not 2 <= self.short <= self.long:
             raise ValueError(f"short {self.short}, long {self.long}: expected 2 <= short <= long")
+
+    def middle(self, height: int, width: int) -> tuple[int, int]:
+        """The (height, width) that an image of height x width gets with r = 1."""
+        factor = min(self.long / max(height, width), self.short / min(height, width))
+        return int(height * factor + 0.5), int(width * factor + 0.5)
 
     def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
         ratio = rng.uniform(0.5, 2.0)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -22,7 +22,7 @@ from segattn import __version__
 from segattn.contracts import Classes, cut, shown
 from segattn.files import atomic_path, require_regular
 from segattn.models.networks import Network
-from segattn.recipes.schema import Recipe
+from segattn.recipes.schema import Data, Recipe
 from segattn.recipes.serialize import from_dict, to_dict
 from segattn.weights.archive import kind_of
 
@@ -228,8 +228,20 @@ def described_recipe(description: Mapping[str, Any]) -> Recipe:
     return from_dict(Recipe, recipe)
 
 
-def described_classes(path: str | Path) -> Classes | None:
-    """The classes that a file of ours says its model is for; None if it is no such file, or says nothing of the kind.
+class Described(NamedTuple):
+    """What a file of ours says of its weights beside the network; None each where it says nothing of the kind.
+
+    Attributes:
+        classes: what its model is for.
+        trained_at: as `segattn.recipes.schema.Data.trained_at`.
+    """
+
+    classes: Classes | None = None
+    trained_at: tuple[int, int] | None = None
+
+
+def described(path: str | Path) -> Described:
+    """What a file says of its weights: nothing, where it is none of ours.
 
     Raises:
         FileNotFoundError: no such file.
@@ -237,11 +249,16 @@ def described_classes(path: str | Path) -> Classes | None:
     """
     description = read_description(path)
     if description is None:
-        return None
+        return Described()
     try:
-        return from_dict(Classes, description["classes"])
+        classes = from_dict(Classes, description["classes"])
     except (KeyError, ValueError):
-        return None
+        classes = None
+    try:
+        trained_at = from_dict(Data, description["recipe"]["data"]).trained_at
+    except (KeyError, ValueError):
+        trained_at = None
+    return Described(classes, trained_at)
 
 
 _NO_MATTER = ("drop_path",)

@@ -16,7 +16,7 @@ from segattn.models.acfnet import ACFNET
 from segattn.models.key_map import DEEP_STEM_IMAGENET, GATE_NAME, RESNET_IMAGENET, V1C_IMAGENET, has_deep_stem, in_stem
 from segattn.models.networks import BACKBONE_MAPS, KEY_MAPS
 from segattn.models.segmenter import Segmenter
-from segattn.weights.checkpoint import described_classes
+from segattn.weights.checkpoint import Described, described
 from segattn.weights.classes import class_tensors
 from segattn.weights.fit_size import fit_trained_size, without_class_token
 from segattn.weights.match import Match, class_counts, explain_names, explain_shapes, match, read_names
@@ -43,7 +43,7 @@ def load_weights(
     are values that are NaN or infinite.
 
     Where a file of ours says what its classes are, and its classifier layers are loaded, `model.classes` are these
-    from then on: the logits then mean them.
+    from then on: the logits then mean them. So is `model.trained_at`.
 
     Args:
         num_classes_may_differ: where the file is for another number of classes, or says that its classes are others
@@ -67,23 +67,25 @@ def load_weights(
     if not result.names_fit:
         raise ValueError(f"{checkpoint.name}: {explain_names(result)}{_backbone_hint(found, target)}")
     notes = []
-    classes = None if isinstance(source, Mapping) else described_classes(source)
+    facts = Described() if isinstance(source, Mapping) else described(source)
     if num_classes_may_differ:
         misfits = result.misfits(found, target)
         counts = class_counts(result, misfits, found, target)
         if misfits and counts is not None:
             result = result.without(misfits, f"classifier: {counts[0]} classes in the file, {counts[1]} in the network")
-            classes = None
-        elif classes is not None and (names := _for_other_classes(model, classes)):
+            facts = Described()
+        elif facts.classes is not None and (names := _for_other_classes(model, facts.classes)):
             result = result.without(names, "classifier: of other classes, or in another order")
-            classes = None
+            facts = Described()
     if inplace_abn:
         scales = [key for key in target if key.endswith(".weight") and f"{key[:-6]}running_mean" in target]
         found = {**found, **{result.pairs[key]: found[result.pairs[key]].abs() + 1e-5 for key in scales}}
         notes.append(f"{len(scales)} batch norm scales stored as |w| + 1e-5")
     report = _copy(model, target, checkpoint, found, result, sizes_may_differ, notes)
-    if classes is not None and isinstance(model, Segmenter) and len(classes) == model.num_classes:
-        model.classes = classes
+    if isinstance(model, Segmenter):
+        if facts.classes is not None and len(facts.classes) == model.num_classes:
+            model.classes = facts.classes
+        model.trained_at = facts.trained_at or model.trained_at
     return report
 
 
