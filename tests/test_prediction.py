@@ -120,6 +120,45 @@ def test_sizes_near_that_of_training(
     assert size_near(*shape, trained_at) == read_at
 
 
+@pytest.mark.parametrize("name", ["whole", "multi_flip", "slide_512"])
+def test_confidence_is_the_largest_probability(model: Segmenter, image: np.ndarray, name: str) -> None:
+    result = predict(model, image, protocol(name), size="native")
+    at_once = predict(model, image, protocol(name), size="native", confidence=True)
+    assert result.confidence.shape == (40, 56)
+    assert result.confidence.dtype == np.float32
+    assert (result.confidence == at_once.confidence).all()
+    probabilities = result.scores if name == "multi_flip" else softmax(result.scores)
+    np.testing.assert_allclose(result.confidence, probabilities.max(0), atol=1e-5)
+    assert 1 / 11 < result.confidence.min() < result.confidence.max() <= 1
+
+
+def test_confidence_at_another_reading_size_and_as_a_file(model: Segmenter, image: np.ndarray, tmp_path: Path) -> None:
+    result = predict(model, image, confidence=True)
+    assert result.read_at == (343, 480)
+    np.testing.assert_allclose(result.confidence, softmax(result.scores).max(0), atol=1e-5)
+    files = result.save(tmp_path, confidence=True)
+    assert files.confidence == tmp_path / "image_confidence.png"
+    written = cv2.imread(str(files.confidence), cv2.IMREAD_UNCHANGED)
+    assert written.dtype == np.uint8
+    np.testing.assert_allclose(written / 255, result.confidence, atol=0.5 / 255 + 1e-6)
+    assert result.save(tmp_path / "plain").confidence is None
+    assert len(list((tmp_path / "plain").iterdir())) == 2
+
+
+def test_confidence_of_sums_of_exponentials_is_refused(model: Segmenter, image: np.ndarray, tmp_path: Path) -> None:
+    result = predict(model, image, protocol("danet_single"))
+    with pytest.raises(ValueError, match="no probabilities, so there is no confidence; take one that averages"):
+        result.save(tmp_path, confidence=True)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="no confidence"):
+        predict(model, image, protocol("attanet_slide"), confidence=True)
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    powers = np.exp(scores.astype(np.float64) - scores.max(0))
+    return powers / powers.sum(0)
+
+
 def test_the_reading_size_can_be_given(model: Segmenter, image: np.ndarray) -> None:
     assert predict(model, image).read_at == (343, 480)
     assert predict(model, image, size="native").read_at == (40, 56)
@@ -165,11 +204,11 @@ def test_images_that_would_overwrite_each_other_are_refused(tmp_path: Path) -> N
 
 
 def test_too_long_a_name_is_refused_before_work(tmp_path: Path) -> None:
-    fits, long = "é" * 118 + ".png", "é" * 119 + ".png"  # of two bytes each
+    fits, long = "é" * 117 + ".png", "é" * 118 + ".png"  # of two bytes each
     touch(tmp_path, fits)
     assert find_images([tmp_path / fits]) == [tmp_path / fits]
     touch(tmp_path, long)
-    with pytest.raises(ValueError, match="too long a name to put _overlay"):
+    with pytest.raises(ValueError, match="too long a name to put _confidence"):
         find_images([tmp_path / long])
 
 

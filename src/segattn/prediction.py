@@ -18,13 +18,14 @@ from segattn.contracts import PIXELS, Classes, cut, shown
 from segattn.datasets.headers import IMAGE_SUFFIXES
 from segattn.datasets.images import is_leftover, read_image
 from segattn.evaluation.geometry import LongSide, NativeSize, Size, size_near
-from segattn.evaluation.inference import predict_labels, predict_scores
+from segattn.evaluation.inference import predict_scores, score_map
 from segattn.evaluation.protocol import WHOLE, Protocol
+from segattn.evaluation.score_map import ScoreMap
 from segattn.files import require_separate
 from segattn.models.segmenter import Segmenter
 from segattn.pictures import class_shares, overlay, with_legend, write_image
 
-_LONGEST_NAME = 255 - len("._overlay.png.part")
+_LONGEST_NAME = 255 - len("._confidence.png.part")
 """Bytes of an image's name, as file systems allow 255 for what is written."""
 
 
@@ -37,11 +38,18 @@ class PredictionFiles(NamedTuple):
 
     labels: Path
     overlay: Path
+    confidence: Path | None = None
 
     @classmethod
-    def of(cls, name: str, folder: str | Path) -> PredictionFiles:
+    def of(cls, name: str, folder: str | Path, *, confidence: bool = False) -> PredictionFiles:
         """Those of an image of that name."""
-        return cls(Path(folder) / f"{name}_labels.png", Path(folder) / f"{name}_overlay.png")
+        folder = Path(folder)
+        third = folder / f"{name}_confidence.png" if confidence else None
+        return cls(folder / f"{name}_labels.png", folder / f"{name}_overlay.png", third)
+
+    def written(self) -> list[Path]:
+        """All that there are."""
+        return [path for path in self if path is not None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +70,8 @@ class Prediction:
     read_at: Size
     model: Segmenter = field(repr=False)
     protocol: Protocol = field(repr=False)
+    measured: NDArray[np.float32] | None = field(default=None, repr=False)
+    """`confidence`, where it was made with the labels."""
 
     @property
     def classes(self) -> Classes:
@@ -78,6 +88,22 @@ class Prediction:
         image, size = _resized(self.image, self.read_at), self.labels.shape
         return np.asarray(predict_scores(self.model, image, self.protocol, size=size).cpu(), np.float32)
 
+    @cached_property
+    def confidence(self) -> NDArray[np.float32]:
+        """(H, W) float32 in 0..1: the probability that the model gives to each pixel's label, the largest of all.
+
+        A softmax of the logits (the averaged ones, where the protocol averages logits over views or windows), or the
+        probability averaged over the views, where it averages these. From 1 / K, which is knowing nothing. Made by a
+        second pass through the model unless `predict` was asked for it.
+
+        Raises:
+            ValueError: the protocol's scores say nothing of how probable a class is.
+        """
+        return _confidence(self._scored()) if self.measured is None else self.measured
+
+    def _scored(self) -> ScoreMap:
+        return score_map(self.model, _resized(self.image, self.read_at), self.protocol, size=self.image.shape[:2])
+
     def shares(self) -> dict[str, float]:
         """Fraction of the image for each class that occurs, the largest first."""
         shares = class_shares(self.labels, len(self.classes))
@@ -89,13 +115,19 @@ class Prediction:
         shares = class_shares(self.labels, len(self.classes))
         return with_legend(overlay(self.image, self.labels, self.classes), self.classes, shares)
 
-    def save(self, folder: str | Path) -> PredictionFiles:
+    def save(self, folder: str | Path, *, confidence: bool = False) -> PredictionFiles:
         """Write NAME_labels.png (one 8-bit channel of training ids) and NAME_overlay.png into `folder`.
+
+        Args:
+            confidence: also write NAME_confidence.png: one 8-bit channel in which 0..255 is 0..1, rounded.
 
         Raises:
             OSError: the folder can't be written to.
+            ValueError: confidence is asked for, and the protocol gives none.
         """
-        files = PredictionFiles.of(self.name, folder)
+        files = PredictionFiles.of(self.name, folder, confidence=confidence)
+        if files.confidence is not None:  # first, as it may fail
+            write_image(files.confidence, np.rint(255 * self.confidence).astype(np.uint8))
         write_image(files.labels, self.labels)
         write_image(files.overlay, self.overlay())
         return files
@@ -107,6 +139,7 @@ def predict(
     protocol: Protocol = WHOLE,
     *,
     size: ReadingSize = "trained",
+    confidence: bool = False,
     name: str | None = None,
 ) -> Prediction:
     """Label one image.
@@ -119,6 +152,7 @@ def predict(
             of `model.trained_at` where it is less than 0.9 or more than 2 times that, unless this is not known or the
             protocol has a size of its own; "native" leaves the image as it is; a number is the long side in pixels.
             `Prediction.read_at` says what was done.
+        confidence: make `Prediction.confidence` together with the labels, which saves a second pass.
         name: of the result's files; by default the image's own.
 
     Raises:
@@ -134,10 +168,16 @@ def predict(
         raise ValueError(f"image of shape {image.shape} and type {image.dtype}: expected (H, W, 3) uint8, RGB")
     read_at = _size_to_read(model, image, protocol, size)
     try:
-        labels = predict_labels(model, _resized(image, read_at), protocol, size=image.shape[:2]).cpu().numpy()
+        scored = score_map(model, _resized(image, read_at), protocol, size=image.shape[:2])
+        labels = scored.labels().cpu().numpy()
+        measured = _confidence(scored) if confidence else None
     except ValueError as error:
         raise ValueError(f"{source}{error}") from error
-    return Prediction(name or "image", image, labels, read_at, model, protocol)
+    return Prediction(name or "image", image, labels, read_at, model, protocol, measured)
+
+
+def _confidence(scored: ScoreMap) -> NDArray[np.float32]:
+    return np.asarray(scored.confidence().cpu(), np.float32)
 
 
 def check_reading_size(size: ReadingSize, protocol: Protocol) -> None:
@@ -258,4 +298,4 @@ def _check_names(files: list[Path]) -> None:
     for file in files:
         require_separate(outputs, file, f"{file.stem}_labels.png")
         if len(os.fsencode(file.stem)) > _LONGEST_NAME:
-            raise ValueError(f"{file}: too long a name to put _overlay.png after it; shorten it")
+            raise ValueError(f"{file}: too long a name to put _confidence.png after it; shorten it")

@@ -41,6 +41,11 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         "was trained at, else brought to it), native (as they are), or the long side in pixels; labels have the "
         "image's own size in any case",
     )
+    parser.add_argument(
+        "--confidence",
+        action="store_true",
+        help="also write NAME_confidence.png: the probability that the model gives to each label, 0..255 for 0..1",
+    )
     parser.add_argument("--output", type=Path, default=Path("predictions"), metavar="DIR", help="default: predictions")
     parser.set_defaults(run=_predict, takes_overrides=True)
 
@@ -48,6 +53,8 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
 def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.cli.screen import error_text, is_out_of_memory, print_error
     from segattn.datasets.images import read_image
+    from segattn.evaluation.inference import meaning_of
+    from segattn.evaluation.score_map import require_probabilities
     from segattn.files import require_unread, require_writable
     from segattn.machine import pick_device
     from segattn.prediction import PredictionFiles, check_reading_size, find_images, predict, unread_folders
@@ -56,7 +63,11 @@ def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 
     images = find_images(arguments.sources)
     require_writable(arguments.output)
-    results = (file for path in images for file in PredictionFiles.of(path.stem, arguments.output))
+    results = (
+        file
+        for path in images
+        for file in PredictionFiles.of(path.stem, arguments.output, confidence=arguments.confidence).written()
+    )
     require_unread(results, images)
     device = pick_device(arguments.device)
     with working_together(device) as (rank, world):
@@ -64,7 +75,10 @@ def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         model = ready(model, arguments).to(device)
         protocol = find_protocol(recipe, arguments.protocol or "whole", overrides)
         check_reading_size(arguments.size, protocol)
+        if arguments.confidence:
+            require_probabilities(meaning_of(protocol))
         mine = images[rank::world]
+        options = {"size": arguments.size, "confidence": arguments.confidence}
         own_unread: list[Exception] = []
         own_unlabelled: list[Exception] = []
         for path in track(mine, "labelling", len(mine)) if rank == 0 else mine:
@@ -76,15 +90,15 @@ def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
                 )
                 continue
             try:
-                prediction = predict(model, image, protocol, size=arguments.size, name=path.stem)
+                prediction = predict(model, image, protocol, **options, name=path.stem)
             except (ValueError, MemoryError, RuntimeError) as error:
                 if isinstance(error, RuntimeError) and not is_out_of_memory(error):
                     raise
                 own_unlabelled.append(ValueError(f"{path}: {error_text(error)}"))
                 continue
-            files = prediction.save(arguments.output)
+            files = prediction.save(arguments.output, confidence=arguments.confidence)
             shares = ", ".join(f"{name} {_percent(share)}" for name, share in prediction.shares().items())
-            print(f"{path}: {shares}\n  {files.labels}  {files.overlay}", flush=True)
+            print(f"{path}: {shares}\n  {'  '.join(map(str, files.written()))}", flush=True)
             if prediction.read_at != prediction.labels.shape:
                 why = f", the size that {recipe.name} was trained at" if arguments.size == "trained" else ""
                 print(f"  {_times(image.shape)} image read at {_times(prediction.read_at)}{why}", end="", flush=True)

@@ -52,7 +52,8 @@ def resized_bands(maps: Tensor, size: tuple[int, int], *, align_corners: AlignCo
         CPU all rows come at once.
     """
     if not _in_bands(maps):
-        yield 0, resize(maps, size, align_corners=align_corners)[0].transpose(0, 1).contiguous()
+        whole = resize(maps, size, align_corners=align_corners)[0].transpose(0, 1)
+        yield 0, whole.clone(memory_format=torch.contiguous_format)
         return
     (_, classes, cells, _), (height, width) = maps.shape, size
     rows = maps[0].permute(1, 0, 2)  # (h, K, w): a band's source is one block of memory

@@ -25,7 +25,7 @@ from segattn.evaluation.protocol import (
     MeanProbabilities,
     Protocol,
 )
-from segattn.evaluation.score_map import ScoreMap
+from segattn.evaluation.score_map import Meaning, ScoreMap
 from segattn.layers import resize
 
 Image = NDArray[Any]
@@ -117,7 +117,7 @@ def score_map(
     look = _Look(model, protocol, _device(model, device), autocast)
     if protocol.views > 1 or not isinstance(protocol.combine, _MEANS):
         scores = predict_scores(model, image, protocol, device=device, autocast=autocast)
-        return ScoreMap(scores[None], size, look.images_align_corners)
+        return ScoreMap(scores[None], size, look.images_align_corners, meaning_of(protocol))
     (x,) = look.views(image)
     maps = look.coarse(x) if protocol.windows is None else look.windows(x)
     align_corners = model.align_corners
@@ -126,7 +126,14 @@ def score_map(
         if stop != following:
             maps = resize(maps, stop, align_corners=align_corners)
             align_corners = look.images_align_corners
-    return ScoreMap(maps, size, align_corners)
+    return ScoreMap(maps, size, align_corners, "logits")
+
+
+def meaning_of(protocol: Protocol) -> Meaning:
+    """What the scores of a `score_map` by this protocol are."""
+    if not isinstance(protocol.combine, _MEANS):
+        return "neither"
+    return "probabilities" if protocol.views > 1 and isinstance(protocol.combine, MeanProbabilities) else "logits"
 
 
 @torch.inference_mode()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 from segattn.contracts import AlignCorners
-from segattn.evaluation.argmax import resized_argmax
+from segattn.evaluation.argmax import resized_argmax, resized_bands
+
+Meaning = Literal["logits", "probabilities", "neither"]
 
 
 class ScoreMap(NamedTuple):
@@ -17,12 +21,62 @@ class ScoreMap(NamedTuple):
         maps: (1, K, h, w) float32, coarse or at full size already.
         size: (H, W) that they are resized to.
         align_corners: how.
+        meaning: "logits", of one view or averaged; "probabilities", averaged over views; or "neither", where a protocol
+            adds exponentials.
     """
 
     maps: Tensor
     size: tuple[int, int]
     align_corners: AlignCorners
+    meaning: Meaning
 
     def labels(self) -> Tensor:
         """The class with the largest score at each pixel: (H, W) uint8 on the map's device."""
         return resized_argmax(self.maps, self.size, align_corners=self.align_corners)
+
+    def bands(self) -> Iterator[tuple[int, Tensor]]:
+        """Some rows after the others: the number of the first, and their scores (rows, K, W), which may be changed."""
+        return resized_bands(self.maps, self.size, align_corners=self.align_corners)
+
+    @torch.inference_mode()
+    def confidence(self, temperature: float = 1.0) -> Tensor:
+        """The probability of the class with the largest score at each pixel: (H, W) float32 in 0..1.
+
+        Args:
+            temperature: T of ``softmax(logits / T)``. Averaged probabilities p become ``p ** (1 / T)`` over the sum of
+                that, which is the same for a single view. The order of the classes, and so the labels, stay.
+
+        Raises:
+            ValueError: the scores are neither logits nor probabilities.
+        """
+        require_probabilities(self.meaning)
+        confidence = self.maps.new_empty(self.size)
+        for start, band in self.bands():
+            confidence[start : start + len(band)] = log_partition(band, self.meaning, temperature)[1].neg_().exp_()
+        return confidence
+
+
+def require_probabilities(meaning: Meaning) -> None:
+    """Raises ValueError where scores say nothing of how probable a class is."""
+    if meaning == "neither":
+        raise ValueError(
+            "the protocol adds up exponentials, which are no probabilities, so there is no confidence; take one that "
+            "averages logits or probabilities, such as whole or multi_flip"
+        )
+
+
+def log_partition(band: Tensor, meaning: Meaning, temperature: float) -> tuple[Tensor, Tensor]:
+    """Of scores (rows, K, W): the largest z at each pixel, and by how much the logarithm of the sum of e^z exceeds it.
+
+    z are the logits, or the logarithms of the probabilities, divided by the temperature. The second is minus the
+    logarithm of the largest class's probability. `band` is overwritten by z.
+
+    Returns:
+        Twice (rows, W).
+    """
+    if meaning == "probabilities":
+        band.clamp_(min=torch.finfo(band.dtype).tiny).log_()
+    if temperature != 1:
+        band /= temperature
+    largest = band.amax(1)
+    return largest, (band - largest[:, None]).exp_().sum(1).log_()
