@@ -20,8 +20,10 @@ import numpy as np
 import torch
 
 from segattn.evaluation.argmax import resized_argmax
+from segattn.evaluation.evaluate import calibration_of
 from segattn.evaluation.inference import predict_labels
 from segattn.evaluation.metrics import ConfusionMatrix
+from segattn.evaluation.score_map import ScoreMap
 from segattn.layers import resize
 from segattn.machine import provenance
 from segattn.models.attanet import AttaNet
@@ -52,11 +54,13 @@ def main() -> None:
         # random maps of the network's own shape: every class wins somewhere, the worst case for nobody's shortcut
         maps = torch.randn_like(model.logits(x))
         labels = resized_argmax(maps, SIZE, align_corners=align).numpy()
+        scored = ScoreMap(maps, SIZE, align, "logits")
         steps: dict[str, Callable[[], object]] = {
             "network": lambda: model.logits(x),
             "upsampling and arg-max": lambda: resized_argmax(maps, SIZE, align_corners=align),
             "confusion matrix": lambda: confusion.update(labels, truth),
             "normalisation": lambda: model.normalize(pixels),
+            "calibration": lambda: calibration_of(scored, labels, truth, 1.0),
             "plain upsampling and arg-max": lambda: resize(maps, SIZE, align_corners=align).argmax(1),
             "all of it (predict_labels, update)": lambda: confusion.update(predict_labels(model, image), truth),
         }
@@ -67,6 +71,7 @@ def main() -> None:
     print(f"{SIZE[0]}x{SIZE[1]}, {CLASSES} classes, {torch.get_num_threads()} threads, medians of {arguments.rounds}")
     for name, seconds in times.items():
         print(f"{name:<36} {1000 * seconds:8.1f} ms  {100 * seconds / network:6.1f} %")
+    print(f"calibration, where it is asked for: {100 * times['calibration'] / network:.1f} % of the network's time")
     around = times["upsampling and arg-max"] + times["confusion matrix"]
     print(f"around the network: {100 * around / network:.1f} % of its time", end="")
     print(f" ({100 * (around + times['normalisation']) / network:.1f} % with normalisation)")

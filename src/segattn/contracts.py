@@ -53,6 +53,7 @@ COUNT_OR_NONE = Range(0, 2**63 - 1, "0 or more, below 2^63")
 PIXELS = Range(1, 32768, "1 to 32768 pixels")
 CHANNELS = Range(1, 16384, "1 to 16384")
 BYTE = Range(0, 255, "0 to 255")
+TEMPERATURE = Range(0.01, 100, "0.01 to 100")
 
 
 def check(owner: Any, **ranges: Range) -> None:

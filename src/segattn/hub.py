@@ -96,7 +96,7 @@ def push_to_hub(
     Raises:
         ConnectionError: the hub can't be reached or refuses.
     """
-    description = describe_model(recipe, model.classes, scores=scores)
+    description = describe_model(recipe, model.classes, scores=scores, temperature=model.temperature)
     if scores is not None:
         description["protocol"] = (protocol or recipe.validation).describe()
     description["licence"] = licence

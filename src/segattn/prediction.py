@@ -93,13 +93,13 @@ class Prediction:
         """(H, W) float32 in 0..1: the probability that the model gives to each pixel's label, the largest of all.
 
         A softmax of the logits (the averaged ones, where the protocol averages logits over views or windows), or the
-        probability averaged over the views, where it averages these. From 1 / K, which is knowing nothing. Made by a
-        second pass through the model unless `predict` was asked for it.
+        probability averaged over the views, where it averages these; at the model's `temperature`. From 1 / K, which is
+        knowing nothing. Made by a second pass through the model unless `predict` was asked for it.
 
         Raises:
             ValueError: the protocol's scores say nothing of how probable a class is.
         """
-        return _confidence(self._scored()) if self.measured is None else self.measured
+        return _confidence(self._scored(), self.model) if self.measured is None else self.measured
 
     def _scored(self) -> ScoreMap:
         return score_map(self.model, _resized(self.image, self.read_at), self.protocol, size=self.image.shape[:2])
@@ -170,14 +170,14 @@ def predict(
     try:
         scored = score_map(model, _resized(image, read_at), protocol, size=image.shape[:2])
         labels = scored.labels().cpu().numpy()
-        measured = _confidence(scored) if confidence else None
+        measured = _confidence(scored, model) if confidence else None
     except ValueError as error:
         raise ValueError(f"{source}{error}") from error
     return Prediction(name or "image", image, labels, read_at, model, protocol, measured)
 
 
-def _confidence(scored: ScoreMap) -> NDArray[np.float32]:
-    return np.asarray(scored.confidence().cpu(), np.float32)
+def _confidence(scored: ScoreMap, model: Segmenter) -> NDArray[np.float32]:
+    return np.asarray(scored.confidence(model.temperature).cpu(), np.float32)
 
 
 def check_reading_size(size: ReadingSize, protocol: Protocol) -> None:

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save
+
+import segattn
+from segattn.weights.checkpoint import read_model
+from segattn.weights.inspect import inspect
 
 Command = Callable[..., str]
 
@@ -106,3 +113,89 @@ def test_a_wrong_mask_is_named_and_no_report_written(
     assert error.startswith(f"{path}: ")
     assert text in error
     assert not (tmp_path / "report").exists()
+
+
+def test_calibration_is_reported_everywhere(run: Command, fail: Command, trained: Path, camvid: Path) -> None:
+    words = ("evaluate", trained, "--data.root", camvid)
+    assert "ECE" not in run(*words)
+    text = run(*words, "--calibration", "--output", camvid / "report")
+    scores = json.loads((camvid / "report" / "scores.json").read_text())
+    assert f"ECE {scores['ece']:.2f}  NLL {scores['calibration']['nll']:.4f}" in text
+    page = (camvid / "report" / "report.html").read_text()
+    assert "expected calibration error" in page
+    assert "<h2>Confidence</h2>" in page
+    assert "no probabilities" in fail(*words, "--calibration", "--protocol", "attanet_slide")
+
+
+@pytest.fixture
+def confident(trained: Path, tmp_path: Path) -> Path:
+    """The model with larger logits, as those of a trained one are."""
+    tensors, description = read_model(trained)
+    for name, tensor in tensors.items():
+        if name.endswith("classifier.weight"):
+            tensor *= 3e5
+    metadata = {"segattn": json.dumps(description), "format": "pt"}
+    (tmp_path / "confident.safetensors").write_bytes(save(tensors, metadata=metadata))
+    return tmp_path / "confident.safetensors"
+
+
+def test_a_temperature_is_fitted_stored_and_used(run: Command, confident: Path, camvid: Path, tmp_path: Path) -> None:
+    plain = segattn.load_model(confident)[1]
+    rng = np.random.default_rng(0)
+    for path in sorted((camvid / "images" / "val").iterdir()):  # half of its labels are right
+        labels = segattn.predict(plain, path, size="native").labels
+        guessed = rng.integers(0, 11, labels.shape, np.uint8)
+        mask = np.where(rng.random(labels.shape) < 0.5, labels, guessed)
+        assert cv2.imwrite(str(camvid / "labels" / "val" / path.name), mask)
+    out = tmp_path / "new" / "calibrated.safetensors"
+    text = run("evaluate", confident, "--data.root", camvid, "--calibrate", out)
+    fitted = re.search(r"temperature (\S+), fitted on ([\d,]+) pixels of camvid val", text)
+    assert fitted is not None
+    before, after = re.search(r"ECE (\S+) before and (\S+) after", text).groups()  # type: ignore[union-attr]
+    assert f"ECE {before}" in text.split("temperature")[0]  # of so small a set, the sample is the whole
+    assert float(after) < float(before)
+
+    calibrated = segattn.load_model(out)[1]
+    assert plain.temperature == 1
+    assert calibrated.temperature == pytest.approx(float(fitted[1]), rel=1e-3)
+    tensors, description = read_model(out)
+    old, described = read_model(confident)
+    assert all(torch.equal(tensors[name], old[name]) for name in {**tensors, **old})
+    assert description["calibration"]["data"] == "camvid val"
+    assert {**described, "temperature": 1, "calibration": 1} == {**description, "temperature": 1, "calibration": 1}
+    assert f"temperature {calibrated.temperature:.4g}" in inspect(out)
+
+    (tmp_path / "run").mkdir()
+    confident.rename(tmp_path / "run" / "last.safetensors")
+    second = tmp_path / "second.safetensors"
+    run("evaluate", tmp_path / "run", "--data.root", camvid, "--calibrate", second)
+    assert read_model(second)[1] == description  # a run's folder is its model
+
+    again = run("evaluate", out, "--data.root", camvid, "--calibration")
+    assert f"ECE {after}" in again
+    assert f"at temperature {calibrated.temperature:.3g}" in again
+    image = next((camvid / "images" / "val").iterdir())
+    results = [segattn.predict(model, image, size="native") for model in (plain, calibrated)]
+    assert (results[0].labels == results[1].labels).all()
+    powers = results[0].scores / calibrated.temperature
+    powers = np.exp(powers - powers.max(0))
+    np.testing.assert_allclose(results[1].confidence, 1 / powers.sum(0), atol=1e-5)
+
+
+def test_where_no_temperature_can_be_fitted(fail: Command, trained: Path, camvid: Path, tmp_path: Path) -> None:
+    words = ("evaluate", trained, "--data.root", camvid, "--calibrate")
+    out = tmp_path / "out.safetensors"
+    error = fail(*words, out, "--split", "train")
+    assert "4 of its 4 images (train0.png, ...) are in train, on which the model was trained" in error
+    assert "expected a name that ends in .safetensors" in fail(*words, tmp_path / "out.pth")
+    assert "best.safetensors" in fail(*words, trained)
+    assert "a temperature is for the network as" in fail(*words, out, "--network.align_corners", "corners")
+    for protocol in ("danet_single", "multi_flip"):
+        error = fail(*words, out, "--protocol", protocol)
+        assert f"a temperature is of logits, which the protocol {protocol} does not give" in error
+    shipped = ("evaluate", "attanet_light_camvid", *words[2:])
+    assert "are in trainval, on which the model was trained" in fail(*shipped, out)
+    torch.save(read_model(trained)[0], tmp_path / "plain.pth")
+    error = fail("evaluate", "attanet_light_camvid", "--weights", tmp_path / "plain.pth", *words[2:], out)
+    assert "make it one of ours with `segattn weights convert`" in error
+    assert not out.exists()

@@ -167,3 +167,19 @@ def add_size_option(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="resize position embeddings and agent biases that were trained at another image size",
     )
+
+
+def check_weights_output(path: Path) -> None:
+    """That a file of weights of ours can be written there.
+
+    Raises:
+        ValueError: the name is of another kind of file.
+        OSError: no file can be written there.
+    """
+    from segattn.files import require_writable
+
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path}: expected a name that ends in .safetensors")
+    if path.is_dir():
+        raise OSError(f"{path}: is a folder; a file's name was expected")
+    require_writable(path.parent)

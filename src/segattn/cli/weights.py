@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from segattn.cli.options import add_size_option
+from segattn.cli.options import add_size_option, check_weights_output
 
 
 def add_command(commands: argparse._SubParsersAction[Any]) -> None:
@@ -87,14 +87,14 @@ def _convert(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.weights.checkpoint import check_description, describe_model, save_model
     from segattn.weights.load import load_weights
 
-    _check_output(arguments.output)
+    check_weights_output(arguments.output)
     recipe = find_recipe(arguments.recipe, overrides)
     model = create_model(recipe)
     report = load_weights(
         model, arguments.file, sizes_may_differ=arguments.sizes_may_differ, inplace_abn=arguments.inplace_abn
     )
     check_description(arguments.file, recipe.network, CLASSES.get(recipe.data.dataset))
-    description = describe_model(recipe, model.classes)
+    description = describe_model(recipe, model.classes, temperature=model.temperature)
     description["converted_from"] = {"file": Path(arguments.file).name, "naming": report.naming, "notes": report.notes}
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     save_model(arguments.output, model, description, half=arguments.half)
@@ -110,7 +110,7 @@ def _extract(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.files import write_file
     from segattn.weights.extract import extract
 
-    _check_output(arguments.output)
+    check_weights_output(arguments.output)
     found = extract(arguments.file)
     write_file(arguments.output, save(found.tensors, metadata={"format": "pt"}))
     print(f"{arguments.output}: {len(found.tensors)} tensors")
@@ -132,14 +132,3 @@ def _push(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
             model, recipe, arguments.target, licence=arguments.licence, scores=scores, private=arguments.private
         )
     )
-
-
-def _check_output(path: Path) -> None:
-    """Raises ValueError for another kind of file, and OSError where none can be written."""
-    from segattn.files import require_writable
-
-    if path.suffix != ".safetensors":
-        raise ValueError(f"{path}: expected a name that ends in .safetensors")
-    if path.is_dir():
-        raise OSError(f"{path}: is a folder; a file's name was expected")
-    require_writable(path.parent)

@@ -141,6 +141,14 @@ class PairedDataset:
         return self._label_map.training_id(raw)
 
 
+def images_of_both(some: SegmentationDataset, others: SegmentationDataset) -> list[Path]:
+    """The image files that two splits share, where their names are known without reading."""
+    if not (isinstance(some, PairedDataset) and isinstance(others, PairedDataset)):
+        return []
+    known = {pair.image.resolve() for pair in others.pairs}
+    return [pair.image for pair in some.pairs if pair.image.resolve() in known]
+
+
 def require_separate_files(dataset: SegmentationDataset, folder: Path) -> None:
     """Find out, where the names are known without reading, whether `folder`/NAME.png of each sample can be written.
 

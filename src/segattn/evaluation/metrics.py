@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segattn.contracts import IGNORE
+from segattn.evaluation.calibration import Calibration
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -123,6 +124,7 @@ class Scores:
         absent: how classes that never occur enter the means, see `Protocol.absent`.
         protocol: how it was scored, in words.
         images: each image's own score, in the order of the data set.
+        calibration: how far the confidences can be believed; None where that was not asked for.
     """
 
     confusion: NDArray[np.int64]
@@ -130,6 +132,7 @@ class Scores:
     absent: Absent = "left out"
     protocol: str = ""
     images: tuple[ImageScore, ...] = ()
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         expected = (len(self.class_names),) * 2
@@ -152,6 +155,11 @@ class Scores:
     def aacc(self) -> float:
         """Right pixels / labelled pixels."""
         return _percent(int(np.trace(self.confusion)), int(self.confusion.sum()))
+
+    @property
+    def ece(self) -> float | None:
+        """The expected calibration error over `calibration.BINS` bins; None where that was not asked for."""
+        return None if self.calibration is None else self.calibration.ece
 
     @cached_property
     def per_class(self) -> dict[str, ClassScore]:
@@ -176,11 +184,22 @@ class Scores:
         if twice:
             raise ValueError(f"images {sorted(twice)[:5]} were scored on both sides")
         images = tuple(sorted(self.images + other.images, key=lambda image: image.index))
-        return Scores(self.confusion + other.confusion, self.class_names, self.absent, self.protocol, images)
+        if self.calibration is None or other.calibration is None:
+            if self.calibration is not other.calibration:
+                raise ValueError("scores with and without calibration don't add")
+            calibration = None
+        else:
+            calibration = self.calibration + other.calibration
+        confusion = self.confusion + other.confusion
+        return Scores(confusion, self.class_names, self.absent, self.protocol, images, calibration)
 
     def summary(self) -> str:
         """One line, and one more where a class never occurs."""
         text = f"mIoU {self.miou:.2f}  mAcc {self.macc:.2f}  aAcc {self.aacc:.2f}"
+        if self.calibration is not None:
+            text += f"  ECE {_text(self.calibration.ece)}  NLL {self.calibration.nll:.4f}"
+            if self.calibration.temperature != 1:
+                text += f" at temperature {self.calibration.temperature:.3g}"
         if self.images:
             text += f"  ({len(self.images)} images)"
         if self.absent_classes:
@@ -220,6 +239,10 @@ class Scores:
             "per_class": {name: asdict(score) for name, score in self.per_class.items()},
             "class_names": self.class_names,
             "confusion": self.confusion.tolist(),
+            "ece": self.ece,
+            "calibration": None
+            if self.calibration is None
+            else {**asdict(self.calibration), "ece": self.ece, "nll": self.calibration.nll},
             "images": [asdict(image) for image in self.images],
         }
         return json.dumps(_nan_to_none(content), allow_nan=False)
@@ -237,6 +260,7 @@ class Scores:
             content["absent"],
             content["protocol"],
             tuple(ImageScore(**image) for image in images),
+            None if content.get("calibration") is None else Calibration.from_dict(content["calibration"]),
         )
 
 

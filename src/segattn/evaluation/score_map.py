@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from segattn.contracts import AlignCorners
+from segattn.contracts import IGNORE, AlignCorners
 from segattn.evaluation.argmax import resized_argmax, resized_bands
 
 Meaning = Literal["logits", "probabilities", "neither"]
@@ -43,8 +43,7 @@ class ScoreMap(NamedTuple):
         """The probability of the class with the largest score at each pixel: (H, W) float32 in 0..1.
 
         Args:
-            temperature: T of ``softmax(logits / T)``. Averaged probabilities p become ``p ** (1 / T)`` over the sum of
-                that, which is the same for a single view. The order of the classes, and so the labels, stay.
+            temperature: T of ``softmax(logits / T)``; averaged probabilities are taken as they are. No label changes.
 
         Raises:
             ValueError: the scores are neither logits nor probabilities.
@@ -54,6 +53,29 @@ class ScoreMap(NamedTuple):
         for start, band in self.bands():
             confidence[start : start + len(band)] = log_partition(band, self.meaning, temperature)[1].neg_().exp_()
         return confidence
+
+    @torch.inference_mode()
+    def confidence_and_loss(self, truth: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+        """`confidence`, and minus the logarithm of the probability of each pixel's true class.
+
+        Probabilities below 1e-38 that were averaged count as that.
+
+        Args:
+            truth: (H, W) uint8 on the map's device, each below K or `IGNORE`.
+
+        Returns:
+            Twice (H, W) float32; where the truth is `IGNORE`, the loss is 0.
+        """
+        require_probabilities(self.meaning)
+        confidence, loss = self.maps.new_empty(self.size), self.maps.new_empty(self.size)
+        for start, band in self.bands():
+            rows = slice(start, start + len(band))
+            ignored = truth[rows] == IGNORE
+            largest, excess = log_partition(band, self.meaning, temperature)
+            true = band.gather(1, truth[rows].long().masked_fill_(ignored, 0)[:, None])[:, 0]
+            loss[rows] = (largest + excess - true).masked_fill_(ignored, 0)
+            confidence[rows] = excess.neg_().exp_()
+        return confidence, loss
 
 
 def require_probabilities(meaning: Meaning) -> None:
@@ -68,7 +90,7 @@ def require_probabilities(meaning: Meaning) -> None:
 def log_partition(band: Tensor, meaning: Meaning, temperature: float) -> tuple[Tensor, Tensor]:
     """Of scores (rows, K, W): the largest z at each pixel, and by how much the logarithm of the sum of e^z exceeds it.
 
-    z are the logits, or the logarithms of the probabilities, divided by the temperature. The second is minus the
+    z are the logits divided by the temperature, or the logarithms of the probabilities. The second is minus the
     logarithm of the largest class's probability. `band` is overwritten by z.
 
     Returns:
@@ -76,7 +98,7 @@ def log_partition(band: Tensor, meaning: Meaning, temperature: float) -> tuple[T
     """
     if meaning == "probabilities":
         band.clamp_(min=torch.finfo(band.dtype).tiny).log_()
-    if temperature != 1:
+    elif temperature != 1:
         band /= temperature
     largest = band.amax(1)
     return largest, (band - largest[:, None]).exp_().sum(1).log_()

@@ -37,6 +37,8 @@ class Segmenter(nn.Module):
         network: the description that it was built from; None unless `segattn.create_model` or `load_model` made it.
         trained_at: (height, width) of whole images in training, which `segattn.predict` brings images near; None where
             it is not known. See `segattn.recipes.schema.Data`.
+        temperature: by which logits are divided where probabilities are made of them, fitted by `segattn evaluate
+            --calibrate`; 1 where that was not done. No method of this class does it: logits stay what they are.
     """
 
     mean: Tensor
@@ -61,6 +63,7 @@ class Segmenter(nn.Module):
         self.classes = Classes.numbered(num_classes)
         self.network: Description | None = None
         self.trained_at: tuple[int, int] | None = None
+        self.temperature = 1.0
         self.align_corners = align_corners_in_words(align_corners)
         self.stride = stride
         self.normalization = normalization

@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from segattn import __version__
-from segattn.contracts import Classes, cut, shown
+from segattn.contracts import TEMPERATURE, Classes, cut, shown
 from segattn.files import atomic_path, require_regular
 from segattn.models.networks import Network
 from segattn.recipes.schema import Data, Recipe
@@ -61,14 +61,31 @@ def save_model(path: str | Path, model: nn.Module, description: Mapping[str, Any
     Raises:
         ValueError: with `half`, a value is too large for float16.
     """
-    path = Path(path)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     if half:
         tensors = {name: _halved(name, tensor) for name, tensor in tensors.items()}
+    _write(Path(path), tensors, description)
+
+
+def save_calibrated(source: Path, output: Path, temperature: float, how: Mapping[str, Any]) -> None:
+    """Write a file of ours anew with a temperature in its description; its tensors and all else stay as they are.
+
+    Args:
+        how: the temperature came about, which JSON can hold: the description's "calibration".
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: `source` is none of ours, or damaged.
+    """
+    tensors, description = read_model(source)
+    _write(output, tensors, {**description, "temperature": temperature, "calibration": dict(how)})
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
     text = json.dumps(description, ensure_ascii=False)
     with atomic_path(path) as temporary:
         # not save_file, which makes files that only their owner may read
-        temporary.write_bytes(save(tensors, metadata={HEADER_KEY: text, "format": "pt"}))
+        temporary.write_bytes(save(dict(tensors), metadata={HEADER_KEY: text, "format": "pt"}))
     with atomic_path(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(description, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
@@ -157,6 +174,9 @@ def parse_description(text: str) -> dict[str, Any]:
     for key in ("recipe", "classes"):
         if key in content and not isinstance(content[key], dict):
             raise ValueError(f"{key} is {shown(content[key])}, expected a mapping")
+    temperature = content.get("temperature", 1.0)
+    if type(temperature) not in (int, float) or temperature not in TEMPERATURE:
+        raise ValueError(f"temperature is {shown(temperature)}, expected {TEMPERATURE.words}")
     scores = content.get("scores")
     if scores is not None and (
         not isinstance(scores, dict)
@@ -194,15 +214,25 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def describe_model(
-    recipe: Recipe, classes: Classes, *, scores: Mapping[str, float | None] | None = None
+    recipe: Recipe,
+    classes: Classes,
+    *,
+    scores: Mapping[str, float | None] | None = None,
+    temperature: float = 1.0,
 ) -> dict[str, Any]:
-    """The description of a model of `recipe` for `save_model`; `scores` in percent, e.g. {"miou": 71.2}."""
+    """The description of a model of `recipe` for `save_model`.
+
+    Args:
+        scores: in percent, e.g. {"miou": 71.2}.
+        temperature: of its probabilities, a `Segmenter.temperature`; left out where it is 1.
+    """
     return {
         "version": __version__,
         "recipe": to_dict(recipe),
         "classes": {"names": classes.names, "palette": classes.palette, "file_ids": classes.file_ids},
         "normalization": asdict(recipe.network.normalization),
         "scores": None if scores is None else dict(scores),
+        **({} if temperature == 1 else {"temperature": temperature}),
     }
 
 
@@ -234,10 +264,12 @@ class Described(NamedTuple):
     Attributes:
         classes: what its model is for.
         trained_at: as `segattn.recipes.schema.Data.trained_at`.
+        temperature: of the model's probabilities; 1 where none was fitted.
     """
 
     classes: Classes | None = None
     trained_at: tuple[int, int] | None = None
+    temperature: float = 1.0
 
 
 def described(path: str | Path) -> Described:
@@ -258,7 +290,7 @@ def described(path: str | Path) -> Described:
         trained_at = from_dict(Data, description["recipe"]["data"]).trained_at
     except (KeyError, ValueError):
         trained_at = None
-    return Described(classes, trained_at)
+    return Described(classes, trained_at, float(description.get("temperature", 1.0)))
 
 
 _NO_MATTER = ("drop_path",)

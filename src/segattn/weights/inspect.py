@@ -73,6 +73,8 @@ def _described(path: Path) -> list[str]:
     lines.append(f"classes   {len(names)}: {listed(names, 256)}")
     if content.get("step") is not None:
         lines.append(f"step      {cut(str(content['step']))}")
+    if (temperature := content.get("temperature")) is not None:
+        lines.append(f"calibrated at temperature {temperature:.4g}")
     if scores := content.get("scores"):
         shown = listed(tuple(f"{name} {value:.2f}" for name, value in scores.items() if value is not None))
         lines.append(f"scores    {shown}")

@@ -43,7 +43,8 @@ def load_weights(
     are values that are NaN or infinite.
 
     Where a file of ours says what its classes are, and its classifier layers are loaded, `model.classes` are these
-    from then on: the logits then mean them. So is `model.trained_at`.
+    from then on: the logits then mean them. So are `model.trained_at` and `model.temperature`, which is 1 for weights
+    that say nothing of it.
 
     Args:
         num_classes_may_differ: where the file is for another number of classes, or says that its classes are others
@@ -86,6 +87,7 @@ def load_weights(
         if facts.classes is not None and len(facts.classes) == model.num_classes:
             model.classes = facts.classes
         model.trained_at = facts.trained_at or model.trained_at
+        model.temperature = facts.temperature
     return report
 
 

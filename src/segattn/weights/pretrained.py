@@ -138,6 +138,10 @@ SHIPPED = {
 """The file in this folder with a recipe's trained weights."""
 
 
+SHIPPED_SPLIT = "trainval"
+"""The split of CamVid that all of them were trained on."""
+
+
 def default_weights(recipe_name: str) -> Path:
     """The file of a recipe's shipped weights.
 
