@@ -20,7 +20,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(VENV)/.installed  ## install, then make streets, train, score, predict and report: offline, under 5 minutes
+demo: $(VENV)/.installed  ## install, then label an image, train on a folder of data, score, label and report: under 5 minutes
 	$(BIN)/python examples/demo.py demo
 
 test: $(VENV)/.installed-dev  ## install, lint, type-check and run the tests

@@ -1,4 +1,4 @@
-"""The main job from end to end, offline and in minutes: make streets, train, score, predict, report.
+"""The main job from end to end, offline and in minutes: label an image, train on own data, score, label, report.
 
     python examples/demo.py demo
 
@@ -27,17 +27,17 @@ def run(*words: str | Path) -> None:
 def demo(folder: Path) -> None:
     """Everything below `folder`; given again, finished steps are not repeated."""
     streets, trained, report = folder / "streets", folder / "run", folder / "report"
+    images = streets / "images/val"
     started = time.monotonic()
     if not streets.is_dir():
-        run("data", "synthetic", streets, "--train", "96", "--val", "16")
-    where = ("--data.root", streets, "--output", trained)
-    run("train", "attanet_light_synthetic", *where, "--training.precision", "auto")
-    model = trained / "last.safetensors"
-    run("evaluate", model, "--data.root", streets, "--output", report)
-    run("predict", streets / "leftImg8bit/val/*/*.png", "--model", model, "--output", folder / "predictions")
+        run("data", "synthetic", streets, "--layout", "folder", "--train", "96", "--val", "16")
+    run("predict", images / "demo_000001_000005.png", "--output", folder / "shipped")
+    run("train", "attanet_light_camvid", "--data", streets, "--minutes", "2", "--output", trained)
+    run("evaluate", trained, "--output", report)
+    run("predict", images, "--model", trained, "--output", folder / "predictions")
     run("report", trained)
     print(f"\nDone in {time.monotonic() - started:.0f} s. Look at:")
-    for path in (report / "report.html", folder / "predictions", trained / "curves.png"):
+    for path in (report / "report.html", folder / "predictions", trained / "training.html"):
         print(f"  {path}")
 
 

@@ -111,4 +111,4 @@ def test_the_demo_gives_commands_that_parse(monkeypatch: pytest.MonkeyPatch, tmp
 
     monkeypatch.setattr(example, "main", parse)
     example.demo(tmp_path / "demo")
-    assert commands == ["data", "train", "evaluate", "predict", "report"]
+    assert commands == ["data", "predict", "train", "evaluate", "predict", "report"]
