@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from segattn.contracts import AlignCorners
 from segattn.layers import grid_stride, resize
+
+Step = tuple[tuple[int, int], AlignCorners]
+"""A resize: to (H, W), with its `align_corners`."""
 
 _ROWS = 8
 """Of a band, for each thread: with 19 classes of 2048 columns that is 1.2 MB, which stays in a core's cache."""
@@ -44,6 +49,27 @@ def resized_argmax(maps: Tensor, size: tuple[int, int], *, align_corners: AlignC
         planes = band.view(stop - start, classes, 1, width).permute(0, 3, 1, 2)  # pixels as channels, innermost
         labels[start:stop] = F.max_pool2d(planes, (classes, 1), return_indices=True)[1].view(stop - start, width)
     return labels
+
+
+def resized_at(maps: Tensor, pixels: Sequence[tuple[int, int]], steps: Sequence[Step]) -> Tensor:
+    """The values that resized maps have at a few pixels, without the resized maps.
+
+    Args:
+        maps: (1, K, h, w) float32.
+        pixels: (y, x) in the last step's size.
+        steps: sizes to which the maps are resized, one after another, each with its `align_corners`.
+
+    Returns:
+        (len(pixels), K).
+    """
+    axes = []
+    for axis in (0, 1):
+        weights = torch.eye(maps.shape[2 + axis], device=maps.device)
+        for size, align_corners in steps:
+            side = _bilinear_rows(len(weights), size[axis], align_corners)[2]
+            weights = side.to(maps.device) @ weights
+        axes.append(weights[[pixel[axis] for pixel in pixels]])
+    return torch.einsum("ph,khw,pw->pk", axes[0], maps[0], axes[1])
 
 
 def _bilinear_rows(cells: int, height: int, align_corners: AlignCorners) -> tuple[list[int], list[int], Tensor]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from segattn.contracts import AlignCorners, SegmentationModel, nearest
-from segattn.evaluation.argmax import resized_argmax
+from segattn.evaluation.argmax import Step, resized_argmax
 from segattn.evaluation.geometry import FitInside, Pad, Size
 from segattn.evaluation.protocol import (
     WHOLE,
@@ -97,10 +97,39 @@ def predict_labels(
     size = _checked_size(image)
     (x,) = look.views(image)
     maps = look.coarse(x) if protocol.windows is None else look.windows(x)
-    if tuple(x.shape[-2:]) != size:
-        maps = resize(maps, x.shape[-2:], align_corners=model.align_corners)
-        return resized_argmax(maps, size, align_corners=look.images_align_corners)
-    return resized_argmax(maps, size, align_corners=model.align_corners)
+    *before, (_, align_corners) = resize_steps(model, (x.shape[-2], x.shape[-1]), size)
+    for step, align in before:
+        maps = resize(maps, step, align_corners=align)
+    return resized_argmax(maps, size, align_corners=align_corners)
+
+
+def single_input(model: SegmentationModel, image: Image, protocol: Protocol = WHOLE) -> Tensor:
+    """The one input (1, 3, h, w) that the network sees of an image, where the protocol gives it no more than one.
+
+    Raises:
+        ValueError: an image of another shape or type, or a protocol with windows, several scales, mirror images or
+            outputs added up.
+    """
+    _checked_size(image)
+    once = protocol.views == 1 and protocol.windows is None and protocol.outputs == ("main",)
+    if not once or not isinstance(protocol.combine, _MEANS):
+        raise ValueError(
+            f"protocol {protocol.describe().partition(':')[0]}: looks more than once, and only a single look at the "
+            "whole image can be followed; give one such as whole"
+        )
+    (x,) = _Look(model, protocol, _device(model, None), None).views(image)
+    return x
+
+
+def resize_steps(model: SegmentationModel, seen: Size, size: Size) -> list[Step]:
+    """How the logits of an input of `seen` (height, width) come to the image's `size`: the sizes, one after another."""
+    steps: list[Step] = [(seen, model.align_corners)]
+    return steps if seen == size else [*steps, (size, _between_images(model))]
+
+
+def _between_images(model: SegmentationModel) -> AlignCorners:
+    """Of an image and its resized input: there is no stride between them."""
+    return "corners" if model.align_corners == "corners" else "edges"
 
 
 @torch.inference_mode()
@@ -129,8 +158,7 @@ class _Look:
         self.protocol = protocol
         self.device = device
         self.autocast = autocast
-        # Between an image and its resized input there is no stride.
-        self.images_align_corners: AlignCorners = "corners" if model.align_corners == "corners" else "edges"
+        self.images_align_corners = _between_images(model)
 
     def views(self, image: Image) -> Iterator[Tensor]:
         """The inputs (1, 3, h, w) that the network sees, one per scale."""
@@ -204,7 +232,7 @@ class _Look:
     def coarse(self, x: Tensor) -> Tensor:
         """The protocol's outputs added up, (1, K, h', w') at the first one's own resolution."""
         with (
-            _naming_size(x),
+            naming_size(x),
             torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None),
         ):
             if self.protocol.outputs == ("main",):
@@ -251,7 +279,7 @@ def _checked_size(image: Image) -> Size:
 
 
 @contextmanager
-def _naming_size(x: Tensor) -> Iterator[None]:
+def naming_size(x: Tensor) -> Iterator[None]:
     """Turns what torch says of an input that is too small for a network into a ValueError."""
     try:
         yield
