@@ -18,6 +18,7 @@ from segattn.evaluation.protocol import WHOLE, Protocol
 from segattn.explaining.dual import Channel, Position
 from segattn.explaining.evidence import Evidence, Margin
 from segattn.explaining.panels import Array, Hook, Idea, Pixel, Scene, Target, as_array
+from segattn.explaining.strip import Fusion, Strip
 from segattn.explaining.view import View
 from segattn.layers import resize
 from segattn.models.segmenter import Segmenter
@@ -27,6 +28,8 @@ IDEAS: tuple[type[Idea], ...] = (
     Evidence,
     Position,
     Channel,
+    Strip,
+    Fusion,
 )
 
 
