@@ -15,6 +15,7 @@ from segattn.datasets.images import read_image
 from segattn.evaluation.argmax import resized_argmax, resized_at
 from segattn.evaluation.inference import naming_size, resize_steps, single_input
 from segattn.evaluation.protocol import WHOLE, Protocol
+from segattn.explaining.class_center import ClassCenters
 from segattn.explaining.dual import Channel, Position
 from segattn.explaining.evidence import Evidence, Margin
 from segattn.explaining.panels import Array, Hook, Idea, Pixel, Scene, Target, as_array
@@ -30,6 +31,7 @@ IDEAS: tuple[type[Idea], ...] = (
     Channel,
     Strip,
     Fusion,
+    ClassCenters,
 )
 
 
