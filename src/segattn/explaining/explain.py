@@ -15,6 +15,7 @@ from segattn.datasets.images import read_image
 from segattn.evaluation.argmax import resized_argmax, resized_at
 from segattn.evaluation.inference import naming_size, resize_steps, single_input
 from segattn.evaluation.protocol import WHOLE, Protocol
+from segattn.explaining.agent import Agents
 from segattn.explaining.class_center import ClassCenters
 from segattn.explaining.dual import Channel, Position
 from segattn.explaining.evidence import Evidence, Margin
@@ -32,6 +33,7 @@ IDEAS: tuple[type[Idea], ...] = (
     Strip,
     Fusion,
     ClassCenters,
+    Agents,
 )
 
 
