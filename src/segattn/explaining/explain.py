@@ -19,6 +19,7 @@ from segattn.explaining.agent import Agents
 from segattn.explaining.class_center import ClassCenters
 from segattn.explaining.dual import Channel, Position
 from segattn.explaining.evidence import Evidence, Margin
+from segattn.explaining.hamburger import Ham
 from segattn.explaining.large_kernel import Gate, ReceptiveField
 from segattn.explaining.panels import Array, Hook, Idea, Pixel, Scene, Target, as_array
 from segattn.explaining.strip import Fusion, Strip
@@ -37,6 +38,7 @@ IDEAS: tuple[type[Idea], ...] = (
     Agents,
     Gate,
     ReceptiveField,
+    Ham,
 )
 
 
