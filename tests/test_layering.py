@@ -43,7 +43,7 @@ EVERYTHING_BELOW = {
     "weights",
     "training",
 }
-ON_TOP = {*EVERYTHING_BELOW, "api", "runs", "prediction", "hub", "measure", "reports"}
+ON_TOP = {*EVERYTHING_BELOW, "api", "runs", "prediction", "explaining", "hub", "measure", "reports"}
 
 ALLOWED: dict[str, set[str]] = {
     "contracts": set(),
@@ -84,6 +84,7 @@ ALLOWED: dict[str, set[str]] = {
     "hub": {*EVERYTHING_BELOW, "api", "reports"},
     "measure": {*EVERYTHING_BELOW, "api", "prediction", "measure"},
     "reports": {*EVERYTHING_BELOW, "measure", "reports"},
+    "explaining": {*EVERYTHING_BELOW, "reports", "explaining"},
     "cli": {*ON_TOP, "cli"},
     "__main__": {"cli"},
     "__init__": ON_TOP,

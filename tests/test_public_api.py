@@ -24,6 +24,7 @@ PUBLIC = [
     "build",
     "create_model",
     "evaluate",
+    "explain",
     "from_pretrained",
     "list_recipes",
     "load_backbone",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from segattn.evaluation.evaluate import evaluate
     from segattn.evaluation.metrics import Scores
     from segattn.evaluation.protocol import Protocol, protocol
+    from segattn.explaining.explain import explain
     from segattn.hub import from_pretrained, push_to_hub
     from segattn.models.build import build
     from segattn.models.segmenter import Segmenter
@@ -40,6 +41,7 @@ _HOMES = {
     "FolderDataset": "datasets.folder",
     "Prediction": "prediction",
     "predict": "prediction",
+    "explain": "explaining.explain",
     "evaluate": "evaluation.evaluate",
     "Scores": "evaluation.metrics",
     "Protocol": "evaluation.protocol",

@@ -30,6 +30,7 @@ they are what evaluation keeps from call to call, while P and R exist only a few
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -134,14 +135,47 @@ class AgentAttention(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         h, w = x.shape[1:3]
         q, k, v = self.project(x)
-        terms = self._terms.get((h, w), lambda: self.map_terms(h, w), training=self.training, weights=self._biases())
-        agents = terms.pool_rows @ (terms.pool_columns @ q).flatten(2)  # (B, A1, A2 C)
-        A = self._split(agents.view(x.shape[0], -1, x.shape[3]))
+        terms = self.terms(h, w)
+        A = self._agents(q, terms)
         V_A = self._gather(A, self._split(k).flatten(2, 3), self._split(v).flatten(2, 3), terms)
         out = self._read(self._split(q), A, V_A, terms).flatten(2).view(x.shape)
         diversity = self.dwc(v.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         y: Tensor = self.proj(out + diversity)
         return y
+
+    def agent_maps(self, x: Tensor, agents: Sequence[int], *, biases: bool) -> tuple[Tensor, Tensor]:
+        """Where some agents gather from, and who reads from them: rows and columns of the two softmaxes alone.
+
+        Args:
+            x: (B, h, w, C), the module's input.
+            agents: row * A2 + column of each among the A1 x A2.
+            biases: with the position biases P and R, as the module computes it, or as if they were zero.
+
+        Returns:
+            Both (B, heads, len(agents), h, w). The first sums to 1 over the map, for each head and agent; the second
+            sums to 1 over all a agents, for each head and token.
+        """
+        h, w = x.shape[1:3]
+        q, k, _ = self.project(x)
+        terms = self.terms(h, w)
+        A, Q, which = self._agents(q, terms), self._split(q), list(agents)
+        scale = A.shape[-1] ** -0.5
+        energy = (scale * A[:, :, which]) @ self._split(k).flatten(2, 3).mT
+        if biases:
+            energy += _gather_bias(terms, slice(None), which)
+        gather = torch.softmax(energy, dim=-1).view(*energy.shape[:3], h, w)
+        read = torch.empty_like(gather)
+        for y in _pieces(h, self.heads * w * A.shape[2], x.device):
+            energy = (scale * Q[:, :, y].flatten(2, 3)) @ A.mT
+            if biases:
+                energy += _read_bias(terms, y)
+            share = torch.softmax(energy, dim=-1)[..., which].mT
+            read[..., y, :] = share.reshape(*share.shape[:3], -1, w)
+        return gather, read
+
+    def terms(self, h: int, w: int) -> MapTerms:
+        """`map_terms`, kept from call to call in evaluation."""
+        return self._terms.get((h, w), lambda: self.map_terms(h, w), training=self.training, weights=self._biases())
 
     def map_terms(self, h: int, w: int) -> MapTerms:
         """The matrices of P, R and the pooling for a map of h x w, as factors of one axis each."""
@@ -174,11 +208,16 @@ class AgentAttention(nn.Module, ABC):
         """(B, ..., C) -> (B, heads, ..., d)."""
         return tokens.view(*tokens.shape[:-1], self.heads, -1).movedim(-2, 1)
 
+    def _agents(self, q: Tensor, terms: MapTerms) -> Tensor:
+        """A (B, heads, a, d) from the queries (B, h, w, C)."""
+        agents = terms.pool_rows @ (terms.pool_columns @ q).flatten(2)  # (B, A1, A2 C)
+        return self._split(agents.view(q.shape[0], -1, q.shape[3]))
+
     def _gather(self, A: Tensor, K: Tensor, V: Tensor, terms: MapTerms) -> Tensor:
         """V_A, some heads at a time."""
         pieces = []
         for m in _pieces(self.heads, A.shape[2] * K.shape[2], K.device):
-            P = (terms.gather_rows[m] @ terms.columns.mT).add_(terms.gather_columns[m]).flatten(2)
+            P = _gather_bias(terms, m)
             pieces.append(F.scaled_dot_product_attention(A[:, m], K[:, m], V[:, m], attn_mask=P[None]))
         return torch.cat(pieces, dim=1)
 
@@ -187,7 +226,7 @@ class AgentAttention(nn.Module, ABC):
         h, w = Q.shape[2:4]
         pieces = []
         for y in _pieces(h, self.heads * w * A.shape[2], Q.device):
-            R = (terms.columns @ terms.read_rows[:, y]).add_(terms.read_columns).flatten(1, 2)
+            R = _read_bias(terms, y)
             pieces.append(F.scaled_dot_product_attention(Q[:, :, y].flatten(2, 3), A, V_A, attn_mask=R[None]))
         return torch.cat([piece.transpose(1, 2) for piece in pieces], dim=1)
 
@@ -204,6 +243,17 @@ class AgentAttention(nn.Module, ABC):
             "adaptive_pool_input": x.numel(),
             "script_attention": 4 * x.numel() * a,
         }
+
+
+def _gather_bias(terms: MapTerms, heads: slice, agents: slice | list[int] = slice(None)) -> Tensor:
+    """P of some heads and agents: (heads, agents, h w)."""
+    rows, columns = terms.gather_rows[heads][:, agents], terms.gather_columns[heads][:, agents]
+    return (rows @ terms.columns.mT).add_(columns).flatten(2)
+
+
+def _read_bias(terms: MapTerms, rows: slice) -> Tensor:
+    """R of some rows of the map: (heads, rows * w, a)."""
+    return (terms.columns @ terms.read_rows[:, rows]).add_(terms.read_columns).flatten(1, 2)
 
 
 def _pieces(count: int, elements: int, device: torch.device) -> list[slice]:

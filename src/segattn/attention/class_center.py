@@ -40,10 +40,21 @@ def class_centers(features: Tensor, coarse: Tensor) -> Tensor:
         F_a, (B, C', h, w).
     """
     with without_autocast(features):
+        centers, P = centers_and_mix(features, coarse)
+        return (centers.transpose(1, 2) @ P).to(features.dtype).view_as(features)
+
+
+def centers_and_mix(features: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
+    """What `class_centers` multiplies, in float32 at least; arguments as there.
+
+    Returns:
+        F_class (B, K, C'), a row per class, and P (B, K, N), by how much of each class's centre a pixel's feature is
+        made; sums to 1 over the classes.
+    """
+    with without_autocast(features):
         F, p = at_least_float32(features.flatten(2)), at_least_float32(coarse.flatten(2))
         P = torch.softmax(p, dim=1)
-        centers = P @ F.transpose(1, 2) / (P.sum(2, keepdim=True) + _EPS)
-        return (centers.transpose(1, 2) @ P).to(features.dtype).view_as(features)
+        return P @ F.transpose(1, 2) / (P.sum(2, keepdim=True) + _EPS), P
 
 
 def released_class_feature(features: Tensor, coarse: Tensor) -> Tensor:

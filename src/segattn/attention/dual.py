@@ -15,6 +15,7 @@ attention has the sign of the released code, not of equation 3.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -64,6 +65,22 @@ def _softmax_rows(q: Tensor, k: Tensor, buffer: Tensor) -> Tensor:
     p = buffer[: q.shape[1]]
     torch.mm(q.t(), k, out=p)
     return torch.softmax(p, -1, out=p)
+
+
+def position_rows(q: Tensor, k: Tensor, positions: Sequence[int]) -> Tensor:
+    """The rows of the N x N matrix S that belong to a few positions, and nothing else of it.
+
+    Args:
+        q, k: (B, E, N); the energies are not scaled.
+        positions: row * w + column of each, in 0..N - 1.
+
+    Returns:
+        (B, len(positions), N); each row sums to 1.
+    """
+    rows = q.new_empty(len(q), len(positions), k.shape[-1])
+    for q_b, k_b, rows_b in zip(q, k, rows, strict=True):
+        _softmax_rows(q_b[:, list(positions)], k_b, rows_b)
+    return rows
 
 
 @torch.library.custom_op("segattn::position_attention_backward", mutates_args=())
@@ -164,11 +181,14 @@ class ChannelAttention(nn.Module):
         super().__init__()
         self.gamma = nn.Parameter(torch.zeros(1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C, h, w)."""
+    def attention(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C, C): how much each channel (row) takes from each channel; rows sum to 1."""
         f = x.flatten(2)
         # energies are sums over all positions, in the thousands: half precision would round their differences away
         with without_autocast(x):
             wide = at_least_float32(f)
-            attention = torch.softmax(-(wide @ wide.transpose(1, 2)), dim=-1).to(f.dtype)
-        return self.gamma * (attention @ f).view_as(x) + x
+            return torch.softmax(-(wide @ wide.transpose(1, 2)), dim=-1).to(f.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C, h, w)."""
+        return self.gamma * (self.attention(x) @ x.flatten(2)).view_as(x) + x

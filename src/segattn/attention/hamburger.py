@@ -31,7 +31,13 @@ EVAL_STEPS = 7
 
 
 def factorize(X: Tensor, W: Tensor, steps: int) -> Tensor:
-    """The reconstruction W C^T of X by multiplicative updates of non-negative factors.
+    """The reconstruction W C^T (B, D, N) of X from `factors`, whose arguments it has."""
+    W, C = factors(X, W, steps)
+    return W @ C.mT
+
+
+def factors(X: Tensor, W: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """Non-negative factors of X by multiplicative updates.
 
     Args:
         X: (B, D, N), not negative.
@@ -39,14 +45,13 @@ def factorize(X: Tensor, W: Tensor, steps: int) -> Tensor:
         steps: of alternating updates; the coefficients are updated once more after them.
 
     Returns:
-        (B, D, N).
+        The bases W (B, D, R) and their coefficients C (B, N, R).
     """
     C = torch.softmax(X.mT @ W, dim=-1)
     for _ in range(steps):
         C = _update(C, X.mT, W)
         W = _update(W, X, C)
-    C = _update(C, X.mT, W)
-    return W @ C.mT
+    return W, _update(C, X.mT, W)
 
 
 def _update(A: Tensor, X: Tensor, B: Tensor) -> Tensor:
@@ -84,12 +89,24 @@ class MatrixFactorization(nn.Module):
         with without_autocast(x):  # products of products leave the range of half precision
             return self._reconstruct(x, bases)
 
+    def factors(self, x: Tensor, bases: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """X (B, D, N) in float32 at least, and the bases (B, D, R) and coefficients (B, N, R) that it is made of.
+
+        Random bases are drawn anew, so two calls then differ.
+        """
+        with without_autocast(x):
+            X, W, steps = self._start(x, bases)
+            return X, *factors(X, W, steps)
+
     def _reconstruct(self, x: Tensor, bases: Tensor | None) -> Tensor:
+        return factorize(*self._start(x, bases)).to(x.dtype).view(x.shape)
+
+    def _start(self, x: Tensor, bases: Tensor | None) -> tuple[Tensor, Tensor, int]:
         X = at_least_float32(x.flatten(2))
         if bases is None:
             bases = self._initial_bases(len(X))
         W = bases.to(X).expand(len(X), -1, -1)
-        return factorize(X, W, TRAIN_STEPS if self.training else EVAL_STEPS).to(x.dtype).view(x.shape)
+        return X, W, TRAIN_STEPS if self.training else EVAL_STEPS
 
     def _initial_bases(self, batch: int) -> Tensor:
         if self.training or self.random_in_eval:

@@ -17,6 +17,11 @@ from torch import Tensor, nn
 from segattn.layers import ConvNormAct, resize
 
 
+def strip_weights(Q: Tensor, K: Tensor) -> Tensor:
+    """Queries (B, D, n) of any pixels and keys (B, D, W) of all strips -> A (B, W, n); sums to 1 over the strips."""
+    return torch.softmax(K.mT @ Q, dim=1)
+
+
 class StripAttention(nn.Module):
     """x + V softmax(K^T Q), with K and V averaged over the height: cost H W W instead of (H W)^2.
 
@@ -43,8 +48,7 @@ class StripAttention(nn.Module):
         """(B, C, H, W) -> A (B, W, H W): how much each pixel takes from each strip; sums to 1 over the strips."""
         Q: Tensor = self.query(x).flatten(2)
         K: Tensor = self.key(x).mean(dim=2)
-        A: Tensor = torch.softmax(K.mT @ Q, dim=1)
-        return A
+        return strip_weights(Q, K)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""

@@ -147,6 +147,12 @@ class VAN(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
+    def chain(self) -> list[nn.Module]:
+        """Modules of one tensor to one that, called one after another, give the last block's map, before its norm."""
+        stages = [(f"patch_embed{s}", f"block{s}", f"norm{s}") for s in range(1, 5)]
+        parts = [self.get_submodule(name) for names in stages for name in names][:-1]
+        return [step for part in parts for step in (part if isinstance(part, nn.Sequential) else (part,))]
+
     def forward(self, x: Tensor) -> Features:
         features = []
         for stage in range(1, 5):

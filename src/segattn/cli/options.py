@@ -54,8 +54,10 @@ def _explain_path(path: Path) -> None:
         )
 
 
-def open_model(model: str, weights: str | None, overrides: dict[str, str]) -> tuple[Recipe, Segmenter]:
-    """A recipe with its network and weights, from what the command line names."""
+def open_model(
+    model: str, weights: str | None, overrides: dict[str, str], *, random: bool = False
+) -> tuple[Recipe, Segmenter]:
+    """A recipe with its network and weights, from what the command line names, or the same random ones each time."""
     from segattn.api import create_model, load_model
     from segattn.recipes.catalog import RECIPES
     from segattn.recipes.schema import Recipe
@@ -67,6 +69,14 @@ def open_model(model: str, weights: str | None, overrides: dict[str, str]) -> tu
             raise ValueError(f"--{key}: plays no part here; fields of {', '.join(sorted(_USED))} can be set")
     if model not in RECIPES and Path(model).is_dir():
         model = _model_in(model)
+    if random:
+        if weights is not None or model.endswith(".safetensors"):
+            raise ValueError(f"--random: {weights or model} holds weights; name a recipe alone to use random ones")
+        import torch
+
+        torch.manual_seed(0)
+        recipe = find_recipe(model, overrides)
+        return recipe, create_model(recipe)
     if model.endswith(".safetensors"):
         if weights is not None:
             raise ValueError(f"--weights {weights}: {model} already holds the weights; name a recipe to use others")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,9 @@ from torch import Tensor
 
 from segattn.contracts import AlignCorners
 from segattn.layers import grid_stride, resize
+
+Step = tuple[tuple[int, int], AlignCorners]
+"""A resize: to (H, W), with its `align_corners`."""
 
 _ROWS = 8
 """Of a band, for each thread: with 19 classes of 2048 columns that is 1.2 MB, which stays in a core's cache."""
@@ -69,6 +72,27 @@ def resized_bands(maps: Tensor, size: tuple[int, int], *, align_corners: AlignCo
 
 def _in_bands(maps: Tensor) -> bool:
     return maps.device.type == "cpu" and _products_are_float32()
+
+
+def resized_at(maps: Tensor, pixels: Sequence[tuple[int, int]], steps: Sequence[Step]) -> Tensor:
+    """The values that resized maps have at a few pixels, without the resized maps.
+
+    Args:
+        maps: (1, K, h, w) float32.
+        pixels: (y, x) in the last step's size.
+        steps: sizes to which the maps are resized, one after another, each with its `align_corners`.
+
+    Returns:
+        (len(pixels), K).
+    """
+    axes = []
+    for axis in (0, 1):
+        weights = torch.eye(maps.shape[2 + axis], device=maps.device)
+        for size, align_corners in steps:
+            side = _bilinear_rows(len(weights), size[axis], align_corners)[2]
+            weights = side.to(maps.device) @ weights
+        axes.append(weights[[pixel[axis] for pixel in pixels]])
+    return torch.einsum("ph,khw,pw->pk", axes[0], maps[0], axes[1])
 
 
 def _bilinear_rows(cells: int, height: int, align_corners: AlignCorners) -> tuple[list[int], list[int], Tensor]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from segattn.contracts import AlignCorners, SegmentationModel, nearest
+from segattn.evaluation.argmax import Step
 from segattn.evaluation.geometry import FitInside, Pad, Size
 from segattn.evaluation.protocol import (
     WHOLE,
@@ -120,12 +121,9 @@ def score_map(
         return ScoreMap(scores[None], size, look.images_align_corners, meaning_of(protocol))
     (x,) = look.views(image)
     maps = look.coarse(x) if protocol.windows is None else look.windows(x)
-    align_corners = model.align_corners
-    stops = ((x.shape[-2], x.shape[-1]), own, size)
-    for stop, following in pairwise(stops):
-        if stop != following:
-            maps = resize(maps, stop, align_corners=align_corners)
-            align_corners = look.images_align_corners
+    *before, (_, align_corners) = resize_steps(model, (x.shape[-2], x.shape[-1]), own, size)
+    for step, align in before:
+        maps = resize(maps, step, align_corners=align)
     return ScoreMap(maps, size, align_corners, "logits")
 
 
@@ -134,6 +132,36 @@ def meaning_of(protocol: Protocol) -> Meaning:
     if not isinstance(protocol.combine, _MEANS):
         return "neither"
     return "probabilities" if protocol.views > 1 and isinstance(protocol.combine, MeanProbabilities) else "logits"
+
+
+def single_input(model: SegmentationModel, image: Image, protocol: Protocol = WHOLE) -> Tensor:
+    """The one input (1, 3, h, w) that the network sees of an image, where the protocol gives it no more than one.
+
+    Raises:
+        ValueError: an image of another shape or type, or a protocol with windows, several scales, mirror images or
+            outputs added up.
+    """
+    _checked_size(image)
+    once = protocol.views == 1 and protocol.windows is None and protocol.outputs == ("main",)
+    if not once or not isinstance(protocol.combine, _MEANS):
+        raise ValueError(
+            f"protocol {protocol.describe().partition(':')[0]}: looks more than once, and only a single look at the "
+            "whole image can be followed; give one such as whole"
+        )
+    (x,) = _Look(model, protocol, _device(model, None), None).views(image)
+    return x
+
+
+def resize_steps(model: SegmentationModel, seen: Size, *sizes: Size) -> list[Step]:
+    """How the logits of an input of `seen` (height, width) come to `sizes`, one after another; none is taken twice."""
+    steps: list[Step] = [(seen, model.align_corners)]
+    steps += [(size, _between_images(model)) for before, size in pairwise((seen, *sizes)) if size != before]
+    return steps
+
+
+def _between_images(model: SegmentationModel) -> AlignCorners:
+    """Of an image and its resized input: there is no stride between them."""
+    return "corners" if model.align_corners == "corners" else "edges"
 
 
 @torch.inference_mode()
@@ -162,8 +190,7 @@ class _Look:
         self.protocol = protocol
         self.device = device
         self.autocast = autocast
-        # Between an image and its resized input there is no stride.
-        self.images_align_corners: AlignCorners = "corners" if model.align_corners == "corners" else "edges"
+        self.images_align_corners = _between_images(model)
 
     def views(self, image: Image) -> Iterator[Tensor]:
         """The inputs (1, 3, h, w) that the network sees, one per scale."""
@@ -237,7 +264,7 @@ class _Look:
     def coarse(self, x: Tensor) -> Tensor:
         """The protocol's outputs added up, (1, K, h', w') at the first one's own resolution."""
         with (
-            _naming_size(x),
+            naming_size(x),
             torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None),
         ):
             if self.protocol.outputs == ("main",):
@@ -284,7 +311,7 @@ def _checked_size(image: Image) -> Size:
 
 
 @contextmanager
-def _naming_size(x: Tensor) -> Iterator[None]:
+def naming_size(x: Tensor) -> Iterator[None]:
     """Turns what torch says of an input that is too small for a network into a ValueError."""
     try:
         yield

@@ -14,18 +14,23 @@ if TYPE_CHECKING:
 
 
 def write_html(path: Path, template: str, **values: Any) -> Path:
-    """Write a page, whole or not at all; gives its path.
-
-    Args:
-        template: the name of a file in `templates`, without `.html.j2`.
-        values: all that the template names; its `title` among them.
+    """Write a page, whole or not at all; gives its path. Arguments as `render_html`.
 
     Raises:
         OSError: the file can't be written.
     """
-    text = _environment().get_template(f"{template}.html.j2").render(values)
-    write_file(path, printable(text).encode())
+    write_file(path, render_html(template, **values).encode())
     return path
+
+
+def render_html(template: str, **values: Any) -> str:
+    """The text of a page.
+
+    Args:
+        template: the name of a file in `templates`, without `.html.j2`.
+        values: all that the template names; its `title` among them.
+    """
+    return printable(_environment().get_template(f"{template}.html.j2").render(values))
 
 
 def printable(text: str) -> str:

@@ -1,0 +1,78 @@
+"""What `segattn.explain` gives: arrays by name, figures of them, and one page."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segattn.contracts import Classes
+from segattn.explaining.drawing import draw
+from segattn.explaining.page import render
+from segattn.explaining.panels import Array, Panel, Pixel, Target
+from segattn.files import write_file
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What a network looked at for one pixel of an image.
+
+    Attributes:
+        name: of the files.
+        title: of the page.
+        image: (H, W, 3) uint8, RGB.
+        target: the asked pixel and the image's size.
+        labels: (H, W) uint8 training ids, as `segattn.predict` gives them.
+        classes: what the ids stand for.
+        protocol: how the image was brought to the network, in words.
+        seen: (height, width) of the network's input.
+        arrays: by name; see `segattn.explain`.
+        panels: what is drawn, each with its unit and what it means.
+    """
+
+    name: str
+    title: str
+    image: NDArray[np.uint8] = field(repr=False)
+    target: Target
+    labels: NDArray[np.uint8] = field(repr=False)
+    classes: Classes = field(repr=False)
+    protocol: str
+    seen: tuple[int, int]
+    arrays: dict[str, Array] = field(repr=False)
+    panels: list[Panel] = field(repr=False)
+
+    @property
+    def at(self) -> Pixel:
+        """The asked pixel, (y, x)."""
+        return self.target.y, self.target.x
+
+    @property
+    def label(self) -> str:
+        """The name of the class that the asked pixel was given."""
+        return self.classes.names[int(self.labels[self.at])]
+
+    def page(self) -> str:
+        """The text of one HTML page that needs nothing else; a click on its image changes the pixel."""
+        return render(self)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write NAME_explain.html, NAME_explain.npz with all arrays, and NAME_PANEL.png for each panel.
+
+        Returns:
+            The files, in that order; each is written whole or not at all.
+
+        Raises:
+            OSError: the folder can't be written to.
+        """
+        folder = Path(folder)
+        packed = io.BytesIO()
+        np.savez_compressed(packed, allow_pickle=False, **self.arrays)
+        files = {f"{self.name}_explain.html": self.page().encode(), f"{self.name}_explain.npz": packed.getvalue()}
+        for panel in self.panels:
+            files[f"{self.name}_{panel.name}.png"] = draw(panel, self.image, self.target)
+        for name, data in files.items():
+            write_file(folder / name, data)
+        return [folder / name for name in files]
