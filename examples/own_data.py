@@ -1,4 +1,4 @@
-"""Your own data in ten lines: fine-tune a recipe on images and masks with another class list.
+"""The parts behind `segattn train --data`, put together by hand: a recipe is fine-tuned for another class list.
 
     python examples/own_data.py                                        # on made images, in seconds
     python examples/own_data.py --data my_data --steps 2000            # on yours, from the weights that ship
@@ -99,7 +99,8 @@ def main() -> None:
     image = segattn.FolderDataset(data, "val")[0].image_path
     prediction = segattn.predict(model, image)
     print(prediction.shares())
-    print(*prediction.save(output), sep="\n")
+    files = prediction.save(output)
+    print(files.labels, files.overlay, sep="\n")
 
 
 if __name__ == "__main__":
