@@ -127,10 +127,11 @@ def test_hamburger_is_a_residual_between_rectifiers() -> None:
 def test_exports_and_compiles_with_dynamic_sizes() -> None:
     burger = Hamburger(8, 4, norm=nn.BatchNorm2d).eval()
     dim = torch.export.Dim
-    shapes = ({2: dim("h", min=2, max=64), 3: dim("w", min=2, max=64)}, None)
-    program = torch.export.export(burger, (torch.randn(1, 8, 6, 7), None), dynamic_shapes=shapes)
+    shapes = ({0: dim("b", min=1, max=8), 2: dim("h", min=2, max=64), 3: dim("w", min=2, max=64)}, None)
+    program = torch.export.export(burger, (torch.randn(2, 8, 6, 7), None), dynamic_shapes=shapes)
     compiled = torch.compile(burger, backend="eager", fullgraph=True, dynamic=True)
     for size in [(6, 7), (12, 4), (3, 30)]:
-        x = torch.randn(1, 8, *size)
-        torch.testing.assert_close(program.module()(x, None), burger(x))
-        torch.testing.assert_close(compiled(x), burger(x))
+        for batch in (1, 3):
+            x = torch.randn(batch, 8, *size)
+            torch.testing.assert_close(program.module()(x, None), burger(x))
+            torch.testing.assert_close(compiled(x), burger(x))

@@ -138,17 +138,43 @@ def _backward_flops(grad: Any, q: Any, k: Any, v: Any, out: Any, **_: Any) -> in
 
 
 def plain_position_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """`position_attention` as two matrix products and a softmax, N x N matrices and all: for export and comparison."""
+    """`position_attention` as two matrix products and a softmax, N x N matrices and all: to compare with."""
     p = torch.softmax(q.transpose(1, 2) @ k, dim=-1)
     return v @ p.transpose(1, 2)
+
+
+def looped_position_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """`position_attention` as a loop over the rows of the map, for export: exchange formats know loops, not our operator.
+
+    A step holds w x N energies instead of N x N, 33 MB instead of 4.3 GB for one image of 1024 x 2048 at stride 8. There
+    is no gradient.
+
+    Args:
+        q: (B, E, h, w), a map still.
+        k: (B, E, N).
+        v: (B, C, N).
+
+    Returns:
+        (B, C, h, w).
+    """
+    from torch._higher_order_ops.scan import scan  # not public yet; torch._dynamo comes with it
+
+    q, k, values = q.detach(), k.detach(), v.detach().transpose(1, 2)
+
+    def step(carry: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+        return carry.clone(), torch.softmax(row.transpose(1, 2) @ k, dim=-1) @ values
+
+    _, rows = scan(step, q.new_zeros(1), q.permute(2, 0, 1, 3))  # a state is asked for, though there is none
+    out: Tensor = rows.permute(1, 3, 0, 2)  # from (h, B, w, C)
+    return out
 
 
 class PositionAttention(nn.Module):
     """Position attention (section 3.2, equations 1 and 2): ``gamma * attended values + x``.
 
     Queries, keys and values are plain 1x1 convolutions, as in the released code and the paper's fourth version; its
-    first three have norm and ReLU after them. The energies are not scaled. Exported graphs hold the plain form,
-    because no exchange format knows `position_attention`.
+    first three have norm and ReLU after them. The energies are not scaled. Exported graphs hold
+    `looped_position_attention`.
 
     Args:
         channels: C of the map, and of the values.
@@ -164,9 +190,10 @@ class PositionAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C, h, w)."""
-        q, k, v = (project(x).flatten(2) for project in (self.query, self.key, self.value))
-        attend = plain_position_attention if torch.compiler.is_exporting() else position_attention
-        return self.gamma * attend(q, k, v).view_as(x) + x
+        q, k, v = self.query(x), self.key(x).flatten(2), self.value(x).flatten(2)
+        if torch.compiler.is_exporting():
+            return self.gamma * looped_position_attention(q, k, v) + x
+        return self.gamma * position_attention(q.flatten(2), k, v).view_as(x) + x
 
 
 class ChannelAttention(nn.Module):

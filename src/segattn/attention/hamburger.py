@@ -104,8 +104,8 @@ class MatrixFactorization(nn.Module):
     def _start(self, x: Tensor, bases: Tensor | None) -> tuple[Tensor, Tensor, int]:
         X = at_least_float32(x.flatten(2))
         if bases is None:
-            bases = self._initial_bases(len(X))
-        W = bases.to(X).expand(len(X), -1, -1)
+            bases = self._initial_bases(X.shape[0])
+        W = bases.to(X).expand(X.shape[0], -1, -1)  # len() would bind an export to its batch
         return X, W, TRAIN_STEPS if self.training else EVAL_STEPS
 
     def _initial_bases(self, batch: int) -> Tensor:
