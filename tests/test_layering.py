@@ -43,7 +43,7 @@ EVERYTHING_BELOW = {
     "weights",
     "training",
 }
-ON_TOP = {*EVERYTHING_BELOW, "api", "runs", "prediction", "explaining", "hub", "measure", "reports"}
+ON_TOP = {*EVERYTHING_BELOW, "api", "runs", "prediction", "explaining", "exporting", "hub", "measure", "reports"}
 
 ALLOWED: dict[str, set[str]] = {
     "contracts": set(),
@@ -81,6 +81,7 @@ ALLOWED: dict[str, set[str]] = {
     "api": EVERYTHING_BELOW,
     "runs": {*EVERYTHING_BELOW, "api"},
     "prediction": {*EVERYTHING_BELOW, "api"},
+    "exporting": {*EVERYTHING_BELOW, "exporting"},
     "hub": {*EVERYTHING_BELOW, "api", "reports"},
     "measure": {*EVERYTHING_BELOW, "api", "prediction", "measure"},
     "reports": {*EVERYTHING_BELOW, "measure", "reports"},

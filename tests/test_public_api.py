@@ -25,6 +25,7 @@ PUBLIC = [
     "create_model",
     "evaluate",
     "explain",
+    "export",
     "from_pretrained",
     "list_recipes",
     "load_backbone",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from segattn.evaluation.metrics import Scores
     from segattn.evaluation.protocol import Protocol, protocol
     from segattn.explaining.explain import explain
+    from segattn.exporting.export import export
     from segattn.hub import from_pretrained, push_to_hub
     from segattn.models.build import build
     from segattn.models.segmenter import Segmenter
@@ -43,6 +44,7 @@ _HOMES = {
     "predict": "prediction",
     "explain": "explaining.explain",
     "evaluate": "evaluation.evaluate",
+    "export": "exporting.export",
     "Scores": "evaluation.metrics",
     "Protocol": "evaluation.protocol",
     "protocol": "evaluation.protocol",

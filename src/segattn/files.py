@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -164,6 +165,31 @@ def atomic_path(path: Path) -> Iterator[Path]:
     with naming_file(path), _temporary(path) as temporary:
         yield temporary
         _move(temporary, path)
+
+
+@contextmanager
+def atomic_files(path: Path) -> Iterator[Path]:
+    """A folder beside `path` for files that belong together, `path.name` among them, which move beside it in the end.
+
+    That is once the block ends well and all bytes are on the disk, `path` itself last. After an error nothing is
+    replaced; a kill between the moves can leave others than `path` replaced.
+
+    Raises:
+        UnwritableError: they can't be written, naming `path`; nothing else is left behind.
+    """
+    folder = path.with_name(f".{path.name}.part")
+    with naming_file(path):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            yield folder
+            written = sorted(folder.iterdir(), key=lambda file: file.name == path.name)
+            for file in written:
+                _sync(file, os.O_RDWR)
+            for file in written:
+                _move(file, path.with_name(file.name))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def move_into_place(temporary: Path, path: Path) -> None:

@@ -144,10 +144,10 @@ def plain_position_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def looped_position_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """`position_attention` as a loop over the rows of the map, for export: exchange formats know loops, not our operator.
+    """`position_attention` as a loop over the rows of the map: for export, whose formats know loops, not our operator.
 
-    A step holds w x N energies instead of N x N, 33 MB instead of 4.3 GB for one image of 1024 x 2048 at stride 8. There
-    is no gradient.
+    A step holds w x N energies instead of N x N, 33 MB instead of 4.3 GB for one image of 1024 x 2048 at stride 8.
+    There is no gradient.
 
     Args:
         q: (B, E, h, w), a map still.
@@ -193,7 +193,8 @@ class PositionAttention(nn.Module):
         q, k, v = self.query(x), self.key(x).flatten(2), self.value(x).flatten(2)
         if torch.compiler.is_exporting():
             return self.gamma * looped_position_attention(q, k, v) + x
-        return self.gamma * position_attention(q.flatten(2), k, v).view_as(x) + x
+        attended: Tensor = position_attention(q.flatten(2), k, v)
+        return self.gamma * attended.view_as(x) + x
 
 
 class ChannelAttention(nn.Module):

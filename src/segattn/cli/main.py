@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, NoReturn
 
-from segattn.cli import benchmark, compare, data, evaluate, explain, predict, report, show, train, weights
+from segattn.cli import benchmark, compare, data, evaluate, explain, export, predict, report, show, train, weights
 from segattn.cli import list as list_recipes
 from segattn.cli.screen import (
     discard_output,
@@ -84,7 +84,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="segattn", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("--version", action="store_true", help="print the version and leave")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
-    for command in (list_recipes, show, evaluate, predict, explain, train, report, data, weights, benchmark, compare):
+    for command in (
+        list_recipes, show, evaluate, predict, explain, train, export, report, data, weights, benchmark, compare
+    ):
         command.add_command(commands)
     return parser
 

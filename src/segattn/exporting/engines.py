@@ -1,0 +1,130 @@
+"""Exported files run: one small interface over ONNX Runtime, OpenVINO and `torch.export`."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segattn.exporting.report import Interface
+
+if TYPE_CHECKING:
+    import torch
+
+INSTALL = "pip install 'segattn[export]'"
+
+
+def require(*packages: str) -> None:
+    """That packages of the extra are installed.
+
+    Raises:
+        ValueError: one is not, with the command that installs it.
+    """
+    for package in packages:
+        try:
+            import_module(package)
+        except ImportError as error:
+            raise ValueError(f"{package} is not installed ({error}): {INSTALL}") from None
+
+
+class Engine(ABC):
+    """Runs one exported file.
+
+    Attributes:
+        path: the file.
+        interface: what goes in and comes out.
+    """
+
+    package: ClassVar[str]
+    """The distribution whose version `name` shows."""
+
+    def __init__(self, path: Path, interface: Interface) -> None:
+        self.path = path
+        self.interface = interface
+
+    @property
+    def name(self) -> str:
+        """The engine with its version."""
+        return f"{self.package} {version(self.package)}"
+
+    def run(self, images: NDArray[Any]) -> NDArray[Any]:
+        """RGB (B, 3, H, W), of the file's type -> what the file gives.
+
+        Raises:
+            ValueError: the file takes no images of this shape or type.
+        """
+        self.interface.check(images.shape, str(self.path))
+        if images.dtype != self.interface.input:
+            raise ValueError(f"{self.path}: takes images of type {self.interface.input}, got {images.dtype}")
+        return self._run(images)
+
+    @abstractmethod
+    def _run(self, images: NDArray[Any]) -> NDArray[Any]: ...
+
+
+class OnnxRuntime(Engine):
+    """An .onnx file on the CPU, or where ONNX Runtime has a provider for it and `providers` name it."""
+
+    package = "onnxruntime"
+
+    def __init__(
+        self, path: Path, interface: Interface, *, threads: int | None = None, providers: tuple[str, ...] = ()
+    ) -> None:
+        require("onnxruntime")
+        import onnxruntime
+
+        super().__init__(path, interface)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            os.fspath(path), options, providers=[*providers, "CPUExecutionProvider"]
+        )
+
+    def _run(self, images: NDArray[Any]) -> NDArray[Any]:
+        result: NDArray[Any] = self._session.run(None, {"images": images})[0]
+        return result
+
+
+class OpenVINO(Engine):
+    """An .xml file with its .bin, or an .onnx file, on the CPU, in float32 whatever the processor offers."""
+
+    package = "openvino"
+
+    def __init__(self, path: Path, interface: Interface, *, threads: int | None = None) -> None:
+        require("openvino")
+        import openvino
+
+        super().__init__(path, interface)
+        properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+        if threads is not None:
+            properties["INFERENCE_NUM_THREADS"] = threads
+        self._model = openvino.compile_model(openvino.Core().read_model(path), "CPU", properties)
+
+    def _run(self, images: NDArray[Any]) -> NDArray[Any]:
+        return np.array(self._model(images)[0])
+
+
+class TorchProgram(Engine):
+    """A .pt2 file in PyTorch."""
+
+    package = "torch"
+
+    def __init__(self, path: Path, interface: Interface) -> None:
+        from segattn.exporting.program_file import read_program
+
+        super().__init__(path, interface)
+        self._module: torch.nn.Module = read_program(path)[0].module()
+
+    def _run(self, images: NDArray[Any]) -> NDArray[Any]:
+        import torch
+
+        with torch.inference_mode():
+            result: NDArray[Any] = self._module(torch.from_numpy(images)).numpy()
+        return result

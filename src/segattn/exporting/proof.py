@@ -1,0 +1,115 @@
+"""The proof at an export's end: the file and the model, on the same images, at several sizes and batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from segattn.datasets.images import read_image
+from segattn.exporting.report import FEWEST_EQUAL_LABELS, LARGEST_DIFFERENCE, Interface, Proof
+from segattn.synthetic.write import draw_street
+
+Image = NDArray[np.uint8]
+Shape = tuple[int, int, int]
+
+SHAPES: tuple[Shape, ...] = ((2, 192, 256), (1, 256, 512), (3, 161, 223))
+"""Batch, height and width of the comparisons where a file takes any: the second a street's, the third of odd sides."""
+
+
+def proof_shapes(interface: Interface, wanted: Iterable[Shape] = ()) -> tuple[Shape, ...]:
+    """The shapes to compare at: `wanted`, or `SHAPES`, with the sides that the file fixes.
+
+    Raises:
+        ValueError: one of `wanted` does not go into the file.
+    """
+    chosen = tuple(wanted)
+    for batch, height, width in chosen:
+        interface.check((batch, 3, height, width), "--proof")
+    if chosen:
+        return chosen
+    fixed = (interface.batch, interface.height, interface.width)
+    shapes = (
+        tuple(given if side is None else side for side, given in zip(fixed, shape, strict=True)) for shape in SHAPES
+    )
+    grown = ((b, max(h, interface.smallest[0]), max(w, interface.smallest[1])) for b, h, w in shapes)
+    return tuple(dict.fromkeys(grown))
+
+
+class Images:
+    """A batch of any size from the given images, or from painted streets where there are none; no two are equal."""
+
+    def __init__(self, paths: Sequence[str | Path]) -> None:
+        self._images = [read_image(path, upright=True) for path in paths]
+        self.names = f"{len(paths)} given image{'s' * (len(paths) != 1)}" if paths else "painted streets"
+
+    def batch(self, shape: Shape) -> NDArray[np.uint8]:
+        """(B, 3, H, W) of the shape (B, H, W); where images run out they come again, mirrored, then upside down."""
+        count, height, width = shape
+        stacked = np.stack([self._image(i, height, width) for i in range(count)])
+        return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))
+
+    def _image(self, index: int, height: int, width: int) -> Image:
+        if not self._images:
+            size = (max(height, 64), max(width, 64))
+            street: Image = draw_street(np.random.default_rng(index), size)[0]
+            return street[:height, :width]
+        round_, index = divmod(index, len(self._images))
+        image = cv2.resize(self._images[index], (width, height), interpolation=cv2.INTER_AREA)
+        for axis in range(2):
+            if round_ >> axis & 1:
+                image = np.flip(image, 1 - axis)
+        return np.asarray(image, np.uint8)
+
+
+def prove(
+    run: Callable[[NDArray[Any]], NDArray[Any]],
+    reference: nn.Module,
+    interface: Interface,
+    images: Images,
+    shapes: Iterable[Shape],
+) -> tuple[Proof, ...]:
+    """Compare a file with the module that it was made from, which gives the same kind of output.
+
+    Args:
+        run: the file.
+        reference: (B, 3, H, W) -> the same, in PyTorch.
+
+    Raises:
+        ValueError: they disagree, with where and by how much.
+    """
+    proofs = []
+    for shape in shapes:
+        batch = images.batch(shape)
+        x = batch if interface.input == "uint8" else (batch / np.float32(255)).astype(np.float32)
+        with torch.inference_mode():
+            wanted = reference(torch.from_numpy(x)).numpy()
+        proof = compare(run(x), wanted, shape)
+        if not proof.holds():
+            raise ValueError(
+                f"the file disagrees with the model at {proof}; allowed are {LARGEST_DIFFERENCE:g} of the range, and "
+                f"{100 * FEWEST_EQUAL_LABELS:g} % is the least. Nothing was written"
+            )
+        proofs.append(proof)
+    return tuple(proofs)
+
+
+def compare(got: NDArray[Any], wanted: NDArray[Any], shape: Shape) -> Proof:
+    """(B, K, H, W) logits or probabilities, or (B, H, W) labels, of the file and of the model."""
+    if got.shape != wanted.shape or got.dtype != wanted.dtype:
+        raise ValueError(
+            f"the file gives {got.dtype} of {got.shape} where the model gives {wanted.dtype} of {wanted.shape}. "
+            "Nothing was written"
+        )
+    if wanted.ndim == 3:
+        return Proof(shape, None, float(np.mean(got == wanted)))
+    scale = float(np.ptp(wanted)) or 1.0
+    difference = float(np.abs(got - wanted).max()) / scale
+    equal = float(np.mean(got.argmax(1) == wanted.argmax(1)))
+    return Proof(shape, float(f"{difference:.1e}"), equal)

@@ -1,0 +1,84 @@
+"""Networks small enough to export in a second, one with the parts of each family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import segattn
+from segattn.backbones.light import AttaNetLight
+from segattn.backbones.pvt import PVT
+from segattn.backbones.swin import Swin
+from segattn.backbones.van import VAN
+from segattn.models.segmenter import Segmenter
+
+
+class TinyBackbone(nn.Module):
+    """Two maps of 8 channels at 1/4 and 1/8."""
+
+    channels = (8, 8)
+    strides = (4, 8)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, stride=4, padding=1)
+        self.second = nn.Conv2d(8, 8, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        fine = torch.relu(self.first(x))
+        return fine, torch.relu(self.second(fine))
+
+
+@pytest.fixture
+def tiny() -> Segmenter:
+    return segattn.build(TinyBackbone(), "fcn", num_classes=4)
+
+
+def _van() -> VAN:
+    van = VAN("tiny")
+    for stage in range(1, 5):
+        setattr(van, f"block{stage}", van.get_submodule(f"block{stage}")[:1])
+    return van
+
+
+def _pvt() -> PVT:
+    pvt = PVT("t", drop_path=0.0)
+    for stage in range(1, 5):
+        setattr(pvt, f"block{stage}", pvt.get_submodule(f"block{stage}")[:1])
+    return pvt
+
+
+def _swin() -> Swin:
+    swin = Swin("t", attention="ABBB", drop_path=0.0)
+    for stage in (0, 1, 2):
+        layer = swin.layers[stage]
+        layer.blocks = layer.blocks[:1]
+    return swin  # the last stage has a plain and a shifted window
+
+
+FAMILIES: dict[str, Callable[[], Segmenter]] = {
+    "attanet": lambda: segattn.create_model("attanet_light_camvid"),
+    "danet": lambda: segattn.build(AttaNetLight(), "danet", num_classes=5),
+    "acfnet": lambda: segattn.build(AttaNetLight(), "acfnet", num_classes=5),
+    "light_ham": lambda: segattn.build(_van(), "light_ham", num_classes=5),
+    "agent_pvt": lambda: segattn.build(_pvt(), "semantic_fpn", num_classes=5),
+    "agent_swin": lambda: segattn.build(_swin(), "upernet", num_classes=5),
+}
+"""Each family's idea, on the fewest layers that have it."""
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> Segmenter:
+    model = FAMILIES[request.param]()
+    open_gates(model)
+    return model
+
+
+def open_gates(model: nn.Module) -> None:
+    """Let through what an untrained network's gates hide."""
+    for name, parameter in model.named_parameters():
+        if name.endswith("gamma"):
+            nn.init.constant_(parameter, 0.5)
