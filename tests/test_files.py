@@ -46,6 +46,36 @@ def test_what_does_not_fit_is_named_and_leaves_the_old_file(code: str, tmp_path:
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("file.bin", b"old")]
 
 
+def test_files_that_belong_together_appear_all_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    path.write_bytes(b"old")
+
+    def write_a_file_that_disagrees() -> None:
+        with files.atomic_files(path) as folder:
+            (folder / "a.xml").write_bytes(b"new")
+            raise ValueError("disagrees")
+
+    with pytest.raises(ValueError, match="disagrees"):
+        write_a_file_that_disagrees()
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("a.xml", b"old")]
+    (tmp_path / ".a.xml.part").mkdir()  # left by a kill
+    (tmp_path / ".a.xml.part" / "rest").touch()
+    with files.atomic_files(path) as folder:
+        (folder / "a.xml").write_bytes(b"new")
+        (folder / "a.bin").write_bytes(b"newer")
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"a.xml": b"new", "a.bin": b"newer"}
+
+
+def test_what_does_not_fit_into_one_of_several_files_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    code = (
+        "with files.atomic_files(Path(sys.argv[1])) as folder: "
+        "(folder / 'a.xml').touch(); (folder / 'a.bin').write_bytes(bytes(200_000))"
+    )
+    assert limited(code, path) == f"{path}: can't be written (File too large)"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_line_that_does_not_fit_leaves_no_half_of_it(tmp_path: Path) -> None:
     path = tmp_path / "log"
     code = (

@@ -22,7 +22,7 @@ from segattn.exporting import onnx_file
 from segattn.exporting.engines import OnnxRuntime, OpenVINO, TorchProgram
 from segattn.exporting.export import open_engine
 from segattn.exporting.onnx_file import read_onnx_description, to_onnx, write_onnx
-from segattn.exporting.openvino_file import read_openvino_description
+from segattn.exporting.openvino_file import read_openvino_description, write_openvino
 from segattn.exporting.program_file import read_program
 from segattn.exporting.report import ExportReport, Interface
 from segattn.models.segmenter import Segmenter
@@ -184,3 +184,16 @@ def test_a_missing_package_is_named_with_the_extra(
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(ValueError, match=r"openvino is not installed .*: pip install 'segattn\[export\]'"):
         segattn.export(tiny, tmp_path / "a.xml")
+
+
+def test_a_full_disk_under_openvino_is_the_systems_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import openvino
+
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("basic_ios::clear: iostream error")
+
+    monkeypatch.setattr(openvino, "save_model", full)
+    side = openvino.opset8.parameter([1])
+    network = openvino.Model([openvino.opset8.relu(side)], [side], "relu")
+    with pytest.raises(OSError, match="is the disk full"):
+        write_openvino(network, tmp_path / "a.xml", {})

@@ -33,11 +33,20 @@ def _number(model: Any) -> None:
 
 
 def write_openvino(model: Any, path: Path, description: Mapping[str, Any]) -> list[Path]:
-    """Write the two files; returns them. Weights stay float32."""
+    """Write the two files; returns them. Weights stay float32.
+
+    Raises:
+        OSError: they can't be written.
+    """
     import openvino
 
     model.set_rt_info(json.dumps(description, ensure_ascii=False), [HEADER_KEY])
-    openvino.save_model(model, path, compress_to_fp16=False)
+    try:
+        openvino.save_model(model, path, compress_to_fp16=False)
+    except RuntimeError as error:
+        if "iostream" not in str(error):
+            raise
+        raise OSError("the file can't be written whole: is the disk full?") from None
     return [path, path.with_suffix(".bin")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,6 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from segattn.exporting.trace import quiet
-from segattn.files import translating_save
 from segattn.weights.checkpoint import HEADER_KEY
 
 ENTRY = f"{HEADER_KEY}.json"
@@ -26,8 +26,10 @@ def write_program(program: ExportedProgram, path: Path, description: Mapping[str
                 for key in ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "custom"):
                     node.meta.pop(key, None)
     text = json.dumps(description, ensure_ascii=False)
-    with translating_save(path), quiet():
-        torch.export.save(program, path, extra_files={ENTRY: text})
+    buffer = io.BytesIO()  # a full disk under torch's own writer ends the process
+    with quiet():
+        torch.export.save(program, buffer, extra_files={ENTRY: text})
+    path.write_bytes(buffer.getbuffer())
     return [path]
 
 
