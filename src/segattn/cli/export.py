@@ -63,10 +63,10 @@ def _export(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 
     from segattn.api import create_model
     from segattn.exporting.export import export
-    from segattn.prediction import find_pictures
+    from segattn.prediction import find_images
 
     height, width = _size(arguments)
-    images = find_pictures(arguments.images)
+    images = find_images(arguments.images)
     proof = [_numbers("--proof", text, "BxHxW, as 2x256x512") for text in arguments.proof]
     if arguments.random_weights:
         recipe = find_recipe(arguments.model, overrides)

@@ -65,7 +65,7 @@ def export(
     """
     path = Path(path)
     _check_request(path, batch, height, width, opset)
-    pictures = Images(images)
+    shown = Images(images)
     model = exportable(model)
     program, interface = trace(model, input=input, output=output, batch=batch, height=height, width=width)
     shapes = proof_shapes(interface, proof)
@@ -82,16 +82,16 @@ def export(
         write(draft, describe_export(described, interface, number, None))
         engine = open_engine(draft, interface)
         name = engine.name
-        proofs = prove(engine.run, reference, interface, pictures, shapes)
+        proofs = prove(engine.run, reference, interface, shown, shapes)
         del engine
-        stored = {"engine": name, "images": pictures.names, "comparisons": [asdict(proof) for proof in proofs]}
+        stored = {"engine": name, "images": shown.names, "comparisons": [asdict(proof) for proof in proofs]}
         files = write(draft, describe_export(described, interface, number, stored))
-        prove(open_engine(draft, interface).run, reference, interface, pictures, shapes[:1])  # as it will be read
+        prove(open_engine(draft, interface).run, reference, interface, shown, shapes[:1])  # as it will be read
     return ExportReport(
         files=tuple(path.with_name(file.name) for file in files),
         interface=interface,
         engine=name,
-        images=pictures.names,
+        images=shown.names,
         proofs=proofs,
         opset=number,
     )
