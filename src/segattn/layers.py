@@ -165,6 +165,14 @@ def averaging_matrix(cells: int, outputs: int, like: Tensor) -> Tensor:
     return inside.to(like.dtype) / (end - start)[:, None].to(like.dtype)
 
 
+def join_heads(y: Tensor) -> Tensor:
+    """(B, heads, N, d) -> (B, N, heads * d)."""
+    y = y.transpose(1, 2)
+    if torch.compiler.is_exporting():  # taken apart by an exporter, fused attention's result lies otherwise in memory
+        y = y.clone(memory_format=torch.contiguous_format)
+    return y.flatten(2)
+
+
 @contextmanager
 def float32_by_default() -> Iterator[None]:
     """A block in which new tensors are float32, whatever `torch.set_default_dtype` says outside."""

@@ -19,6 +19,17 @@ from segattn.models.segmenter import Segmenter
 SHAPES = [(1, 64, 96), (2, 65, 79), (3, 128, 64)]
 
 
+def check_onnx(model: Segmenter, folder: Path) -> None:
+    model = exportable(model)
+    program, way = trace(model, input="float32", output="logits", batch=None, height=None, width=None)
+    assert (way.batch, way.height, way.width) == (None, None, None)
+    write_onnx(to_onnx(program, way, 20), folder / "a.onnx", None)
+    run = OnnxRuntime(folder / "a.onnx", way, threads=1).run
+    for proof in prove(run, Exported(model, "logits"), way, Images([]), SHAPES):
+        assert proof.difference is not None
+        assert proof.difference < 5e-5
+
+
 def check_all_formats(model: Segmenter, folder: Path) -> None:
     model = exportable(model)
     program, way = trace(model, input="float32", output="logits", batch=None, height=None, width=None)
@@ -39,7 +50,12 @@ def check_all_formats(model: Segmenter, folder: Path) -> None:
             assert proof.difference < 5e-5, engine.name
 
 
-def test_every_family_is_proved_in_every_format(family: Segmenter, tmp_path: Path) -> None:
+def test_every_family_leaves_as_onnx(family: Segmenter, tmp_path: Path) -> None:
+    check_onnx(family, tmp_path)
+
+
+@pytest.mark.slow
+def test_every_family_leaves_in_every_format(family: Segmenter, tmp_path: Path) -> None:
     check_all_formats(family, tmp_path)
 
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segattn.layers import join_heads
+
 
 class SpatialReductionAttention(nn.Module):
     """(B, h, w, C) -> (B, h, w, C); rows and columns that don't fill an R x R cell are not among keys and values.
@@ -42,5 +44,5 @@ class SpatialReductionAttention(nn.Module):
         kv = self.kv(reduced).flatten(1, 2).unflatten(2, (2, self.heads, -1))
         k, v = (part.transpose(1, 2) for part in kv.unbind(2))
         y = F.scaled_dot_product_attention(q, k, v)
-        out: Tensor = self.proj(y.transpose(1, 2).flatten(2).view(x.shape))
+        out: Tensor = self.proj(join_heads(y).view(x.shape))
         return out

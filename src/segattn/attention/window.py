@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segattn.layers import SizeCache
+from segattn.layers import SizeCache, join_heads
 
 
 def relative_position_index(M: int) -> Tensor:
@@ -81,7 +81,7 @@ class WindowAttention(nn.Module):
         qkv = self.qkv(windows).unflatten(2, (3, self.heads, -1))
         q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
         y: Tensor = F.scaled_dot_product_attention(q, k, v, attn_mask=self._mask(B, rows, columns))
-        y = self.proj(y.transpose(1, 2).flatten(2))
+        y = self.proj(join_heads(y))
         y = y.view(B, rows, columns, M, M, C).transpose(2, 3).reshape(B, rows * M, columns * M, C)
         if s:
             y = y.roll((s, s), dims=(1, 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,18 @@ def proof_shapes(interface: Interface, wanted: Iterable[Shape] = ()) -> tuple[Sh
     return tuple(dict.fromkeys(grown))
 
 
+_KEPT = 4
+"""Images that are kept in memory."""
+
+
 class Images:
     """A batch of any size from the given images, or from painted streets where there are none; no two are equal."""
 
     def __init__(self, paths: Sequence[str | Path]) -> None:
-        self._images = [read_image(path, upright=True) for path in paths]
+        self._paths = tuple(paths)
+        self._read = lru_cache(_KEPT)(lambda index: read_image(self._paths[index], upright=True))
+        if paths:
+            self._read(0)  # before the work
         self.names = f"{len(paths)} given image{'s' * (len(paths) != 1)}" if paths else "painted streets"
 
     def batch(self, shape: Shape) -> NDArray[np.uint8]:
@@ -56,12 +64,12 @@ class Images:
         return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))
 
     def _image(self, index: int, height: int, width: int) -> Image:
-        if not self._images:
+        if not self._paths:
             size = (max(height, 64), max(width, 64))
             street: Image = draw_street(np.random.default_rng(index), size)[0]
             return street[:height, :width]
-        round_, index = divmod(index, len(self._images))
-        image = cv2.resize(self._images[index], (width, height), interpolation=cv2.INTER_AREA)
+        round_, index = divmod(index, len(self._paths))
+        image = cv2.resize(self._read(index), (width, height), interpolation=cv2.INTER_AREA)
         for axis in range(2):
             if round_ >> axis & 1:
                 image = np.flip(image, 1 - axis)
