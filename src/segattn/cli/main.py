@@ -85,7 +85,18 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true", help="print the version and leave")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     for command in (
-        list_recipes, show, evaluate, predict, explain, train, export, report, data, weights, benchmark, compare
+        list_recipes,
+        show,
+        evaluate,
+        predict,
+        explain,
+        train,
+        export,
+        report,
+        data,
+        weights,
+        benchmark,
+        compare,
     ):
         command.add_command(commands)
     return parser
