@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable
 
 import pytest
 
-from segattn.cli import screen
 from segattn.cli.main import main
 from segattn.recipes.catalog import RECIPES
 
@@ -12,7 +13,7 @@ from segattn.recipes.catalog import RECIPES
 def listed(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
     """The names that `segattn list` gives with these words."""
     assert main(["list", *words]) == 0
-    return [name for name in re.findall(r"^ (\w+) ", capsys.readouterr().out, re.MULTILINE) if name != "recipe"]
+    return [name for name in re.findall(r"^(\w+)\t", capsys.readouterr().out, re.MULTILINE) if name != "recipe"]
 
 
 def test_every_recipe_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -20,7 +21,7 @@ def test_every_recipe_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_size_cost_and_each_claim_with_its_protocol(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["list", "danet_r101_cityscapes"]) == 0
+    assert main(["list", "--long", "danet_r101_cityscapes"]) == 0
     text = capsys.readouterr().out
     for part in (
         "66.5 M",
@@ -42,28 +43,85 @@ def test_size_cost_and_each_claim_with_its_protocol(capsys: pytest.CaptureFixtur
     ],
 )
 def test_availability_and_licence_of_the_weights(name: str, cell: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["list", name]) == 0
+    assert main(["list", "--long", name]) == 0
     text = capsys.readouterr().out
     assert "weights, licence" in text
-    (row,) = re.findall(rf"^ {name} .*", text, re.MULTILINE)
-    assert row.rstrip().endswith(f"  {cell}")
+    (row,) = re.findall(rf"^{name}\t.*", text, re.MULTILINE)
+    assert row.split("\t")[-1] == cell
 
 
-@pytest.mark.parametrize("width", [100, 120])
-def test_narrow_terminals_cut_nothing(
-    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def plain(text: str) -> list[str]:
+    """The lines of a terminal's output, without its codes for bold and colours."""
+    return re.sub(r"\x1b\[[\d;]*m", "", text).splitlines()
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Lets what is printed go to a terminal of so many columns."""
+
+    def of(width: int) -> None:
+        monkeypatch.setenv("TTY_COMPATIBLE", "1")
+        monkeypatch.setenv("NO_COLOR", "1")
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("COLUMNS", str(width))
+
+    return of
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_a_narrow_terminal_cuts_nothing_of_the_long_table(
+    width: int, capsys: pytest.CaptureFixture[str], terminal: Callable[[int], None]
 ) -> None:
-    monkeypatch.setattr(screen, "table_width", lambda: width)
-    assert listed(capsys) == list(RECIPES)
-    assert main(["list"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    terminal(width)
+    assert main(["list", "--long"]) == 0
+    lines = plain(capsys.readouterr().out)
     assert max(map(len, lines)) <= width
     text = "\n".join(lines)
+    assert [name for name in re.findall(r"^ (\w+) ", text, re.MULTILINE) if name != "recipe"] == list(RECIPES)
     assert "\N{HORIZONTAL ELLIPSIS}" not in text
-    for column in ("recipe", "params", "MACs", "claimed mIoU", "ours", "licence"):
-        assert column in text
-    for part in ("released,", "not known", "Apache-2.0", "1024x2048", "3578.5 G", "480x360"):
+    for part in ("recipe", "params", "MACs", "released,", "not known", "Apache-2.0", "1024x2048", "3578.5 G"):
         assert part in text
+    for part in ("claimed mIoU", "ours", "licence", "480x360"):  # 80 columns break words
+        assert width < 100 or part in text
+
+
+@pytest.mark.parametrize(
+    ("width", "columns"),
+    [
+        (80, ["recipe", "params", "GMACs", "claimed", "mIoU", "ours", "mIoU", "weights"]),
+        (60, ["recipe", "claimed", "mIoU", "weights"]),
+        (40, ["recipe"]),
+    ],
+)
+def test_each_recipe_has_one_line_on_any_terminal(
+    width: int, columns: list[str], capsys: pytest.CaptureFixture[str], terminal: Callable[[int], None]
+) -> None:
+    terminal(width)
+    assert main(["list"]) == 0
+    lines = plain(capsys.readouterr().out)
+    assert max(map(len, lines)) <= width
+    rule = next(index for index, line in enumerate(lines) if set(line.strip()) == {"\N{BOX DRAWINGS LIGHT HORIZONTAL}"})
+    assert [line.split()[0] for line in lines[rule + 1 :]] == list(RECIPES)
+    assert sorted(" ".join(lines[:rule]).split()) == sorted(columns)
+
+
+def test_a_pipe_gets_values_between_tabs_and_no_padding(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    heading, *rows = capsys.readouterr().out.splitlines()
+    assert heading == "recipe\tparams\tGMACs\tclaimed mIoU\tours mIoU\tweights"
+    assert all(cell == cell.strip() for row in rows for cell in row.split("\t"))
+    assert "danet_r101_cityscapes\t66.5 M\t2837.8\t79.93\t\treleased" in rows
+
+
+def test_json_has_all_of_the_long_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--json", "--method", "danet"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["recipe"] for row in rows] == [name for name in RECIPES if "danet" in name]
+    (row,) = (row for row in rows if row["recipe"] == "danet_r101_cityscapes")
+    assert (row["paper"], row["dataset"], row["size"]) == ("danet", "cityscapes", [1024, 2048])
+    assert [claim["value"] for claim in row["claims"]] == [79.93, 81.49, 81.5]
+    assert round(row["parameters"] / 1e6, 1) == 66.5
+    assert row["weights"]["licence"].startswith("MIT")
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,13 @@ def add_model_options(parser: argparse.ArgumentParser, name: str, default: str |
     )
 
 
+def add_json_option(parser: argparse.ArgumentParser) -> None:
+    """The option of commands that print a table."""
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON document instead, and nothing else, on the standard output"
+    )
+
+
 def find_protocol(recipe: Recipe, name: str | None, overrides: dict[str, str]) -> Protocol:
     """The named protocol, or the recipe's, with the fields that the command line sets."""
     from segattn.evaluation.protocol import protocol as by_name

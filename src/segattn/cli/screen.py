@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,22 +22,48 @@ _OF_OUTPUT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE}
 
 
 def print_table(table: Table) -> None:
-    """Print a table: fitted to a terminal, at full width where the output is a file or a pipe."""
+    """Print a table: fitted to a terminal; as tab-separated values, unpadded, where the output is a file or a pipe."""
     from rich.console import Console
 
     class PipeConsole(Console):
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError(errno.EPIPE, "Broken pipe")  # Console itself would leave with exit code 1
 
-    PipeConsole(width=table_width()).print(table)
+    if not is_terminal():
+        headings = [" ".join(str(column.header).split()) for column in table.columns]
+        rows = zip(*(column.cells for column in table.columns), strict=True)
+        for line in [headings] * any(headings) + [[_one_line(str(cell)) for cell in row] for row in rows]:
+            print("\t".join(line))
+        return
+    # names of classes and files are no markup: [red] and :car: stay as they are
+    PipeConsole(width=table_width(), markup=False, emoji=False).print(table)
+
+
+def _one_line(cell: str) -> str:
+    return "; ".join(" ".join(line.split()) for line in cell.splitlines())
+
+
+def is_terminal() -> bool:
+    """Whether tables are for eyes: the output is a terminal, or said to be one by FORCE_COLOR and the like."""
+    from rich.console import Console
+
+    return Console().is_terminal
 
 
 def table_width() -> int:
-    """The columns that a table may take: the terminal's, or 200 where the output is a file or a pipe."""
+    """The columns that a table may take: the terminal's."""
     from rich.console import Console
 
-    console = Console()
-    return console.width if console.is_terminal else 200
+    return Console().width
+
+
+def print_json(content: Any) -> None:
+    """Print one JSON document, in ASCII, which no encoding of the output changes.
+
+    Raises:
+        ValueError: a number in it is NaN or infinite.
+    """
+    print(json.dumps(content, indent=1, allow_nan=False))
 
 
 def print_error(error: Exception) -> None:
