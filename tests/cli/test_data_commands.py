@@ -16,7 +16,7 @@ def test_a_synthetic_data_set_is_made_checked_counted_and_drawn(run: Command, tm
     root = tmp_path / "streets"
     text = run("data", "synthetic", root, "--train", "2", "--val", "1", "--height", "64", "--width", "128")
     assert text == f"{root}: 2 training and 1 validation images of 128x64\n"
-    assert "2 samples" in run("data", "check", "cityscapes", "--root", root, "--json", tmp_path / "check.json")
+    assert "2 samples" in run("data", "check", "cityscapes", "--root", root, "--output", tmp_path / "check.json")
     assert json.loads((tmp_path / "check.json").read_text())["problems"] == []
     assert "road" in run("data", "stats", "cityscapes", "--root", root, "--split", "val")
     sheet = tmp_path / "new" / "sheet.png"

@@ -204,10 +204,10 @@ def test_masks_in_colour_and_of_other_sizes_are_problems(tmp_path: Path, capsys:
         ("show --output", "images/train/train0.png"),
         ("show --output", "labels/val/val0.png"),
         ("show --output", "linked.png"),
-        ("stats --json", "labels/train/train0.png"),
-        ("stats --json", "lists/train.txt"),
-        ("check --json", "labels/val/val0.png"),
-        ("check --split val --json", "labels/val/val0.png"),
+        ("stats --output", "labels/train/train0.png"),
+        ("stats --output", "lists/train.txt"),
+        ("check --output", "labels/val/val0.png"),
+        ("check --split val --output", "labels/val/val0.png"),
     ],
 )
 def test_an_output_is_no_file_of_the_data_set(fail: Command, camvid: Path, words: str, file: str) -> None:
@@ -224,11 +224,11 @@ def test_an_output_is_no_file_of_the_data_set(fail: Command, camvid: Path, words
 def test_a_report_replaces_no_mask_of_a_data_set_that_lacks_files(fail: Command, camvid: Path) -> None:
     (camvid / "images/train/train0.png").unlink()
     mask = camvid / "labels/train/train0.png"
-    assert "is a source itself" in fail("data", "check", "camvid", "--root", camvid, "--json", mask)
+    assert "is a source itself" in fail("data", "check", "camvid", "--root", camvid, "--output", mask)
 
 
 def test_an_output_beside_the_images_is_replaced(run: Command, camvid: Path) -> None:
-    for words in (("show", "--output", camvid / "sheet.png"), ("stats", "--json", camvid / "reports" / "stats.json")):
+    for words in (("show", "--output", camvid / "sheet.png"), ("stats", "--output", camvid / "reports" / "stats.json")):
         for _ in range(2):
             run("data", words[0], "camvid", "--root", camvid, *words[1:])
 

@@ -51,11 +51,10 @@ def test_inspect_names_the_recipes_that_a_released_file_fits(
 ) -> None:
     text = output(capsys, "weights", "inspect", released)
     assert f"{released}: PyTorch (zip)," in text
-    assert "tensors   135 (113 float32, 22 int64)" in text
-    assert "fits      attanet_light_cityscapes (AttaNet-light, released names)\n" in text
+    assert "tensors\t135 (113 float32, 22 int64)" in text
+    assert "fits\tattanet_light_cityscapes (AttaNet-light, released names)\n" in text
     assert (
-        "fits      attanet_light_camvid (AttaNet-light, released names): 19 classes in the file, 11 in the recipe"
-        in text
+        "fits\tattanet_light_camvid (AttaNet-light, released names): 19 classes in the file, 11 in the recipe" in text
     )
     assert "r18" not in text
 
@@ -69,9 +68,9 @@ def test_inspect_finds_backbones_and_says_what_else_a_file_holds(
     content = {"state_dict": model.backbone.state_dict(), "config": nn.ReLU(), "epoch": 3}
     torch.save(content, tmp_path / "resnet18.pth")
     text = output(capsys, "weights", "inspect", tmp_path / "resnet18.pth")
-    assert "backbone  attanet_r18_cityscapes (ResNet or ECA-Net, ImageNet (torchvision) names)" in text
-    assert "holds     torch.nn.modules.activation.ReLU: refused as it is; `segattn weights extract" in text
-    assert "beside    config, epoch" in text
+    assert "backbone\tattanet_r18_cityscapes (ResNet or ECA-Net, ImageNet (torchvision) names)" in text
+    assert "holds\ttorch.nn.modules.activation.ReLU: refused as it is; `segattn weights extract" in text
+    assert "beside\tconfig, epoch" in text
 
 
 @pytest.mark.usefixtures("_few_recipes")
@@ -80,11 +79,11 @@ def test_inspect_explains_what_fits_nothing(parity: Any, tmp_path: Path, capsys:
     del state["conv_out.conv_out.weight"]
     torch.save(state, tmp_path / "file.pth")
     text = output(capsys, "weights", "inspect", tmp_path / "file.pth")
-    assert "backbone  attanet_light_cityscapes" in text
+    assert "backbone\tattanet_light_cityscapes" in text
     state = {key: value for key, value in state.items() if key.startswith("head.sam")}
     torch.save(state, tmp_path / "file.pth")
     text = output(capsys, "weights", "inspect", tmp_path / "file.pth")
-    assert "fits      no recipe. Nearest: attanet_light_cityscapes: does not fit this network" in text
+    assert "fits\tno recipe. Nearest: attanet_light_cityscapes: does not fit this network" in text
 
 
 @pytest.mark.usefixtures("_few_recipes")
@@ -100,8 +99,8 @@ def test_convert_makes_a_file_that_needs_nothing_else(
     expected = segattn.create_model("attanet_light_cityscapes", weights=released)
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in expected.state_dict().items())
     text = output(capsys, "weights", "inspect", out)
-    assert "ours      recipe attanet_light_cityscapes, segattn" in text
-    assert "classes   19: road, sidewalk" in text
+    assert "ours\trecipe attanet_light_cityscapes, segattn" in text
+    assert "classes\t19: road, sidewalk" in text
 
 
 def test_convert_refuses_what_does_not_fit_and_writes_nothing(

@@ -132,7 +132,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     monkeypatch.setattr(benchmark, "measure", benchmark.measure_here)
     file = tmp_path / "figures.json"
     words = ["benchmark", "attanet_light_cityscapes", "--size", "32x64", "--threads", "1", "--repeats", "1"]
-    assert main([*words, "--json", str(file)]) == 0
+    assert main([*words, "--output", str(file)]) == 0
     printed = capsys.readouterr().out
     assert "attanet_light_cityscapes" in printed
     assert "attention StripAttention" in printed

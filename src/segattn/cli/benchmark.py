@@ -8,8 +8,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segattn.cli.options import add_json_option
+
 if TYPE_CHECKING:
-    from segattn.measure.benchmark import Measurement
+    from segattn.measure.benchmark import Measurement, Settings
 
 
 def add_command(commands: argparse._SubParsersAction[Any]) -> None:
@@ -37,7 +39,8 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
     )
     parser.add_argument("--fold", action="store_true", help="as predict and evaluate do on request")
     parser.add_argument("--channels-last", action="store_true", help="lay out all maps with channels innermost")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures there")
+    add_json_option(parser)
+    parser.add_argument("--output", type=Path, metavar="FILE", help="also write all figures there, as JSON")
     parser.set_defaults(run=_benchmark, takes_overrides=True)
 
 
@@ -58,7 +61,7 @@ def _benchmark(arguments: argparse.Namespace, overrides: dict[str, str]) -> None
     from rich.console import Console
 
     from segattn.cli.options import find_recipe
-    from segattn.cli.screen import print_table
+    from segattn.cli.screen import print_json, print_table
     from segattn.measure.benchmark import Settings, check_device, measure
 
     settings = Settings(
@@ -80,8 +83,10 @@ def _benchmark(arguments: argparse.Namespace, overrides: dict[str, str]) -> None
                     measured.append(measure(recipe, size, settings))
                 except ValueError as error:
                     failures.append(str(error))
-            _write(arguments.json, settings, measured)  # again and again, so that a long run can be stopped
-    if measured:
+            _write(arguments.output, settings, measured)  # again and again, so that a long run can be stopped
+    if arguments.json:
+        print_json(_content(settings, measured))
+    elif measured:
         print_table(_figures(measured))
         print_table(_shares(measured))
         print(
@@ -125,16 +130,16 @@ def _shares(measured: list[Measurement]) -> Any:
     return table
 
 
-def _write(path: Path | None, settings: Any, measured: list[Measurement]) -> None:
-    import dataclasses
+def _content(settings: Settings, measured: list[Measurement]) -> dict[str, Any]:
+    from dataclasses import asdict
 
-    from segattn.files import write_file
     from segattn.machine import provenance
 
+    return {**provenance(), "settings": asdict(settings), "measurements": [m.to_dict() for m in measured]}
+
+
+def _write(path: Path | None, settings: Settings, measured: list[Measurement]) -> None:
+    from segattn.files import write_file
+
     if path is not None:
-        content = {
-            **provenance(),
-            "settings": dataclasses.asdict(settings),
-            "measurements": [m.to_dict() for m in measured],
-        }
-        write_file(path, (json.dumps(content, indent=1) + "\n").encode())
+        write_file(path, (json.dumps(_content(settings, measured), indent=1) + "\n").encode())

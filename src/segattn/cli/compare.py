@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from segattn.cli.options import add_map_option
+from segattn.cli.options import add_json_option, add_map_option
 
 _OWN_TO_A_NETWORK = ("network", "pretrained", "paper", "claims", "results", "published_cost", "deviations")
 
@@ -45,6 +47,7 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         action="store_true",
         help="train on your own data although the training masks have not one pixel of some class",
     )
+    add_json_option(parser)
     parser.set_defaults(run=_compare, takes_overrides=True)
 
 
@@ -56,18 +59,21 @@ def _compare(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
             )
     _check_names(arguments)
 
-    from segattn.cli.screen import print_table
+    from segattn.cli.screen import print_json, print_table
     from segattn.measure.compare import Stopped
 
     try:
-        found = _scored(arguments, overrides) if arguments.score_only else _trained(arguments, overrides)
+        with redirect_stdout(sys.stderr) if arguments.json else nullcontext():  # what trainings tell of themselves
+            found = _scored(arguments, overrides) if arguments.score_only else _trained(arguments, overrides)
     except Stopped:
         sys.exit(3)
+    files = found.write(arguments.output)
+    if arguments.json:
+        print_json({**json.loads(found.to_json()), "files": [str(file) for file in files]})
+        return
     print_table(found.table())
-    for remark in found.remarks():
-        print(remark)
-    for file in found.write(arguments.output):
-        print(file)
+    for line in (*found.remarks(), *files):
+        print(line)
 
 
 def _check_names(arguments: argparse.Namespace) -> None:

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segattn.cli import data_import
+from segattn.cli.options import add_json_option
 from segattn.contracts import nearest, shown
 
 if TYPE_CHECKING:
     from segattn.contracts import SegmentationDataset
+    from segattn.datasets.check import CheckReport
+    from segattn.datasets.stats import DatasetStats
 
 
 def add_command(commands: argparse._SubParsersAction[Any]) -> None:
@@ -57,7 +60,8 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         "  segattn data check my_data --fix",
     )
     _add_dataset(parser)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the report as JSON")
+    add_json_option(parser)
+    parser.add_argument("--output", type=Path, metavar="FILE", help="also write the report there, as JSON")
     parser.add_argument(
         "--fix",
         action="store_true",
@@ -74,7 +78,8 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         epilog="example:\n  segattn data stats cityscapes --root /data/cityscapes",
     )
     _add_dataset(parser)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
+    add_json_option(parser)
+    parser.add_argument("--output", type=Path, metavar="FILE", help="also write the figures there, as JSON")
     parser.set_defaults(run=_stats, takes_overrides=False)
 
     parser = actions.add_parser(
@@ -156,22 +161,22 @@ def _check(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.datasets.suggest import write_suggested
 
     _find(arguments)
+    told = sys.stderr if arguments.json else sys.stdout
     described = os.path.join(arguments.root, DESCRIPTION)
     if arguments.fix and arguments.dataset == "folder" and not os.path.lexists(described):
         text = write_suggested(arguments.root)
-        print(f"{described}: wrote\n{text}", end="")
-    if arguments.json is not None:
+        print(f"{described}: wrote\n{text}", end="", file=told)
+    if arguments.output is not None:
         try:
-            _open(arguments, arguments.json)
+            _open(arguments, arguments.output)
         except FileNotFoundError:  # which is the report's to say
-            require_no_own_file(None, arguments.root, arguments.json)
+            require_no_own_file(None, arguments.root, arguments.output)
     report = check_named(arguments.dataset, arguments.root, arguments.split)
     if arguments.fix and report.mend is not None:
         write_mend(report.mend)
-        print(f"{report.mend.path}: wrote {as_line(report.mend)}")
+        print(f"{report.mend.path}: wrote {as_line(report.mend)}", file=told)
         report = check_named(arguments.dataset, arguments.root, arguments.split)
-    print(report)
-    _write_json(arguments.json, report.to_json())
+    _give(report, arguments)
     if not report.ok:
         sys.exit(2)
 
@@ -179,9 +184,7 @@ def _check(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 def _stats(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.datasets.stats import stats
 
-    figures = stats(_open(arguments, arguments.json))
-    print(figures)
-    _write_json(arguments.json, figures.to_json())
+    _give(stats(_open(arguments, arguments.output)), arguments)
 
 
 def _show(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
@@ -191,9 +194,14 @@ def _show(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     print(arguments.output)
 
 
-def _write_json(path: Path | None, text: str) -> None:
+def _give(report: CheckReport | DatasetStats, arguments: argparse.Namespace) -> None:
+    """Print a report, in words or as JSON, and write it where that was asked for."""
+    from segattn.cli.screen import is_terminal
     from segattn.files import write_file
 
-    if path is not None:
-        write_file(path, text.encode())
-        print(path)
+    content = report.to_json()
+    print(content if arguments.json else report.text(padded=is_terminal()))
+    if arguments.output is not None:
+        write_file(arguments.output, content.encode())
+        if not arguments.json:
+            print(arguments.output)

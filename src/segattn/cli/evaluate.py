@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segattn.cli.options import (
     MODEL_HELP,
+    add_json_option,
     add_map_option,
     add_model_options,
     check_weights_output,
@@ -57,12 +59,13 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         "trained on, and write the model with it to OUT (ends in .safetensors); labels stay the same",
     )
     add_map_option(parser, "")
+    add_json_option(parser)
     parser.set_defaults(run=_evaluate, takes_overrides=True)
 
 
 def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.api import open_split
-    from segattn.cli.screen import print_table
+    from segattn.cli.screen import print_json, print_table
     from segattn.datasets.base import require_separate_files
     from segattn.evaluation.evaluate import evaluate, sum_over_processes
     from segattn.evaluation.submission import submission_writer
@@ -125,6 +128,14 @@ def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     if shard.rank != 0:
         return
     title = f"{recipe.name} on {recipe.data.dataset} {split}"
+    page = report.write(scores, title=title, protocol=protocol) if report else None
+    files = [page.with_name("scores.json"), page] if page else []
+    fitted = str(fitting.finish(model.temperature)) if fitting else None
+    if arguments.json:
+        about = {"recipe": recipe.name, "model": owner, "dataset": recipe.data.dataset, "split": split}
+        written = {"files": [str(file) for file in (*files, *([arguments.submission] if arguments.submission else []))]}
+        print_json({**about, "mapped": mapped or None, "calibrated": fitted, **json.loads(scores.to_json()), **written})
+        return
     table = scores.table()
     table.title = None  # a protocol in words is wider than the table
     print(title)
@@ -133,14 +144,12 @@ def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         print(f"{owner}: {mapped}")
     print_table(table)
     print(scores.summary())
-    if fitting:
-        print(fitting.finish(model.temperature))
+    if fitted:
+        print(fitted)
     if arguments.submission:
         print(f"label ids for the server: {arguments.submission}")
-    if report:
-        page = report.write(scores, title=title, protocol=protocol)
-        print(page.with_name("scores.json"))
-        print(page)
+    for file in files:
+        print(file)
 
 
 def _weights_file(arguments: argparse.Namespace, recipe: Recipe) -> tuple[Path, str]:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from segattn.cli.options import add_size_option, check_weights_output
+from segattn.cli.options import add_json_option, add_size_option, check_weights_output
 
 
 def add_command(commands: argparse._SubParsersAction[Any]) -> None:
@@ -21,6 +21,7 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         epilog="example:\n  segattn weights inspect DANet101.pth.tar",
     )
     parser.add_argument("file", metavar="FILE", help="a checkpoint of any kind that segattn reads")
+    add_json_option(parser)
     parser.set_defaults(run=_inspect, takes_overrides=False)
 
     parser = actions.add_parser(
@@ -75,9 +76,16 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _inspect(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    from dataclasses import asdict
+
+    from segattn.cli.screen import is_terminal, print_json
     from segattn.weights.inspect import inspect
 
-    print(inspect(arguments.file))
+    found = inspect(arguments.file)
+    if arguments.json:
+        print_json(asdict(found))
+    else:
+        print(found.text(padded=is_terminal()))
 
 
 def _convert(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:

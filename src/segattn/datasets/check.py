@@ -19,6 +19,7 @@ from segattn.datasets.base import PairedDataset, size_advice
 from segattn.datasets.catalog import open_dataset
 from segattn.datasets.images import read_photo
 from segattn.progress import track
+from segattn.tables import table_lines
 
 _OFFICIAL: dict[str, Mapping[str, int]] = {
     "ade20k": ade20k.SPLITS,
@@ -100,6 +101,10 @@ class CheckReport:
         return json.dumps(asdict(self), indent=2)
 
     def __str__(self) -> str:
+        return self.text()
+
+    def text(self, *, padded: bool = True) -> str:
+        """All of it in words; not `padded`, the table of values has tabs between its cells."""
         total = sum(value.pixels for value in self.values) or 1
         lines = [f"{self.samples} samples" + (f", {self.unlabelled} of them without labels" if self.unlabelled else "")]
         if self.sizes:
@@ -107,11 +112,12 @@ class CheckReport:
             more = f" and {len(self.sizes) - 3} others" if len(self.sizes) > 3 else ""
             lines.append(f"sizes: {shown}{more}")
         if self.values:
-            lines.append(f"{'value':>5}  {'pixels':>7}  {'images':>6}  meaning")
-            lines += [
-                f"{row.value:>5}  {100 * row.pixels / total:6.2f}%  {row.images:>6}  {row.meaning}"
+            rows = [("value", "pixels", "images", "meaning")]
+            rows += [
+                (str(row.value), f"{100 * row.pixels / total:.2f}%", str(row.images), row.meaning)
                 for row in self.values
             ]
+            lines += table_lines(rows, left={3}, padded=padded)
         if self.absent:
             lines.append(f"classes without a pixel: {', '.join(self.absent)}")
         lines += [f"note: {note}" for note in self.notes]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from segattn.contracts import SegmentationDataset
 from segattn.datasets.base import PairedDataset
 from segattn.progress import track
+from segattn.tables import table_lines
 
 ENET_C = 1.02
 
@@ -62,20 +63,19 @@ class DatasetStats:
         return json.dumps(vars(self) | {"classes": classes}, indent=2)
 
     def __str__(self) -> str:
-        width = max(len(row.name) for row in self.classes)
+        return self.text()
+
+    def text(self, *, padded: bool = True) -> str:
+        """All of it in words; not `padded`, the table has tabs between its cells."""
         total = max(self.labelled + self.ignored, 1)
-        lines = [
-            f"{self.samples} labelled samples, {100 * self.ignored / total:.2f}% of the pixels ignored",
-            f"{'id':>3}  {'class':<{width}}  {'pixels':>7}  {'images':>6}  median-frequency  ENet log",
-        ]
+        heading = f"{self.samples} labelled samples, {100 * self.ignored / total:.2f}% of the pixels ignored"
+        rows = [("id", "class", "pixels", "images", "median-frequency", "ENet log")]
         for index, row in enumerate(self.classes):
-            weights = (
-                f"{row.median_frequency:16.4f}  {row.enet:8.3f}"
-                if row.median_frequency is not None
-                else f"{'never occurs':>16}"
-            )
-            lines.append(f"{index:>3}  {row.name:<{width}}  {100 * row.share:6.2f}%  {row.images:>6}  {weights}")
-        return "\n".join([*lines, "", *self._to_paste()])
+            weights = ("never occurs", "")
+            if row.median_frequency is not None:
+                weights = (f"{row.median_frequency:.4f}", f"{row.enet:.3f}")
+            rows.append((str(index), row.name, f"{100 * row.share:.2f}%", str(row.images), *weights))
+        return "\n".join([heading, *table_lines(rows, left={1}, padded=padded), "", *self._to_paste()])
 
     def _to_paste(self) -> list[str]:
         """The weights as a recipe and the command line take them. Where a class never occurs, no pixel asks for one."""
