@@ -5,21 +5,25 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.progress import ProgressColumn
 
 T = TypeVar("T")
+_LONGEST_BAR, _SHORTEST_BAR = 40, 4
 
 
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar for the time of the block, which calls what it is given with the number of items that are done."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import MofNCompleteColumn, Progress
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(
-        *columns,
+        *progress_columns(console, MofNCompleteColumn(), 2 * len(str(total)) + 1),
         console=console,
         disable=not console.is_terminal,
         transient=True,
@@ -27,6 +31,44 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     ) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+def progress_columns(console: Console, count: ProgressColumn, count_width: int) -> tuple[ProgressColumn, ...]:
+    """The columns of a bar that stays in one line: the time left first, the count, a bar, and what is done.
+
+    In a narrow terminal the bar is shorter or left out, and then the words are cut.
+
+    Args:
+        count: shows how much is done, in at most `count_width` columns.
+    """
+    from rich.progress import ProgressColumn, Task, TimeRemainingColumn
+    from rich.progress_bar import ProgressBar
+    from rich.table import Column
+    from rich.text import Text
+
+    class Bar(ProgressColumn):
+        def render(self, task: Task) -> RenderableType:
+            room = console.width - len("0:00:00 ") - count_width - len(f" {task.description} ")
+            if room < _SHORTEST_BAR:
+                return ""
+            return ProgressBar(
+                total=task.total,
+                completed=task.completed,
+                width=min(room, _LONGEST_BAR),
+                pulse=task.total is None,
+                animation_time=task.get_time(),
+            )
+
+    class Words(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(task.description, no_wrap=True, overflow="ellipsis")
+
+    return (
+        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+        count,
+        Bar(table_column=Column(no_wrap=True)),
+        Words(),  # the one column that rich makes narrower: all others must not wrap
+    )
 
 
 def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +62,7 @@ def _compare(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.measure.compare import Stopped
 
     try:
-        with redirect_stdout(sys.stderr) if arguments.json else nullcontext():  # what trainings tell of themselves
-            found = _scored(arguments, overrides) if arguments.score_only else _trained(arguments, overrides)
+        found = _scored(arguments, overrides) if arguments.score_only else _trained(arguments, overrides)
     except Stopped:
         sys.exit(3)
     files = found.write(arguments.output)

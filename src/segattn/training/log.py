@@ -14,11 +14,12 @@ import cv2
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, Progress
 from torch import Tensor
 
 from segattn.machine import Clock, usable_cores
 from segattn.processes import processes_here
+from segattn.progress import progress_columns
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import to_dict
 from segattn.training.sinks import JsonLines, Sink, TensorBoard, WeightsAndBiases
@@ -63,7 +64,7 @@ class RunLog:
         if wandb is not None:
             self._sinks.append(WeightsAndBiases(folder, wandb, to_dict(recipe), self.say))
         self._sinks.append(JsonLines(folder, progress))
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = progress_columns(self.console, MofNCompleteColumn(), 2 * len(str(self._iterations)) + 1)
         self._bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
         self._task = self._bar.add_task("starting", total=self._iterations, completed=progress.step)
 

@@ -236,7 +236,9 @@ def _way_out(target: Path) -> str:
 
 def _fetch(url: str, partial: Path, start: int, name: str) -> None:
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    from rich.progress import DownloadColumn, Progress
+
+    from segattn.progress import progress_columns
 
     headers = {"User-Agent": "segattn"}
     if start:
@@ -246,8 +248,8 @@ def _fetch(url: str, partial: Path, start: int, name: str) -> None:
         start = start if resumed else 0
         length = response.headers.get("Content-Length")
         total = None if length is None else start + int(length)
-        columns = (TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         console = Console(stderr=True)
+        columns = progress_columns(console, DownloadColumn(), len("1000.0/1000.0 bytes"))
         with naming_file(partial):
             opened = partial.open("ab" if resumed else "wb", buffering=0)
         with (
