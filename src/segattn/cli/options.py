@@ -7,6 +7,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segattn.contracts import cut
+
 if TYPE_CHECKING:
     from segattn.evaluation.protocol import Protocol
     from segattn.models.segmenter import Segmenter
@@ -41,7 +43,12 @@ def find_recipe(model: str, overrides: dict[str, str]) -> Recipe:
 
 
 def _explain_path(path: Path) -> None:
-    """Raises ValueError if what should name a recipe is a file or folder of another kind."""
+    """That what should name a recipe is no file or folder of another kind, nor one that isn't there.
+
+    Raises:
+        ValueError: it is one.
+        FileNotFoundError: it can only be meant as a path, and nothing is there.
+    """
     if path.is_dir():
         trained = [name for name in ("best.safetensors", "last.safetensors", "recipe.yaml") if (path / name).exists()]
         raise ValueError(f"{path}: is a folder; name a file" + (f" in it: {' or '.join(trained)}" if trained else ""))
@@ -51,6 +58,11 @@ def _explain_path(path: Path) -> None:
         raise ValueError(
             f"{path}: neither a recipe's name, nor a recipe file (.yaml), nor a trained model (.safetensors); "
             f"for a released checkpoint name its recipe and give --weights {path}"
+        )
+    if not path.exists() and (path.suffix or path.name != str(path)):  # names of recipes have no . and no /
+        raise FileNotFoundError(
+            f"{cut(str(path))}: no such file; expected a recipe's name, a recipe file (.yaml) or a trained model"
+            " (.safetensors)"
         )
 
 
