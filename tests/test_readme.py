@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import segattn
-from segattn.cli.main import build_parser, split_overrides
+from segattn.cli.main import build_parser, split_overrides, whole_fields
 from segattn.datasets.catalog import DATASETS
 from segattn.evaluation.protocol import protocol
 from segattn.losses.terms import CrossEntropy
@@ -80,7 +80,7 @@ def test_every_command_parses(where: str, line: str) -> None:
             build_parser().parse_args([*chain, "--help"])
         assert left.value.code == 0
         return
-    rest, changes = split_overrides(words)
+    rest, changes = split_overrides(words, whole_fields(build_parser(), words))
     arguments = build_parser().parse_args(rest)
     assert not changes or arguments.takes_overrides
     for key in ("recipe", "model"):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from segattn import __version__
 from segattn.cli import main as main_module
 from segattn.cli import predict, show
-from segattn.cli.main import build_parser, main, split_overrides
+from segattn.cli.main import build_parser, main, split_overrides, whole_fields
 from segattn.cli.screen import print_error
 
 Command = Callable[..., str]
@@ -56,6 +57,13 @@ def test_an_override_needs_a_value(words: list[str]) -> None:
         (["show", "attanet_light_camvid", "--training.validate_every", "0"], "validate_every 0: expected 1 or more"),
         (["show", "attanet_light_camvid", "--training.workers", "-1"], "workers -1: expected 0 or more"),
         (["show", "attanet_light_camvid", "--data.num_classes", "0"], "num_classes 0: expected 1 to 254"),
+        (["show", "attanet_light_camvid", "--losess", "[]"], "arguments: --losess []. Did you mean --losses?"),
+        (["show", "attanet_light_camvid", "--losses", "[{kind: CrosEntropy}]"], "Did you mean CrossEntropy?"),
+        (["show", "attanet_light_camvid", "--losses", "[{knd: CrossEntropy}]"], "losses.0: no `kind`"),
+        (["show", "attanet_light_camvid", "--losses", "2"], "losses: found 2, expected a list"),
+        (["show", "attanet_light_camvid", "--losses"], "--losses: no value follows"),
+        (["list", "--losses", "[]"], "unrecognized arguments: --losses"),
+        (["evaluate", "attanet_light_camvid", "--losses", "[]"], "--losses: plays no part here"),
         (["show", "nowhere.yaml"], "nowhere.yaml: no such recipe file"),
         (["train", "nowhere.yml"], "nowhere.yml: no such recipe file"),
         (["train", "mine.json"], "mine.json: no such file; expected a recipe's name, a recipe file (.yaml)"),
@@ -71,6 +79,29 @@ def test_an_override_needs_a_value(words: list[str]) -> None:
 )
 def test_bad_input_is_one_line_and_exit_code_2(fail: Command, words: list[str], text: str) -> None:
     assert text in fail(*words)
+
+
+def test_whole_lists_can_be_set(run: Command) -> None:
+    losses = "[{kind: CrossEntropy}, {kind: CrossEntropy, output: aux1, weight: 0.4}]"
+    words = ["show", "attanet_light_camvid", "--losses", losses, "--losses.0.weight", "2", "--json"]
+    shown = json.loads(
+        run(*words, "--augmentation=[{kind: HorizontalFlip}]", "--optimizer", "{kind: AdamW, eps: 1.0e-6}")
+    )
+    assert [(term["output"], term["weight"]) for term in shown["losses"]] == [("main", 2.0), ("aux1", 0.4)]
+    assert [step["kind"] for step in shown["augmentation"]] == ["HorizontalFlip"]
+    assert (shown["optimizer"]["kind"], shown["optimizer"]["eps"], shown["optimizer"]["weight_decay"]) == (
+        "AdamW",
+        1e-6,
+        0.01,
+    )
+
+
+def test_options_of_a_command_come_before_fields() -> None:
+    words = ["train", "mine", "--pretrained", "auto", "--losses", "[]", "--output", "runs"]
+    assert whole_fields(build_parser(), words) >= {"losses", "augmentation", "schedule", "name"}
+    assert not whole_fields(build_parser(), words) & {"pretrained", "weights", "output"}
+    assert split_overrides(words, whole_fields(build_parser(), words))[1] == {"losses": "[]"}
+    assert whole_fields(build_parser(), ["train", "mine", "--output", "runs"]) == frozenset()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from typing import Any, NoReturn
 
@@ -50,7 +50,7 @@ _PRINTING = {
     ("weights", "inspect"),
 }
 """Commands that have done their work when nobody reads on; help has, too."""
-_OVERRIDE = re.compile(r"--\w+(\.\w+)+(=|$)")
+_OVERRIDE = re.compile(r"--(\w+(?:\.\w+)*)(=|$)")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -72,7 +72,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         unknown = re.search(r"unrecognized arguments: (--[\w-]+)", message)
-        hint = nearest(unknown[1], self._option_string_actions) if unknown else ""
+        hint = nearest(unknown[1], [*self._option_string_actions, *_fields(self)]) if unknown else ""
         choice = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
         if choice:
             hint = nearest(choice[1], re.findall(r"[\w-]+", choice[2]))
@@ -138,8 +138,8 @@ def _only_prints(words: Sequence[str]) -> bool:
 
 
 def _run(argv: list[str]) -> None:
-    words, overrides = split_overrides(argv)
     parser = build_parser()
+    words, overrides = split_overrides(argv, whole_fields(parser, argv))
     arguments = parser.parse_args(words)
     if arguments.version:
         from segattn import __version__
@@ -153,8 +153,41 @@ def _run(argv: list[str]) -> None:
         arguments.run(arguments, overrides)
 
 
-def split_overrides(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+def whole_fields(parser: argparse.ArgumentParser, words: Sequence[str]) -> frozenset[str]:
+    """The fields of a recipe that the command in `words` takes whole, as in `--losses '[...]'`.
+
+    An option of the command's own comes before a field of the same name.
+    """
+    for word in words:
+        actions = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+        choices: dict[str, argparse.ArgumentParser] = next((dict(action.choices or {}) for action in actions), {})
+        if word not in choices:
+            break
+        parser = choices[word]
+    asked = {match[0].rstrip("=") for word in words if (match := _OVERRIDE.match(word))}
+    if not asked - parser._option_string_actions.keys():  # the usual case needs no recipes
+        return frozenset()
+    return frozenset(
+        field.removeprefix("--") for field in _fields(parser) if field not in parser._option_string_actions
+    )
+
+
+def _fields(parser: argparse.ArgumentParser) -> list[str]:
+    """The fields of a recipe as options, where a command takes them."""
+    if not parser.get_default("takes_overrides"):
+        return []
+    from dataclasses import fields
+
+    from segattn.recipes.schema import Recipe
+
+    return [f"--{field.name}" for field in fields(Recipe)]
+
+
+def split_overrides(words: Sequence[str], whole: Collection[str] = ()) -> tuple[list[str], dict[str, str]]:
     """Take `--schedule.lr 0.01` and `--data.root=DIR` out of the words: (the others, {"schedule.lr": "0.01", ...}).
+
+    Args:
+        whole: fields without a full stop in their path that are taken too.
 
     Raises:
         ValueError: a field without a value.
@@ -162,14 +195,19 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     others: list[str] = []
     changes: dict[str, str] = {}
     rest = iter(words)
+
+    def is_field(word: str) -> bool:
+        match = _OVERRIDE.match(word)
+        return match is not None and ("." in match[1] or match[1] in whole)
+
     for word in rest:
-        if not _OVERRIDE.match(word):
+        if not is_field(word):
             others.append(word)
             continue
         key, equals, value = word[2:].partition("=")
         if not equals:
             following = next(rest, None)
-            if following is None or _OVERRIDE.match(following):
+            if following is None or is_field(following):
                 raise ValueError(f"--{key}: no value follows")
             value = following
         changes[key] = value

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -72,7 +73,8 @@ def from_yaml(cls: type[T], path: str | Path) -> T:
 def override(value: T, changes: Mapping[str, str]) -> T:
     """A copy of a dataclass with fields replaced by path, e.g. ``{"schedule.lr": "0.01", "losses.0.weight": "2"}``.
 
-    Values are YAML text, checked against the field's type.
+    Values are YAML text, checked against the field's type: also whole lists and mappings, such as
+    ``{"losses": "[{kind: CrossEntropy}]"}``, whose missing fields have their defaults. Changes are made in order.
 
     Raises:
         ValueError: an unknown path (the nearest keys are offered) or a value of another type.
@@ -88,11 +90,20 @@ def override(value: T, changes: Mapping[str, str]) -> T:
                 raise ValueError(f"{found}: it has no field {shown(last)} to set")
         _step(node, last, path)
         try:
-            node[int(last) if isinstance(node, list) else last] = read_yaml(text)
+            new = node[int(last) if isinstance(node, list) else last] = read_yaml(text)
         except YamlError as error:
             what = f"{shown(text)} can't be read as a YAML value; quotes may be missing in it"
             raise ValueError(f"{cut(path)}: {what} ({error})") from None
+        if isinstance(new, (dict, list)):
+            _fill_in(type(value), data, path.partition(".")[0])
     return from_dict(type(value), data)
+
+
+def _fill_in(cls: type, data: dict[str, Any], name: str) -> None:
+    """Give what was written whole the fields that it leaves out, so that paths into it can follow."""
+    declared = _hints(cls)[name]
+    with suppress(ValueError):  # another change may still make it right; if none does, reading it all says so
+        data[name] = to_dict(_read(declared, data[name], name), declared)
 
 
 def _step(node: Any, part: str, path: str) -> Any:
