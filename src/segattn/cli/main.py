@@ -14,7 +14,20 @@ from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from typing import Any, NoReturn
 
-from segattn.cli import benchmark, compare, data, evaluate, explain, export, predict, report, show, train, weights
+from segattn.cli import (
+    benchmark,
+    compare,
+    completion,
+    data,
+    evaluate,
+    explain,
+    export,
+    predict,
+    report,
+    show,
+    train,
+    weights,
+)
 from segattn.cli import list as list_recipes
 from segattn.cli.screen import (
     discard_output,
@@ -43,6 +56,7 @@ _STOPPABLE = {"train", "compare"}
 _PRINTING = {
     ("list",),
     ("show",),
+    ("completion",),
     ("data", "check"),
     ("data", "export"),
     ("data", "import"),
@@ -97,6 +111,7 @@ def build_parser() -> argparse.ArgumentParser:
         weights,
         benchmark,
         compare,
+        completion,
     ):
         command.add_command(commands)
     return parser
@@ -139,6 +154,8 @@ def _only_prints(words: Sequence[str]) -> bool:
 
 def _run(argv: list[str]) -> None:
     parser = build_parser()
+    if "_ARGCOMPLETE" in os.environ:
+        completion.answer(parser, os.environ.get("COMP_LINE", ""))
     words, overrides = split_overrides(argv, whole_fields(parser, argv))
     arguments = parser.parse_args(words)
     if arguments.version:

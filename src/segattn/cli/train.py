@@ -19,7 +19,8 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         "With --data it is fitted to a folder of your own images and masks (docs/own-data.md): classes, start, crop,\n"
         "batch, length and the rest are chosen from the data and the machine, and printed before it begins.\n\n"
         "Any field of the recipe can be set: --data.root DIR, --schedule.lr 0.005, --training.batch_size 8,\n"
-        "--losses.0.weight 2, or a whole list: --losses '[{kind: CrossEntropy}]'. `segattn show RECIPE` prints them all.\n\n"
+        "--losses.0.weight 2, ..., or a whole list: --losses '[{kind: CrossEntropy}]'. `segattn show RECIPE` prints\n"
+        "them all.\n\n"
         "The output folder gets best.safetensors and last.safetensors (weights, recipe, classes and score in one),\n"
         "log.jsonl, sample predictions, and what a resumed run needs. Ctrl-C and SIGTERM save and leave with code 3.\n"
         "Several processes: torchrun --nproc-per-node 4 -m segattn train ...",
