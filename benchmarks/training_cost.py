@@ -173,7 +173,7 @@ def train_ours(case: Case, device: torch.device, steps: int, *, before_step: Cal
             train_set=Images(case.size),
             val_set=None,
             output_dir=folder,
-            cpu=device.type == "cpu",
+            device=device,
         )
     Run.step = step  # type: ignore[method-assign]
 

@@ -64,7 +64,7 @@ ALLOWED: dict[str, set[str]] = {
     "datasets": {"contracts", "files", "pictures", "progress", "tables", "yaml_reader", "datasets"},
     "synthetic": {"contracts", "files", "pictures", "progress", "transforms", "datasets", "synthetic"},
     "losses": {*BASE, "losses"},
-    "evaluation": {*BASE, "pictures", "processes", "progress", "evaluation"},
+    "evaluation": {*BASE, "machine", "pictures", "processes", "progress", "evaluation"},
     "recipes": {"contracts", "files", "yaml_reader", "recipes", *DESCRIPTIONS},
     "weights": {"contracts", "files", "progress", "tables", "weights", "recipes", "models"},
     "training": {

@@ -1,4 +1,4 @@
-"""The clock of a device; memory and precision have tests beside what uses them."""
+"""The clock of a device, and which one trains; memory and precision have tests beside what uses them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 import pytest
 import torch
 
+from segattn import machine
 from segattn.machine import Clock
 
 
@@ -48,3 +49,22 @@ def test_a_gpus_own_clock_sees_work_that_the_host_did_not_wait_for():
     end = clock.stamp()
     assert not end.query()
     assert clock.between(start, end) > 0.001
+
+
+def test_a_training_settles_on_the_device_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    current: list[torch.device] = []
+    monkeypatch.setattr(machine, "pick_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    assert [machine.settle_on(name) for name in ("auto", "cpu", "cuda", "mps")] == [False, True, False, False]
+    assert current == []
+    assert not machine.settle_on(torch.device("cuda:1"))
+    assert current == [torch.device("cuda:1")]
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="device 'cuda:1' for 2 processes: each has its own GPU; name cuda"):
+        machine.settle_on("cuda:1")
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match="device 'gpu': expected auto, cpu, cuda, cuda:1, mps"):
+        machine.settle_on("gpu")

@@ -31,6 +31,29 @@ _WITH_BF16 = ("AVX512_CORE_BF16", "AVX10_1_512", "AVX512_CORE_AMX", "AVX512_CORE
 """Limits of oneDNN that leave it the instructions for bf16."""
 
 
+def settle_on(device: torch.device | str) -> bool:
+    """Let this process train on a device, and say whether that is the CPU.
+
+    "auto" is the accelerator that is there, if any; of several processes each has its own. A GPU by its number becomes
+    the current one.
+
+    Raises:
+        ValueError: no such device on this machine, or a single GPU for several processes.
+    """
+    import torch
+
+    from segattn.processes import place
+
+    if str(device) == "auto":
+        return False
+    picked = pick_device(str(device))
+    if picked.type == "cuda" and ":" in str(device):
+        if place().world > 1:
+            raise ValueError(f"device {str(device)!r} for {place().world} processes: each has its own GPU; name cuda")
+        torch.cuda.set_device(picked)
+    return picked.type == "cpu"
+
+
 def native_bf16(device: torch.device) -> bool:
     """Whether a device has instructions for products of bfloat16, as far as that is known; false where it isn't.
 

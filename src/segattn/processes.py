@@ -78,7 +78,8 @@ def joined(*, cpu: bool = False) -> PartialState:
     here = place()
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if here.world > 1:
-        require_own_gpu()
+        if not cpu:
+            require_own_gpu()
         os.environ.setdefault("LOCAL_RANK", str(local_rank()))  # without it accelerate sees no other processes
     lonely = accelerator is not None and accelerator.type == "mps" and here.world > 1  # no exchange between those
     with ending_together():

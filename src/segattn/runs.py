@@ -16,7 +16,7 @@ from segattn.contracts import SegmentationDataset, cut
 from segattn.datasets.facts import facts
 from segattn.datasets.folder import FolderDataset
 from segattn.files import require_writable
-from segattn.machine import native_bf16, usable_cores
+from segattn.machine import native_bf16, settle_on, usable_cores
 from segattn.models.segmenter import Segmenter
 from segattn.processes import ending_together, gathered, joined, place, processes_here
 from segattn.recipes.catalog import recipe as find_recipe
@@ -90,7 +90,7 @@ def train_recipe(
     say: Callable[[str], None] = print,
     resume: bool = True,
     allow_absent_classes: bool = False,
-    cpu: bool = False,
+    device: torch.device | str = "auto",
     **options: Any,
 ) -> TrainingResult:
     """Train a recipe's network on the data that it names, or fitted to a folder of your own.
@@ -108,7 +108,7 @@ def train_recipe(
         start: what the network starts from. By default with `data` the recipe's shipped weights but for the classifier,
             or ImageNet weights that are on this machine, else random ones.
         auto_batch: look how much of a batch fits into memory; with `data` an accelerator's is always looked at.
-        resume, allow_absent_classes, cpu, options: as for `segattn.training.train.train`.
+        resume, allow_absent_classes, device, options: as for `segattn.training.train.train`.
 
     Raises:
         ValueError, FileNotFoundError: as `segattn.training.train.train`; and contradictions, naming both sides.
@@ -120,9 +120,10 @@ def train_recipe(
     _refuse_contradictions(root, budget, more, resume)
     folder = Path(output) if output is not None else RUNS / (named.name if root is None else _run_name(root))
     require_writable(folder)
-    run = _Run(named, start or Start(), given, RunFolder(folder, named), resume, allow_absent_classes, cpu, auto_batch)
+    joined(cpu=settle_on(device))
+    about = RunFolder(folder, named)
+    run = _Run(named, start or Start(), given, about, resume, allow_absent_classes, device, auto_batch)
     speak = say if place().rank == 0 else _silent
-    joined(cpu=cpu)
     if more is not None:
         chosen, words = with_more(run.folder, root, more, given)
         speak(words)
@@ -150,7 +151,7 @@ def train_recipe(
         unlabelled_set=open_unlabelled(chosen),
         resume=resume,
         allow_absent_classes=allow_absent_classes or auto_batch,  # that has looked for them
-        cpu=cpu,
+        device=device,
         **options,
     )
     if root is not None and result.interrupted is None:
@@ -172,7 +173,7 @@ class _Run:
     folder: RunFolder
     resume: bool
     allow_absent_classes: bool
-    cpu: bool
+    device: torch.device | str
     auto_batch: bool
 
     def open(self, recipe: Recipe) -> tuple[Segmenter, Sets]:
@@ -185,7 +186,7 @@ class _Run:
 
     def fit(self, root: Path, budget: Budget, speak: Callable[[str], None]) -> tuple[Recipe, Segmenter, Sets]:
         """The recipe fitted to data and machine, its network with what it starts from, and the data."""
-        data, machine = _data_facts(root, self.given), _machine_facts(self.cpu)
+        data, machine = _data_facts(root, self.given), _machine_facts(settle_on(self.device))
         trial = fit_recipe(self.named, data, machine, replace(budget, minutes=None), given=self.given).recipe
         model, sets = self.open(trial)
         start, row = own_start(self.start, self.named, trial)
@@ -195,7 +196,8 @@ class _Run:
             machine = replace(machine, accumulation=trial.training.accumulation)
         pace = None
         if budget.minutes is not None:
-            pace = gathered(measure_pace(model, trial, *sets, teacher=load_teacher(trial), cpu=self.cpu))[0]
+            cpu = settle_on(self.device)
+            pace = gathered(measure_pace(model, trial, *sets, teacher=load_teacher(trial), cpu=cpu))[0]
         fitted = fit_recipe(self.named, data, machine, budget, given=self.given, pace=pace)
         speak("\n".join([table((row, *fitted.choices)), *lines]))
         told = (*fitted.recipe.deviations, f"{row.field} {row.value}: {row.why}")
@@ -218,7 +220,7 @@ class _Run:
             teacher=teacher,
             resume=self.resume,
             allow_absent_classes=self.allow_absent_classes,
-            cpu=self.cpu,
+            device=self.device,
         )
         speak(summary)
         return recipe

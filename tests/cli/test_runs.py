@@ -202,7 +202,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 def test_the_python_api_is_as_short(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     crop = {"augmentation.3.height": 33, "augmentation.3.width": 33}
     quick = {**crop, "training.workers": 0, "losses.0.class_weights": None}
-    result = segattn.train(NAME, data="my_data", epochs=1, output="runs/python", overrides=quick, samples=0, cpu=True)
+    result = segattn.train(
+        NAME, data="my_data", epochs=1, output="runs/python", overrides=quick, samples=0, device="cpu"
+    )
     assert result.interrupted is None
     assert result.step == steps(desk / "runs/python") > 0
     assert "choice" in capsys.readouterr().out

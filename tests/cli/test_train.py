@@ -108,6 +108,10 @@ def test_a_signal_saves_and_leaves_with_exit_code_3(
     [
         (["nothing"], "unknown recipe 'nothing'"),
         (["attanet_light_camvid"], "where is camvid? Give its folder with --data.root DIR"),
+        (
+            ["attanet_light_camvid", "--data.root", "camvid", "--device", "gpu"],
+            "device 'gpu': expected auto, cpu, cuda",
+        ),
         (["attanet_light_camvid", "--data.root", "nowhere"], "nowhere: no such folder"),
         (["attanet_light_camvid", "--data.root", "camvid", "--data.train_split", "trian"], "Did you mean train"),
         (["attanet_light_camvid", "--data.root", "camvid", "--data.num_classes", "12"], "set --data.num_classes 11"),

@@ -160,6 +160,16 @@ def broken(index: int, **changes) -> Images:
     return data
 
 
+def test_the_network_goes_where_the_work_is(monkeypatch):
+    moved = []
+    model = Brightest()
+    monkeypatch.setattr(nn.Module, "to", lambda self, device: moved.append((self, device.type)))
+    assert evaluate(model, Images(2), device="cpu").miou == evaluate(model, Images(2)).miou
+    assert moved == [(model, "cpu")]
+    with pytest.raises(ValueError, match="device 'gpu': expected auto, cpu, cuda"):
+        evaluate(model, Images(2), device="gpu")
+
+
 def test_errors_name_the_file():
     path = str(Path("folder/p1.png"))
     with pytest.raises(ValueError, match=f"{path}: has no mask"):

@@ -182,7 +182,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, free: int) -> Machine:
 
 
 def fit(folder: Path, recipe: Any, model: nn.Module, **options: Any) -> tuple[Any, str]:
-    return fit_batch(model, recipe, LOOP["Images"](), output_dir=folder, cpu=True, **options)
+    return fit_batch(model, recipe, LOOP["Images"](), output_dir=folder, device="cpu", **options)
 
 
 def test_a_run_with_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

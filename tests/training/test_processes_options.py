@@ -55,7 +55,7 @@ AUTO = """
 from segattn.training import auto_batch
 rank = int(os.environ["RANK"])
 auto_batch.MainMemory.fits = lambda self, count, trial: trial(count) or count <= (6, 3)[rank]
-fitted, said = auto_batch.fit_batch(Tiny(), make_recipe(batch_size=24), Images(), output_dir=sys.argv[1], cpu=True)
+fitted, said = auto_batch.fit_batch(Tiny(), make_recipe(batch_size=24), Images(), output_dir=sys.argv[1], device="cpu")
 print("RESULT", fitted.training.accumulation, said, file=sys.stderr)
 torch.distributed.destroy_process_group()
 """

@@ -110,7 +110,7 @@ def make_recipe(iterations: int = 12, *, mixing: tuple[Mixing, ...] = (), **trai
 def run(folder: Path, recipe: Recipe, model: nn.Module | None = None, **options: Any) -> tuple[nn.Module, Any]:
     model = Tiny() if model is None else model
     data = {"train_set": Images(), "val_set": Images(3, seed=1), **options}
-    return model, train(model, recipe, output_dir=folder, cpu=True, **data)
+    return model, train(model, recipe, output_dir=folder, device="cpu", **data)
 
 
 def records(folder: Path, kind: str) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
     )
     parser.add_argument("--threads", type=_positive, metavar="N", help="default: torch's own choice")
     parser.add_argument("--repeats", type=_positive, default=5, metavar="N", help="timed passes (default: 5)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: cpu)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, auto (default: cpu)")
     parser.add_argument(
         "--precision",
         choices=("auto", "float32", "bf16"),
@@ -62,10 +62,11 @@ def _benchmark(arguments: argparse.Namespace, overrides: dict[str, str]) -> None
 
     from segattn.cli.options import find_recipe
     from segattn.cli.screen import print_json, print_table
+    from segattn.machine import pick_device
     from segattn.measure.benchmark import Settings, check_device, measure
 
     settings = Settings(
-        device=arguments.device,
+        device=str(pick_device("auto")) if arguments.device == "auto" else arguments.device,
         threads=arguments.threads,
         repeats=arguments.repeats,
         precision=arguments.precision,

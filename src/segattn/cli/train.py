@@ -58,6 +58,7 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
     )
     add_loading_options(parser)
     add_map_option(parser, "with --weights: ")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     parser.add_argument(
         "--fresh", action="store_true", help="begin anew: remove what an earlier run left in the folder"
     )
@@ -119,6 +120,7 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         tensorboard=arguments.tensorboard,
         wandb=arguments.wandb,
         samples=arguments.samples,
+        device=arguments.device,
     )
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -20,6 +20,7 @@ from segattn.evaluation.inference import meaning_of, score_map
 from segattn.evaluation.metrics import ConfusionMatrix, ImageScore, Scores, image_score
 from segattn.evaluation.protocol import WHOLE, Protocol
 from segattn.evaluation.score_map import ScoreMap, require_probabilities
+from segattn.machine import pick_device
 from segattn.processes import gathered
 from segattn.progress import progress_bar
 
@@ -45,7 +46,7 @@ def evaluate(
     Args:
         model: scored in evaluation mode, and left in the mode it was in. Where it says what its outputs mean
             (`classes`, as a `Segmenter`), these must be the data set's classes in their order.
-        device: where the model is; None asks its parameters.
+        device: "auto", "cpu", "cuda", ...: where to work, and where a network is moved to; None leaves it where it is.
         autocast: precision of the network's products; None for float32.
         shard: (rank, world): score images rank, rank + world, ... only. All ranks' scores add up to those of the set,
             each image counted once; `sum_over_processes` adds them.
@@ -59,6 +60,7 @@ def evaluate(
         ValueError: a model of other classes than the data set's, an image without a mask or of a size that the network
             can't take, a mask of another size or with unknown ids (the file is named), an empty data set, or a shard
             that doesn't exist; with `calibration`, a protocol whose scores are no probabilities.
+            or device that doesn't exist.
     """
     rank, world = shard
     if not 0 <= rank < world:
@@ -72,6 +74,10 @@ def evaluate(
         require_probabilities(meaning_of(protocol))
     temperature: float = getattr(model, "temperature", 1.0) if meaning_of(protocol) == "logits" else 1.0
     calibrations: list[Calibration] = []
+    if device is not None:
+        device = pick_device(str(device))
+        if isinstance(model, nn.Module):
+            model.to(device)
     indices = range(rank, len(dataset), world)
     confusion = ConfusionMatrix(len(dataset.classes))
     images: list[ImageScore] = []

@@ -104,7 +104,7 @@ def compare_recipes(
         )
     _refuse_twins([recipe.name for recipe in recipes])
     plans = [plan(own, base) for own in recipes]
-    cpu = pick_device(device).type == "cpu"
+    pick_device(device)  # a name that is wrong is refused before the data is read
     train_set, val_set = open_split(base, base.data.train_split), open_split(base, base.data.val_split)
     scored = open_split(base, split or base.data.val_split)
     teacher, unlabelled = load_teacher(base), open_unlabelled(base)
@@ -125,7 +125,7 @@ def compare_recipes(
                 unlabelled_set=unlabelled,
                 resume=resume,
                 allow_absent_classes=allow_absent_classes,
-                cpu=cpu,
+                device=device,
             )
         except DivergedError as error:
             return _Trained(recipe, (*notes, f"its training failed: {error}"), None)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from segattn.contracts import SegmentationDataset
 from segattn.datasets.absent import require_all_classes
-from segattn.machine import available_memory, peak_memory, reset_peak, resident_memory
+from segattn.machine import available_memory, peak_memory, reset_peak, resident_memory, settle_on
 from segattn.processes import ending_together, gathered, joined, place, processes_here
 from segattn.recipes.schema import Recipe
 from segattn.training.loader import Draw, TrainingSet, collate
@@ -52,7 +52,7 @@ def fit_batch(
     teacher: nn.Module | None = None,
     resume: bool = True,
     allow_absent_classes: bool = False,
-    cpu: bool = False,
+    device: torch.device | str = "auto",
 ) -> Fitted:
     """The recipe with the least accumulation that this machine's memory allows; `model` is left as it is.
 
@@ -64,7 +64,7 @@ def fit_batch(
 
     Args:
         output_dir, teacher, resume, allow_absent_classes: as for `train`. A run that continues keeps its accumulation.
-        cpu: stay on the CPU even where there is an accelerator.
+        device: "auto" (the accelerator that is there, if any), "cpu", "cuda", "cuda:1", "mps".
 
     Raises:
         ValueError: the least part is too much, the system doesn't say how much memory it has, or a class without a
@@ -74,13 +74,13 @@ def fit_batch(
     saved = RunFolder(output_dir, recipe).accumulation() if resume else None
     if saved is not None:
         return _fitted(recipe, saved, f"the run in {output_dir} goes on with training.accumulation {saved}")
-    device = joined(cpu=cpu).device
+    own = joined(cpu=settle_on(device)).device
     rank, world = place()
     if not allow_absent_classes and rank == 0:
         require_all_classes(train_set)
     require_teacher(recipe, teacher, train_set.classes)
-    trial = _Trial(model, recipe, train_set, teacher, device)
-    memory = MainMemory() if device.type == "cpu" else AcceleratorMemory(device)
+    trial = _Trial(model, recipe, train_set, teacher, own)
+    memory = MainMemory() if own.type == "cpu" else AcceleratorMemory(own)
     with torch.random.fork_rng(devices=[]):
         candidates = micro_batches(batch, world, least=trial.least())
         found = min(gathered(largest_that_fits(candidates, lambda count: memory.fits(count, trial)) or 0))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from segattn.contracts import SegmentationDataset
-from segattn.machine import SLOW_BF16, native_bf16
+from segattn.machine import SLOW_BF16, native_bf16, settle_on
 from segattn.processes import ending_together, joined, place
 from segattn.recipes.schema import Recipe
 from segattn.training.divergence import LossGrowth, StepWatch
@@ -60,7 +60,7 @@ def train(
     wandb: str | None = None,
     samples: int = 4,
     allow_absent_classes: bool = False,
-    cpu: bool = False,
+    device: torch.device | str = "auto",
 ) -> TrainingResult:
     """Train `model` in place as the recipe says, and leave checkpoints and a log in `output_dir`.
 
@@ -81,7 +81,7 @@ def train(
         samples: validation images that are written to `samples/` with truth and prediction at each validation.
         allow_absent_classes: train although the training masks have not one pixel of a class. Otherwise, before
             the first step of a run on data of your own, one process reads masks until it has seen every class.
-        cpu: stay on the CPU even where there is an accelerator.
+        device: "auto" (the accelerator that is there, if any), "cpu", "cuda", "cuda:1", "mps".
 
     Raises:
         ValueError: a class without a pixel in the training masks, a run is going on in the folder or it holds one of
@@ -94,6 +94,7 @@ def train(
     require_installed(tensorboard=tensorboard, wandb=wandb)
     folder = Path(output_dir)
     with StopRequest() as request:
+        cpu = settle_on(device)
         joined(cpu=cpu)
         with RunLock(folder, enabled=place().rank == 0) as lock:
             run = Run(
