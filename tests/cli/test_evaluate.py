@@ -163,7 +163,7 @@ def test_a_temperature_is_fitted_stored_and_used(run: Command, confident: Path, 
     assert all(torch.equal(tensors[name], old[name]) for name in {**tensors, **old})
     assert description["calibration"]["data"] == "camvid val"
     assert {**described, "temperature": 1, "calibration": 1} == {**description, "temperature": 1, "calibration": 1}
-    assert f"temperature {calibrated.temperature:.4g}" in inspect(out)
+    assert f"temperature {calibrated.temperature:.4g}" in str(inspect(out))
 
     (tmp_path / "run").mkdir()
     confident.rename(tmp_path / "run" / "last.safetensors")

@@ -28,8 +28,8 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         description="Print what a shell needs to complete commands, options, fields of recipes, and the names of\n"
         "recipes, data sets and protocols.",
         epilog="examples:\n"
-        "  segattn completion bash >> ~/.bashrc\n"
-        "  segattn completion zsh >> ~/.zshrc                  (after compinit)\n"
+        "  segattn completion bash > ~/.local/share/bash-completion/completions/segattn\n"
+        "  segattn completion zsh > ~/.zfunc/_segattn          (a folder in fpath)\n"
         "  segattn completion fish > ~/.config/fish/completions/segattn.fish",
     )
     parser.add_argument("shell", choices=_SHELLS, metavar="SHELL", help=", ".join(_SHELLS))
