@@ -91,6 +91,7 @@ ALLOWED: dict[str, set[str]] = {
     "__init__": ON_TOP,
     # single files that differ from their folder
     "models.key_map": {"contracts"},
+    "attention.__init__": {"attention"},
 }
 """What each folder or file may import from the package: whole folders, or single modules in them."""
 
