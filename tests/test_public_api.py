@@ -14,7 +14,9 @@ import pytest
 import segattn
 
 PUBLIC = [
+    "Classes",
     "FolderDataset",
+    "Normalization",
     "Prediction",
     "Protocol",
     "Recipe",
@@ -37,6 +39,7 @@ PUBLIC = [
     "push_to_hub",
     "recipe",
     "train",
+    "wrap",
 ]
 
 

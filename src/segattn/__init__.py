@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from segattn.api import create_model, load_model
+    from segattn.contracts import Classes, Normalization
     from segattn.datasets.catalog import open_dataset
     from segattn.datasets.folder import FolderDataset
     from segattn.evaluation.evaluate import evaluate
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from segattn.hub import from_pretrained, push_to_hub
     from segattn.models.build import build
     from segattn.models.segmenter import Segmenter
+    from segattn.models.wrapped import wrap
     from segattn.prediction import Prediction, predict
     from segattn.recipes.catalog import list_recipes, recipe
     from segattn.recipes.schema import Recipe
@@ -49,6 +51,9 @@ _HOMES = {
     "Protocol": "evaluation.protocol",
     "protocol": "evaluation.protocol",
     "Segmenter": "models.segmenter",
+    "wrap": "models.wrapped",
+    "Classes": "contracts",
+    "Normalization": "contracts",
     "list_recipes": "recipes.catalog",
     "recipe": "recipes.catalog",
     "Recipe": "recipes.schema",

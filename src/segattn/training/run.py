@@ -228,8 +228,14 @@ class Run:
             return
         progress = self.state.progress
         data = replace(self.recipe.data, trained_at=self._trained_at)
-        described = replace(self.recipe, data=data)
-        description = describe_model(described, self.train_set.classes, scores=progress.scores)
+        foreign = getattr(model, "foreign", None)
+        description = describe_model(
+            replace(self.recipe, data=data),
+            self.train_set.classes,
+            scores=progress.scores,
+            foreign=foreign,
+            normalization=None if foreign is None else cast(Any, model).normalization,
+        )
         save_model(self.folder.path / name, model, description | {"step": progress.step})
 
     def _model_to_use(self) -> nn.Module:
