@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from segattn.api import create_model, load_model
-    from segattn.contracts import Classes, Normalization
+    from segattn.contracts import Classes, Normalization, Sample
     from segattn.datasets.catalog import open_dataset
     from segattn.datasets.folder import FolderDataset
+    from segattn.datasets.mapped import as_dataset
     from segattn.evaluation.evaluate import evaluate
     from segattn.evaluation.metrics import Scores
     from segattn.evaluation.protocol import Protocol, protocol
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from segattn.recipes.catalog import list_recipes, recipe
     from segattn.recipes.schema import Recipe
     from segattn.runs import train
+    from segattn.training.loader import collate
     from segattn.weights.load import load_backbone, load_weights
 
 __version__ = "0.1.0"
@@ -42,6 +44,9 @@ _HOMES = {
     "load_model": "api",
     "open_dataset": "datasets.catalog",
     "FolderDataset": "datasets.folder",
+    "as_dataset": "datasets.mapped",
+    "Sample": "contracts",
+    "collate": "training.loader",
     "Prediction": "prediction",
     "predict": "prediction",
     "explain": "explaining.explain",

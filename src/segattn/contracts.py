@@ -6,7 +6,7 @@ This module imports no torch at run time, so that recipes, protocols and data se
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 from math import inf
@@ -230,6 +230,25 @@ class Classes:
     def named(self) -> bool:
         """Whether they have names of their own, not those that `numbered` makes up."""
         return self.names != Classes.numbered(len(self)).names
+
+    @classmethod
+    def of(cls, given: Classes | Sequence[str] | int) -> Classes:
+        """Classes of these names, or of this number, in colours of their own; `Classes` as they are.
+
+        Raises:
+            ValueError: none or more than 254, a name twice, or something else.
+        """
+        if isinstance(given, Classes):
+            return given
+        if isinstance(given, int) and 1 <= given <= 254:
+            return cls.numbered(given)
+        names = tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else ()
+        texts = {name for name in names if isinstance(name, str)}
+        if not 1 <= len(texts) <= 254 or len(texts) < len(names):
+            raise ValueError(
+                f"classes {shown(given)}: expected segattn.Classes, 1 to 254 different names, or how many there are"
+            )
+        return cls(names, cls.numbered(len(names)).palette)
 
     @classmethod
     def numbered(cls, count: int) -> Classes:

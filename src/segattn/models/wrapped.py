@@ -94,7 +94,7 @@ def wrap(
         ValueError: what it gives is no tensor, of another number of channels than there are classes, or of a stride
             that is not the same for both sides and all sizes.
     """
-    known = _classes(classes)
+    known = Classes.of(classes)
     network = ForeignNetwork(module, len(known))
     stride = _stride(network.eval(), sizes)
     network.strides = (stride,)
@@ -112,18 +112,6 @@ def wrap(
     if parameter is not None:
         model.mean, model.std = model.mean.to(parameter), model.std.to(parameter)
     return model.eval()
-
-
-def _classes(given: Classes | Sequence[str] | int) -> Classes:
-    if isinstance(given, Classes):
-        return given
-    if isinstance(given, int):
-        if not 1 <= given <= 254:
-            raise ValueError(f"classes {given}: expected 1 to 254")
-        return Classes.numbered(given)
-    if isinstance(given, str) or not given or not all(isinstance(name, str) for name in given):
-        raise ValueError(f"classes {shown(given)}: expected Classes, a list of names, or how many there are")
-    return Classes(tuple(given), Classes.numbered(len(given)).palette)
 
 
 @torch.no_grad()

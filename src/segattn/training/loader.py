@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from segattn.contracts import IGNORE, PIXELS, SegmentationDataset
+from segattn.contracts import IGNORE, PIXELS, Sample, SegmentationDataset
 from segattn.datasets.base import PairedDataset
 from segattn.datasets.headers import read_checked
 from segattn.machine import usable_cores
@@ -222,8 +222,16 @@ class StreamSampler(Sampler[list[Draw]]):
             start = (epoch + 1) * length
 
 
-def collate(samples: Sequence[dict[str, Any]]) -> Batch:
-    """Samples of one size -> `Batch`. Raises ValueError where sizes differ, naming the samples."""
+def collate(items: Sequence[Mapping[str, Any] | Sample]) -> Batch:
+    """Samples of one size -> `Batch`, as a `DataLoader` of one's own needs it.
+
+    Args:
+        items: samples of a data set here, or mappings with "image" (H, W, 3) uint8, "mask" (H, W) uint8 and "name".
+
+    Raises:
+        ValueError: sizes differ, naming the samples, or a sample has no mask.
+    """
+    samples = [_as_mapping(item) for item in items]
     sizes = {sample["image"].shape[:2] for sample in samples}
     if len(sizes) > 1:
         raise _different_sizes([(sample["name"], sample) for sample in samples], "in a batch")
@@ -244,6 +252,14 @@ def collate(samples: Sequence[dict[str, Any]]) -> Batch:
 def _different_sizes(samples: Sequence[tuple[str, Mapping[str, Any]]], where: str) -> ValueError:
     listed = ", ".join(f"{name} {item['image'].shape[1]}x{item['image'].shape[0]}" for name, item in samples[:8])
     return ValueError(f"samples of different sizes {where} ({listed}); end the augmentation with a crop")
+
+
+def _as_mapping(sample: Mapping[str, Any] | Sample) -> Mapping[str, Any]:
+    if not isinstance(sample, Sample):
+        return sample
+    if sample.mask is None:
+        raise ValueError(f"{sample.image_path}: has no mask to learn from; choose another split")
+    return {"image": sample.image, "mask": sample.mask, "name": sample.name}
 
 
 def training_loader(
