@@ -16,6 +16,7 @@ import segattn
 PUBLIC = [
     "Classes",
     "FolderDataset",
+    "Logger",
     "Normalization",
     "Prediction",
     "Protocol",

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from segattn.recipes.schema import Recipe
     from segattn.runs import train
     from segattn.training.loader import collate
+    from segattn.training.loggers import Logger
     from segattn.weights.load import load_backbone, load_weights
 
 __version__ = "0.1.0"
@@ -47,6 +48,7 @@ _HOMES = {
     "as_dataset": "datasets.mapped",
     "Sample": "contracts",
     "collate": "training.loader",
+    "Logger": "training.loggers",
     "Prediction": "prediction",
     "predict": "prediction",
     "explain": "explaining.explain",

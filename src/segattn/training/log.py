@@ -21,6 +21,7 @@ from segattn.machine import Clock, usable_cores
 from segattn.processes import processes_here
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import to_dict
+from segattn.training.loggers import Logger, LoggerSink
 from segattn.training.sinks import JsonLines, Sink, TensorBoard, WeightsAndBiases
 from segattn.training.state import Progress as RunProgress
 
@@ -38,6 +39,7 @@ class RunLog:
     Args:
         tensorboard: write event files.
         wandb: the Weights & Biases project to write to; None for none.
+        loggers: the caller's.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class RunLog:
         *,
         tensorboard: bool,
         wandb: str | None,
+        loggers: Sequence[Logger] = (),
         enabled: bool,
     ) -> None:
         self.enabled = enabled
@@ -63,6 +66,19 @@ class RunLog:
         if wandb is not None:
             self._sinks.append(WeightsAndBiases(folder, wandb, to_dict(recipe), self.say))
         self._sinks.append(JsonLines(folder, progress))
+        config = {
+            "run": folder.resolve().name,
+            "folder": str(folder),
+            "step": progress.step,
+            "recipe": to_dict(recipe),
+        }
+        try:
+            for logger in loggers:
+                self._sinks.append(LoggerSink(logger, config, self.say))
+        except BaseException:
+            for sink in self._sinks:
+                sink.close(failed=True)
+            raise
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
         self._task = self._bar.add_task("starting", total=self._iterations, completed=progress.step)

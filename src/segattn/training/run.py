@@ -24,6 +24,7 @@ from segattn.training.loader import Batches, TrainingSet, training_loader, usual
 from segattn.training.log import Meter, RunLog
 from segattn.training.optim import EMA, build_optimizer, rate
 from segattn.training.parallel import full_weights, shard, synchronize_norms
+from segattn.training.pipelines import Pipeline, described
 from segattn.training.samples import SampleImages
 from segattn.training.signals import StopRequest
 from segattn.training.state import Progress, RunFolder, TrainingState
@@ -45,6 +46,7 @@ class Run:
         *,
         teacher: nn.Module | None,
         unlabelled_set: SegmentationDataset | None,
+        pipeline: Pipeline | None,
         resume: bool,
         cpu: bool,
         samples: int,
@@ -62,8 +64,13 @@ class Run:
         self.place = place()
         self.micro_batch = _micro_batch(recipe, self.place.world)
         require_enough_images(model, recipe, self.place.world)
+        self.pipeline = pipeline
         self.folder = RunFolder(
-            output_dir, recipe, train_set.classes, teacher=None if teacher is None else checksum(teacher)
+            output_dir,
+            recipe,
+            train_set.classes,
+            teacher=None if teacher is None else checksum(teacher),
+            augmentation=None if pipeline is None else described(pipeline),
         )
         self.recipe = recipe = self._with_precision(resume)
         settings = recipe.training
@@ -133,7 +140,7 @@ class Run:
         recipe, settings = self.recipe, self.recipe.training
         data = TrainingSet(
             self.train_set,
-            recipe.augmentation,
+            recipe.augmentation if self.pipeline is None else self.pipeline,
             seed=settings.seed,
             mixing=recipe.mixing,
             unlabelled=self.unlabelled_set,
@@ -236,7 +243,10 @@ class Run:
             foreign=foreign,
             normalization=None if foreign is None else cast(Any, model).normalization,
         )
-        save_model(self.folder.path / name, model, description | {"step": progress.step})
+        description |= {"step": progress.step}
+        if self.folder.augmentation is not None:
+            description |= {"augmentation": self.folder.augmentation}
+        save_model(self.folder.path / name, model, description)
 
     def _model_to_use(self) -> nn.Module:
         """The averaged model if there is one. Sharded weights are put together, which all processes take part in."""
