@@ -291,7 +291,7 @@ def require_same_classes(owner: object, own: Classes, data: Classes) -> None:
         raise ValueError(f"{owner}: {difference}{same if sorted(own.names) == sorted(data.names) else ''}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sample:
     """One image with its truth.
 
@@ -306,6 +306,10 @@ class Sample:
     mask: np.ndarray | None
     name: str
     image_path: Path
+
+    def __repr__(self) -> str:
+        mask = None if self.mask is None else self.mask.shape
+        return f"Sample(name={self.name!r}, image={self.image.shape}, mask={mask}, image_path={str(self.image_path)!r})"
 
 
 @runtime_checkable
