@@ -202,6 +202,19 @@ class SegmentationModel(Protocol):
         ...
 
 
+def require_model(model: object) -> None:
+    """That something has the methods of a `SegmentationModel`.
+
+    Raises:
+        ValueError: it has not, as a plain `nn.Module`; says what to do.
+    """
+    if not callable(getattr(model, "normalize", None)):
+        raise ValueError(
+            f"{type(model).__name__} is not a model of this package: it has no `normalize`. Any module that gives"
+            " logits can be put into one with segattn.wrap(module, classes=...)"
+        )
+
+
 @dataclass(frozen=True)
 class Classes:
     """The label space of a data set, in the order of the training ids.

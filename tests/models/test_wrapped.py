@@ -169,6 +169,21 @@ def test_training_it_and_loading_it_again(tmp_path: Path) -> None:
     assert torch.equal(again.backbone.module.decoder.weight, model.backbone.module.decoder.weight)
 
 
+def test_a_plain_module_is_told_of_wrap(tmp_path: Path) -> None:
+    streets: Any = Streets()
+    with pytest.raises(ValueError, match=r"SmpLike is not a model .* segattn\.wrap"):
+        segattn.evaluate(SmpLike(), streets)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"SmpLike is not a model .* segattn\.wrap"):
+        segattn.train(
+            SmpLike(),
+            segattn.recipe("attanet_light_camvid"),
+            train_set=streets,
+            val_set=None,
+            output_dir=tmp_path,
+            cpu=True,
+        )
+
+
 @pytest.fixture(scope="module")
 def segformer() -> nn.Module:
     transformers = pytest.importorskip("transformers")

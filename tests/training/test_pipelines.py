@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import runpy
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,6 @@ from segattn.training.pipelines import described
 from segattn.transforms.crops import RandomCrop
 from segattn.transforms.resizing import HorizontalFlip
 from segattn.weights.checkpoint import read_description
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks its server for news when it is imported
 
 LOOP: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("test_train.py")))
 LOADER: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("test_loader.py")))

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
-from segattn.contracts import Classes, SegmentationDataset, SegmentationModel, require_same_classes
+from segattn.contracts import Classes, SegmentationDataset, SegmentationModel, require_model, require_same_classes
 from segattn.datasets.absent import require_all_classes
 from segattn.datasets.base import PairedDataset
 from segattn.evaluation.evaluate import evaluate, sum_over_processes
@@ -53,6 +53,7 @@ class Run:
         allow_absent_classes: bool,
     ) -> None:
         self.train_set, self.val_set, self.unlabelled_set = train_set, val_set, unlabelled_set
+        require_model(model)
         _check_classes(model, train_set.classes, val_set)
         require_teacher(recipe, teacher, train_set.classes)
         require_unlabelled(recipe, unlabelled_set)
