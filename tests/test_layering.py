@@ -43,7 +43,18 @@ EVERYTHING_BELOW = {
     "weights",
     "training",
 }
-ON_TOP = {*EVERYTHING_BELOW, "api", "runs", "prediction", "explaining", "exporting", "hub", "measure", "reports"}
+ON_TOP = {
+    *EVERYTHING_BELOW,
+    "api",
+    "runs",
+    "sources",
+    "prediction",
+    "explaining",
+    "exporting",
+    "hub",
+    "measure",
+    "reports",
+}
 
 ALLOWED: dict[str, set[str]] = {
     "contracts": set(),
@@ -80,7 +91,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "api": EVERYTHING_BELOW,
     "runs": {*EVERYTHING_BELOW, "api"},
-    "prediction": {*EVERYTHING_BELOW, "api"},
+    "sources": {"contracts", "datasets"},
+    "prediction": {*EVERYTHING_BELOW, "api", "sources"},
     "exporting": {*EVERYTHING_BELOW, "exporting"},
     "hub": {*EVERYTHING_BELOW, "api", "reports"},
     "measure": {*EVERYTHING_BELOW, "api", "prediction", "measure"},
