@@ -81,12 +81,15 @@ def read_sources(sources: Iterable[object]) -> Iterator[Named]:
 
 
 def grouped(items: Iterable[Item], size: int, key: Any) -> Iterator[Sequence[Item]]:
-    """Neighbours of one key together, at most `size` of them."""
+    """Neighbours of one key together, at most `size` of them, as soon as they are known."""
     group: list[Item] = []
     for item in items:
-        if group and (len(group) == size or key(item) != key(group[0])):
+        if group and key(item) != key(group[0]):
             yield group
             group = []
         group.append(item)
+        if len(group) == size:
+            yield group
+            group = []
     if group:
         yield group

@@ -120,4 +120,4 @@ def _colours(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
         pixels = np.rint(pixels * 255).astype(np.uint8)
     elif pixels.dtype != np.uint8:
         raise ValueError(f"{name}: of type {pixels.dtype}; expected {ACCEPTED}")
-    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)), np.uint8)
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else np.ascontiguousarray(pixels)
