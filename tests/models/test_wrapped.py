@@ -169,6 +169,13 @@ def test_training_it_and_loading_it_again(tmp_path: Path) -> None:
     assert torch.equal(again.backbone.module.decoder.weight, model.backbone.module.decoder.weight)
 
 
+def test_it_is_not_published(tmp_path: Path) -> None:
+    model, recipe = segattn.wrap(SmpLike(), classes=5), segattn.recipe("attanet_light_camvid")
+    with pytest.raises(ValueError, match=r"a wrapped .*SmpLike is not published"):
+        segattn.push_to_hub(model, recipe, tmp_path / "model", licence="mit")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_plain_module_is_told_of_wrap(tmp_path: Path) -> None:
     streets: Any = Streets()
     with pytest.raises(ValueError, match=r"SmpLike is not a model .* segattn\.wrap"):
