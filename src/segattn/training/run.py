@@ -111,7 +111,9 @@ class Run:
         self.folder.restore(self.state)
         self._check_shared_folder()
         self._trained_at = recipe.data.trained_at
-        if isinstance(train_set, PairedDataset):  # which may be of another size than the recipe's
+        if pipeline is not None:  # which may bring images to any size
+            self._trained_at = None
+        elif isinstance(train_set, PairedDataset):  # which may be of another size than the recipe's
             self._trained_at = usual_size(train_set, recipe.augmentation)
         self.samples: SampleImages | None = None
         if val_set is not None and samples:
