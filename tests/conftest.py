@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 import torch
 
 PARITY = Path(__file__).parent / "parity"
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask its server for news when it is imported
 
 
 def _load_fill() -> ModuleType:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -112,3 +113,59 @@ def test_the_demo_gives_commands_that_parse(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr(example, "main", parse)
     example.demo(tmp_path / "demo")
     assert commands == ["data", "predict", "train", "evaluate", "predict", "report"]
+
+
+class Client(ModuleType):
+    """Notes every call of a tracker's library."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.calls.append((name, args, kwargs))
+            return SimpleNamespace(info=SimpleNamespace(run_id="4f"))
+
+        return call
+
+    def named(self, name: str) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+        return [(args, kwargs) for called, args, kwargs in self.calls if called == name]
+
+
+def test_own_loggers_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _ = segattn.train  # accelerate, which it imports, looks for the real one
+    client = Client("mlflow")
+    monkeypatch.setitem(sys.modules, "mlflow", client)
+    example = load("own_loggers")
+    run = example.train_and_log(example.MLflowLogger("discs"), tmp_path, 2)
+    assert client.named("set_experiment") == [(("discs",), {})]
+    assert client.named("start_run") == [((), {"run_name": "run"})]
+    (recipe, name), _ = client.named("log_dict")[0]
+    assert (recipe["schedule"]["iterations"], name) == (2, "recipe.json")
+    metrics = client.named("log_metrics")
+    assert [kwargs["step"] for _, kwargs in metrics] == sorted(kwargs["step"] for _, kwargs in metrics)
+    assert any("train/loss" in args[0] for args, _ in metrics)
+    assert any("validation/iou/disc" in args[0] for args, _ in metrics)
+    assert {kwargs["key"] for _, kwargs in client.named("log_image")} == {"0", "1"}
+    assert client.named("end_run") == [(("FINISHED",), {})]
+    example.MLflowLogger("discs").start({"folder": str(run), "run": "run", "step": 2, "recipe": {}})
+    assert client.named("start_run")[-1] == ((), {"run_id": "4f"})
+
+
+def test_own_loggers_trackio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _ = segattn.train  # accelerate, which it imports, looks for the real one
+    client = Client("trackio")
+    monkeypatch.setitem(sys.modules, "trackio", client)
+    example = load("own_loggers")
+    example.train_and_log(example.TrackioLogger("discs"), tmp_path, 2)
+    ((_, settings),) = client.named("init")
+    assert (settings["project"], settings["name"], settings["resume"]) == ("discs", "run", "allow")
+    logged = client.named("log")
+    assert any("train/loss" in args[0] for args, _ in logged)
+    assert any("samples/0" in args[0] for args, _ in logged)
+    assert all(kwargs["step"] <= 2 for _, kwargs in logged)
+    assert client.named("finish") == [((), {})]

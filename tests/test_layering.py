@@ -44,7 +44,20 @@ EVERYTHING_BELOW = {
     "weights",
     "training",
 }
-ON_TOP = {*EVERYTHING_BELOW, "api", "runs", "prediction", "explaining", "exporting", "hub", "measure", "reports"}
+ON_TOP = {
+    *EVERYTHING_BELOW,
+    "api",
+    "runs",
+    "sources",
+    "shapes",
+    "image_files",
+    "prediction",
+    "explaining",
+    "exporting",
+    "hub",
+    "measure",
+    "reports",
+}
 
 ALLOWED: dict[str, set[str]] = {
     "contracts": set(),
@@ -83,7 +96,10 @@ ALLOWED: dict[str, set[str]] = {
     },
     "api": EVERYTHING_BELOW,
     "runs": {*EVERYTHING_BELOW, "api"},
-    "prediction": {*EVERYTHING_BELOW, "api"},
+    "sources": {"contracts", "datasets"},
+    "shapes": {"contracts", "datasets"},
+    "image_files": {"contracts", "files", "datasets"},
+    "prediction": {*EVERYTHING_BELOW, "api", "sources", "shapes"},
     "exporting": {*EVERYTHING_BELOW, "exporting"},
     "hub": {*EVERYTHING_BELOW, "api", "reports"},
     "measure": {*EVERYTHING_BELOW, "api", "prediction", "measure"},
@@ -94,6 +110,7 @@ ALLOWED: dict[str, set[str]] = {
     "__init__": ON_TOP,
     # single files that differ from their folder
     "models.key_map": {"contracts"},
+    "attention.__init__": {"attention"},
 }
 """What each folder or file may import from the package: whole folders, or single modules in them."""
 

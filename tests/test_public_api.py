@@ -14,14 +14,20 @@ import pytest
 import segattn
 
 PUBLIC = [
+    "Classes",
     "FolderDataset",
+    "Logger",
+    "Normalization",
     "Prediction",
     "Protocol",
     "Recipe",
+    "Sample",
     "Scores",
     "Segmenter",
     "__version__",
+    "as_dataset",
     "build",
+    "collate",
     "create_model",
     "evaluate",
     "explain",
@@ -37,6 +43,7 @@ PUBLIC = [
     "push_to_hub",
     "recipe",
     "train",
+    "wrap",
 ]
 
 

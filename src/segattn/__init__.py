@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from segattn.api import create_model, load_model
+    from segattn.contracts import Classes, Normalization, Sample
     from segattn.datasets.catalog import open_dataset
     from segattn.datasets.folder import FolderDataset
+    from segattn.datasets.mapped import as_dataset
     from segattn.evaluation.evaluate import evaluate
     from segattn.evaluation.metrics import Scores
     from segattn.evaluation.protocol import Protocol, protocol
@@ -26,10 +28,13 @@ if TYPE_CHECKING:
     from segattn.hub import from_pretrained, push_to_hub
     from segattn.models.build import build
     from segattn.models.segmenter import Segmenter
+    from segattn.models.wrapped import wrap
     from segattn.prediction import Prediction, predict
     from segattn.recipes.catalog import list_recipes, recipe
     from segattn.recipes.schema import Recipe
     from segattn.runs import train
+    from segattn.training.loader import collate
+    from segattn.training.loggers import Logger
     from segattn.weights.load import load_backbone, load_weights
 
 __version__ = "0.1.0"
@@ -40,6 +45,10 @@ _HOMES = {
     "load_model": "api",
     "open_dataset": "datasets.catalog",
     "FolderDataset": "datasets.folder",
+    "as_dataset": "datasets.mapped",
+    "Sample": "contracts",
+    "collate": "training.loader",
+    "Logger": "training.loggers",
     "Prediction": "prediction",
     "predict": "prediction",
     "explain": "explaining.explain",
@@ -49,6 +58,9 @@ _HOMES = {
     "Protocol": "evaluation.protocol",
     "protocol": "evaluation.protocol",
     "Segmenter": "models.segmenter",
+    "wrap": "models.wrapped",
+    "Classes": "contracts",
+    "Normalization": "contracts",
     "list_recipes": "recipes.catalog",
     "recipe": "recipes.catalog",
     "Recipe": "recipes.schema",

@@ -63,6 +63,11 @@ def load_model(path: str | Path, overrides: Mapping[str, str] | None = None) -> 
     """
     path = model_file(path)
     description = require_description(path)
+    if "module" in description:
+        raise ValueError(
+            f"{path}: weights of {cut(str(description['module']))}, which is not a network of this package. Make it"
+            " yourself, put it in with segattn.wrap, and load the file into that with segattn.load_weights"
+        )
     try:
         recipe = described_recipe(description)
         classes = from_dict(Classes, description["classes"])

@@ -6,7 +6,7 @@ This module imports no torch at run time, so that recipes, protocols and data se
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 from math import inf
@@ -202,6 +202,19 @@ class SegmentationModel(Protocol):
         ...
 
 
+def require_model(model: object) -> None:
+    """That something has the methods of a `SegmentationModel`.
+
+    Raises:
+        ValueError: it has not, as a plain `nn.Module`; says what to do.
+    """
+    if not callable(getattr(model, "normalize", None)):
+        raise ValueError(
+            f"{type(model).__name__} is not a model of this package: it has no `normalize`. Any module that gives"
+            " logits can be put into one with segattn.wrap(module, classes=...)"
+        )
+
+
 @dataclass(frozen=True)
 class Classes:
     """The label space of a data set, in the order of the training ids.
@@ -230,6 +243,25 @@ class Classes:
     def named(self) -> bool:
         """Whether they have names of their own, not those that `numbered` makes up."""
         return self.names != Classes.numbered(len(self)).names
+
+    @classmethod
+    def of(cls, given: Classes | Sequence[str] | int) -> Classes:
+        """Classes of these names, or of this number, in colours of their own; `Classes` as they are.
+
+        Raises:
+            ValueError: none or more than 254, a name twice, or something else.
+        """
+        if isinstance(given, Classes):
+            return given
+        if isinstance(given, int) and 1 <= given <= 254:
+            return cls.numbered(given)
+        names = tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else ()
+        texts = {name for name in names if isinstance(name, str)}
+        if not 1 <= len(texts) <= 254 or len(texts) < len(names):
+            raise ValueError(
+                f"classes {shown(given)}: expected segattn.Classes, 1 to 254 different names, or how many there are"
+            )
+        return cls(names, cls.numbered(len(names)).palette)
 
     @classmethod
     def numbered(cls, count: int) -> Classes:
@@ -272,7 +304,7 @@ def require_same_classes(owner: object, own: Classes, data: Classes) -> None:
         raise ValueError(f"{owner}: {difference}{same if sorted(own.names) == sorted(data.names) else ''}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sample:
     """One image with its truth.
 
@@ -287,6 +319,10 @@ class Sample:
     mask: np.ndarray | None
     name: str
     image_path: Path
+
+    def __repr__(self) -> str:
+        mask = None if self.mask is None else self.mask.shape
+        return f"Sample(name={self.name!r}, image={self.image.shape}, mask={mask}, image_path={str(self.image_path)!r})"
 
 
 @runtime_checkable

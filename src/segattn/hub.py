@@ -95,7 +95,13 @@ def push_to_hub(
 
     Raises:
         ConnectionError: the hub can't be reached or refuses.
+        ValueError: a module that `segattn.wrap` put in, which nobody's `from_pretrained` could build.
     """
+    if model.foreign is not None:
+        raise ValueError(
+            f"{target}: a wrapped {model.foreign} is not published, as no recipe builds it; publish the module itself"
+            " by its own library"
+        )
     description = describe_model(recipe, model.classes, scores=scores, temperature=model.temperature)
     if scores is not None:
         description["protocol"] = (protocol or recipe.validation).describe()

@@ -97,10 +97,15 @@ def write_image(path: Path, image: NDArray[np.uint8]) -> None:
     Raises:
         OSError: it can't be written.
     """
+    write_file(path, encoded(image, path.suffix))
+
+
+def encoded(image: NDArray[np.uint8], suffix: str = ".png") -> bytes:
+    """An (H, W) or RGB (H, W, 3) image as the bytes of a file of this kind."""
     pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    done, data = cv2.imencode(path.suffix, pixels)
-    assert done, f"OpenCV can't encode {path.suffix}"
-    write_file(path, data.tobytes())
+    done, data = cv2.imencode(suffix, pixels)
+    assert done, f"OpenCV can't encode {suffix}"
+    return data.tobytes()
 
 
 def _text_width(text: str, zoom: int) -> int:

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import glob
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segattn.contracts import PIXELS, Classes, cut, shown
-from segattn.datasets.headers import IMAGE_SUFFIXES
-from segattn.datasets.images import is_leftover, read_image
+from segattn.contracts import COUNT, PIXELS, Classes, cut, require_model, shown
+from segattn.evaluation.display import data_frame
 from segattn.evaluation.geometry import LongSide, NativeSize, Size, size_near
-from segattn.evaluation.inference import predict_scores, score_map
+from segattn.evaluation.inference import predict_scores, score_map, score_maps
 from segattn.evaluation.protocol import WHOLE, Protocol
 from segattn.evaluation.score_map import ScoreMap
-from segattn.files import require_separate
+from segattn.machine import pick_device
 from segattn.models.segmenter import Segmenter
-from segattn.pictures import class_shares, overlay, with_legend, write_image
+from segattn.pictures import class_shares, encoded, overlay, resize_image, resize_labels, with_legend, write_image
+from segattn.shapes import Polygon, polygons, run_lengths
+from segattn.sources import Named, grouped, is_one, read_source, read_sources
 
-_LONGEST_NAME = 255 - len("._confidence.png.part")
-"""Bytes of an image's name, as file systems allow 255 for what is written."""
+if TYPE_CHECKING:
+    from segattn.sources import Source
 
+_SHOWN_CLASSES = 4
+_SHOWN_SIDE = 1280
 
 ReadingSize = int | Literal["trained", "native"]
 """The size at which `predict` reads an image: see there."""
@@ -52,7 +53,7 @@ class PredictionFiles(NamedTuple):
         return [path for path in self if path is not None]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
     """The labels of one image.
 
@@ -101,6 +102,14 @@ class Prediction:
         """
         return _confidence(self._scored(), self.model) if self.measured is None else self.measured
 
+    @cached_property
+    def probabilities(self) -> NDArray[np.float32]:
+        """(K, H, W) float32 in 0..1: the probability of each class at each pixel, 1 in sum; errors as `confidence`.
+
+        Made by a second pass through the model when first asked for, and as large as `scores`.
+        """
+        return np.asarray(self._scored().probabilities(self.model.temperature).cpu(), np.float32)
+
     def _scored(self) -> ScoreMap:
         return score_map(self.model, _resized(self.image, self.read_at), self.protocol, size=self.image.shape[:2])
 
@@ -109,6 +118,44 @@ class Prediction:
         shares = class_shares(self.labels, len(self.classes))
         order = np.argsort(-shares, kind="stable")
         return {self.classes.names[index]: float(shares[index]) for index in order if shares[index] > 0}
+
+    def to_frame(self) -> Any:
+        """A `pandas.DataFrame`: a row a class that occurs, the largest first, with its `share` and its `pixels`.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        shares = self.shares()
+        pixels = [round(share * self.labels.size) for share in shares.values()]
+        columns: dict[str, list[float]] = {"share": list(shares.values()), "pixels": [*pixels]}
+        return data_frame(list(shares), columns, index_name="class")
+
+    def polygons(self) -> dict[str, list[Polygon]]:
+        """The connected pieces of each class that occurs, holes and all: see `segattn.shapes.Polygon`."""
+        return polygons(self.labels, self.classes)
+
+    def run_lengths(self) -> dict[str, dict[str, Any]]:
+        """COCO's packed run lengths of each class that occurs: "size" [H, W] and "counts"."""
+        return run_lengths(self.labels, self.classes)
+
+    def __repr__(self) -> str:
+        """One line: the arrays would fill pages."""
+        shares = self.shares()
+        largest = [f"{name} {share:.0%}" for name, share in list(shares.items())[:_SHOWN_CLASSES]]
+        more = [f"{len(shares) - _SHOWN_CLASSES} more"] if len(shares) > _SHOWN_CLASSES else []
+        height, width = self.labels.shape
+        return f"Prediction(name={self.name!r}, {width}x{height} pixels: {', '.join([*largest, *more])})"
+
+    def _repr_png_(self) -> bytes:
+        """For notebooks: the overlay, at most `_SHOWN_SIDE` pixels a side."""
+        height, width = self.labels.shape
+        factor = min(1.0, _SHOWN_SIDE / max(height, width))
+        size = max(round(width * factor), 1), max(round(height * factor), 1)
+        labels, image = self.labels, self.image
+        if factor < 1:
+            labels, image = resize_labels(labels, size), resize_image(image, size)
+        shares = class_shares(self.labels, len(self.classes))
+        return encoded(with_legend(overlay(image, labels, self.classes), self.classes, shares))
 
     def overlay(self) -> NDArray[np.uint8]:
         """(H, W', 3) RGB: the image with the classes' colours over it and a legend at the right."""
@@ -133,47 +180,103 @@ class Prediction:
         return files
 
 
-def predict(
+@overload
+def predict(  # type: ignore[overload-overlap]  # a str is an iterable of str, and is one image
     model: Segmenter,
-    image: str | Path | NDArray[np.uint8],
+    image: Source,
     protocol: Protocol = WHOLE,
     *,
     size: ReadingSize = "trained",
     confidence: bool = False,
     name: str | None = None,
-) -> Prediction:
-    """Label one image.
+    device: str | None = None,
+) -> Prediction: ...
+
+
+@overload
+def predict(
+    model: Segmenter,
+    image: Iterable[Source],
+    protocol: Protocol = WHOLE,
+    *,
+    size: ReadingSize = "trained",
+    confidence: bool = False,
+    batch_size: int = 1,
+    device: str | None = None,
+) -> Iterator[Prediction]: ...
+
+
+def predict(
+    model: Segmenter,
+    image: Source | Iterable[Source],
+    protocol: Protocol = WHOLE,
+    *,
+    size: ReadingSize = "trained",
+    confidence: bool = False,
+    name: str | None = None,
+    batch_size: int = 1,
+    device: str | None = None,
+) -> Prediction | Iterator[Prediction]:
+    """Label an image, or each of several.
+
+    >>> result = segattn.predict(model, "photo.jpg")
+    >>> for result in segattn.predict(model, ["left.jpg", "right.jpg"], batch_size=2): ...
 
     Args:
         model: in evaluation mode; its device is where the work is done.
-        image: a file, turned upright as its EXIF data says, or an RGB (H, W, 3) uint8 array.
+        image: a path, a `PIL.Image`, the bytes of an image file, an array (H, W) or (H, W, 1 to 4), a tensor (H, W) or
+            (1 to 4, H, W), or a `segattn.Sample`: grey or RGB, alpha is dropped, of uint8, uint16 or float 0..1. Files,
+            bytes and Pillow's images are turned upright as their EXIF data say. Or an iterable of these, or an array or
+            tensor of four dimensions; each is then read when its result is asked for.
         protocol: how the image is brought to the network.
         size: at which the image is read; labels have its own size in any case. "trained" brings its long side to that
             of `model.trained_at` where it is less than 0.9 or more than 2 times that, unless this is not known or the
             protocol has a size of its own; "native" leaves the image as it is; a number is the long side in pixels.
             `Prediction.read_at` says what was done.
         confidence: make `Prediction.confidence` together with the labels, which saves a second pass.
-        name: of the result's files; by default the image's own.
+        name: of the result's files; by default the image's own. For a single image.
+        batch_size: how many neighbours of one size go through the network together, which pays on an accelerator;
+            scores are then equal to float rounding. Only where the protocol has a single view and no windows.
+        device: where the model is moved to before ("cuda", "cpu", "auto", ...); None leaves it where it is.
+
+    Returns:
+        A `Prediction`; for several images an iterator over theirs, in order (`list` makes all).
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no image, an array of another shape or type, or a size that the network can't take, or a number
-            with a protocol that has a size of its own.
+        ValueError: no image, of another shape or type, or of a size that the network can't take; a number with a
+            protocol that has a size of its own; no such device; or a plain module (see `segattn.wrap`).
     """
-    source = ""
-    if not isinstance(image, np.ndarray):
-        source, name = f"{image}: ", name or Path(image).stem
-        image = read_image(image, upright=True)
-    elif image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-        raise ValueError(f"image of shape {image.shape} and type {image.dtype}: expected (H, W, 3) uint8, RGB")
-    read_at = _size_to_read(model, image, protocol, size)
+    require_model(model)
+    check_reading_size(size, protocol)
+    if not isinstance(batch_size, int) or batch_size not in COUNT:
+        raise ValueError(f"batch_size {shown(batch_size)}: expected {COUNT.words}")
+    if device is not None:
+        model.to(pick_device(str(device)))
+    if is_one(image):
+        return _predictions(model, [read_source(image, name)], protocol, size, confidence)[0]
+    if name is not None:
+        raise ValueError(f"name {cut(name)}: is for one image; several are named after their files, or numbered")
+    groups = grouped(read_sources(cast("Iterable[object]", image)), batch_size, key=lambda named: named.pixels.shape)
+    return (result for group in groups for result in _predictions(model, group, protocol, size, confidence))
+
+
+def _predictions(
+    model: Segmenter, group: Sequence[Named], protocol: Protocol, size: ReadingSize, confidence: bool
+) -> list[Prediction]:
+    """Of images of one size."""
+    pixels = group[0].pixels
+    read_at = _size_to_read(model, pixels, protocol, size)
+    images = [_resized(named.pixels, read_at) for named in group]
     try:
-        scored = score_map(model, _resized(image, read_at), protocol, size=image.shape[:2])
-        labels = scored.labels().cpu().numpy()
-        measured = _confidence(scored, model) if confidence else None
+        scored = score_maps(model, images, protocol, size=pixels.shape[:2])
+        results = [(each.labels().cpu().numpy(), _confidence(each, model) if confidence else None) for each in scored]
     except ValueError as error:
-        raise ValueError(f"{source}{error}") from error
-    return Prediction(name or "image", image, labels, read_at, model, protocol, measured)
+        raise ValueError(f"{', '.join(named.where for named in group[:3])}: {error}") from error
+    return [
+        Prediction(named.name, named.pixels, labels, read_at, model, protocol, measured)
+        for named, (labels, measured) in zip(group, results, strict=True)
+    ]
 
 
 def _confidence(scored: ScoreMap, model: Segmenter) -> NDArray[np.float32]:
@@ -200,7 +303,6 @@ def check_reading_size(size: ReadingSize, protocol: Protocol) -> None:
 
 
 def _size_to_read(model: Segmenter, image: NDArray[np.uint8], protocol: Protocol, size: ReadingSize) -> Size:
-    check_reading_size(size, protocol)
     height, width = image.shape[:2]
     if size == "native" or not isinstance(protocol.resize, NativeSize):
         return height, width
@@ -217,85 +319,3 @@ def _resized(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     smaller = size[0] <= height and size[1] <= width
     method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, size[::-1], interpolation=method), np.uint8)
-
-
-def find_images(sources: Iterable[str | Path]) -> list[Path]:
-    """The image files that files, folders (not their subfolders) and glob patterns name, in that order, each once.
-
-    Hidden files and folders and tools' leftovers are passed over unless they are named themselves. Links are followed;
-    one that leads to nothing is among the files, so that it is named with those that can't be read.
-
-    Raises:
-        FileNotFoundError: a source names nothing.
-        ValueError: a result file would be written twice, or would have too long a name.
-    """
-    found: dict[str, Path] = {}
-    for source in sources:
-        path = Path(source)
-        if path.is_dir():
-            files = _images_in(path)
-        elif os.path.lexists(path):
-            files = [path]
-        else:
-            files = _matching(str(source))
-        for file in files:
-            found.setdefault(os.path.abspath(file), file)
-    _check_names(list(found.values()))
-    return list(found.values())
-
-
-def unread_folders(sources: Iterable[str | Path], output: Path) -> list[str]:
-    """A line for each folder among the sources that has sub-folders, which `find_images` does not read."""
-    lines = []
-    for folder in (Path(source) for source in sources if Path(source).is_dir()):
-        below = [
-            path
-            for path in folder.iterdir()
-            if path.is_dir() and not is_leftover(path.name) and path.absolute() != output.absolute()
-        ]
-        if below:
-            lines.append(f"{folder}: its {len(below)} sub-folders are not read; '{folder / '**' / '*.png'}' names all")
-    return lines
-
-
-def _images_in(folder: Path) -> list[Path]:
-    files = sorted(
-        file
-        for file in folder.iterdir()
-        if not is_leftover(file.name)
-        and not file.is_dir()
-        and (file.suffix.lower() in IMAGE_SUFFIXES or not file.exists())
-    )
-    if not files:
-        raise FileNotFoundError(f"{folder}: no images in this folder ({', '.join(IMAGE_SUFFIXES)})")
-    return files
-
-
-def _matching(pattern: str) -> list[Path]:
-    matches = (Path(match) for match in sorted(glob.glob(pattern, recursive=True)))
-    named = set(Path(pattern).parts)
-    files = [
-        path
-        for path in matches
-        if not path.is_dir()
-        and not any(is_leftover(part) for part in path.parts if part not in named and part != "..")
-        and not _in_circle(path)
-    ]
-    if not files:
-        what = "no image matches this pattern" if glob.has_magic(pattern) else "no such file or folder"
-        raise FileNotFoundError(f"{cut(pattern)}: {what}")
-    return files
-
-
-def _in_circle(path: Path) -> bool:
-    """Whether a folder in the path is a link back to one above it."""
-    folders = [os.path.realpath(folder) for folder in Path(os.path.abspath(path)).parents]
-    return len(set(folders)) < len(folders)
-
-
-def _check_names(files: list[Path]) -> None:
-    outputs: dict[str, Path] = {}
-    for file in files:
-        require_separate(outputs, file, f"{file.stem}_labels.png")
-        if len(os.fsencode(file.stem)) > _LONGEST_NAME:
-            raise ValueError(f"{file}: too long a name to put _confidence.png after it; shorten it")

@@ -183,3 +183,10 @@ def test_wrong_values_are_refused() -> None:
         ScaleChoice(factors=())
     with pytest.raises(ValueError, match="size 0x5"):
         RandomCrop(height=0, width=5)
+
+
+def test_no_transforms_leave_the_image_as_it_is() -> None:
+    image, mask = np.full((4, 6, 3), 7, np.uint8), np.ones((4, 6), np.uint8)
+    item = Compose(())(image=image, mask=mask, rng=np.random.default_rng(0))
+    assert np.array_equal(item["image"], image)
+    assert np.array_equal(item["mask"], mask)

@@ -256,6 +256,28 @@ def _read_bias(terms: MapTerms, rows: slice) -> Tensor:
     return (terms.columns @ terms.read_rows[:, rows]).add_(terms.read_columns).flatten(1, 2)
 
 
+class SwinAgentAttention(AgentAttention):
+    """Agent attention with Swin's projection: one linear layer for Q, K and V.
+
+    Args:
+        heads: divides C; C // 32 where it is not given, as in the paper's Swin networks.
+        shape: of the agents; by default that of their maps of 1/16.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int | None = None,
+        shape: AgentShape = AgentShape(grid=14, trained=7, agents=(14, 14)),
+    ) -> None:
+        super().__init__(channels, max(channels // 32, 1) if heads is None else heads, shape)
+        self.qkv = nn.Linear(channels, 3 * channels)
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        return q, k, v
+
+
 def _pieces(count: int, elements: int, device: torch.device) -> list[slice]:
     """`count` slices of a mask with `elements` each, cut into runs that fit the CPU's cache; elsewhere all at once."""
     if device.type != "cpu" or torch.compiler.is_compiling():

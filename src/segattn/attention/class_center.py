@@ -77,12 +77,12 @@ class ClassFeature(nn.Module):
 
     Args:
         in_channels: of the feature map F.
-        channels: C'.
+        channels: C'; 512 in the paper.
         aggregate: `class_centers` or `released_class_feature`; both have the same parameters.
     """
 
     def __init__(
-        self, in_channels: int, channels: int, *, aggregate: Callable[[Tensor, Tensor], Tensor] = class_centers
+        self, in_channels: int, channels: int = 512, *, aggregate: Callable[[Tensor, Tensor], Tensor] = class_centers
     ) -> None:
         super().__init__()
         self.reduce = ConvNormAct(in_channels, channels, 1)

@@ -178,11 +178,17 @@ class PositionAttention(nn.Module):
 
     Args:
         channels: C of the map, and of the values.
-        key_channels: E of queries and keys (C // 8 in the paper's code).
+        key_channels: E of queries and keys; C // 8 where it is not given, as in the paper's code.
+
+    Raises:
+        ValueError: no key channel is left.
     """
 
-    def __init__(self, channels: int, key_channels: int) -> None:
+    def __init__(self, channels: int, key_channels: int | None = None) -> None:
         super().__init__()
+        key_channels = channels // 8 if key_channels is None else key_channels
+        if key_channels < 1:
+            raise ValueError(f"{channels} channels and {key_channels} key channels: expected 1 or more of each")
         self.query = nn.Conv2d(channels, key_channels, 1)
         self.key = nn.Conv2d(channels, key_channels, 1)
         self.value = nn.Conv2d(channels, channels, 1)

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segattn.layers import at_least_float32, without_autocast
+from segattn.layers import at_least_float32, group_norm, without_autocast
 
 TRAIN_STEPS = 6
 EVAL_STEPS = 7
@@ -123,12 +123,19 @@ class Hamburger(nn.Module):
     """(B, D, h, w) -> (B, D, h, w): 1 x 1, ReLU, factorisation, 1 x 1 and norm; added to the input, then ReLU.
 
     Args:
-        norm: makes the norm of a channel count.
+        channels: D; a multiple of 32 for the default norm.
+        bases: R; 64 in the paper's segmentation networks.
+        norm: makes the norm of a channel count; groups of 32 in the paper's code.
         random_in_eval: see `MatrixFactorization`.
     """
 
     def __init__(
-        self, channels: int, bases: int, *, norm: Callable[[int], nn.Module], random_in_eval: bool = False
+        self,
+        channels: int,
+        bases: int = 64,
+        *,
+        norm: Callable[[int], nn.Module] = group_norm,
+        random_in_eval: bool = False,
     ) -> None:
         super().__init__()
         self.ham_in = nn.Conv2d(channels, channels, 1)

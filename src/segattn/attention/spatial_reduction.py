@@ -21,12 +21,14 @@ class SpatialReductionAttention(nn.Module):
 
     Args:
         channels: C.
-        heads: divides C.
-        reduction: R, at most h and w.
+        heads: divides C; C // 64 where it is not given, as in the paper's networks.
+        reduction: R, at most h and w; the paper's networks have 8, 4, 2 and 1 on maps of 1/4, 1/8, 1/16 and 1/32. The
+            default is that of 1/16.
     """
 
-    def __init__(self, channels: int, heads: int, *, reduction: int) -> None:
+    def __init__(self, channels: int, heads: int | None = None, *, reduction: int = 2) -> None:
         super().__init__()
+        heads = max(channels // 64, 1) if heads is None else heads
         if channels % heads:
             raise ValueError(f"{channels} channels do not divide into {heads} heads")
         self.heads = heads

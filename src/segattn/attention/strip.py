@@ -71,13 +71,13 @@ class AttentionFusion(nn.Module):
 
     Args:
         fine_channels, coarse_channels: C_f, C_c.
-        channels: C.
+        channels: C; 128 as on ResNet-18.
         kernel_size: of the convolution that mixes the two maps: 1 on ResNet-18, 3 in the light network.
     """
 
     conv_norm_pairs: ClassVar = (("gate", "norm"),)
 
-    def __init__(self, fine_channels: int, coarse_channels: int, channels: int, kernel_size: int) -> None:
+    def __init__(self, fine_channels: int, coarse_channels: int, channels: int = 128, kernel_size: int = 1) -> None:
         super().__init__()
         self.mix = ConvNormAct(fine_channels + coarse_channels, channels, kernel_size)
         self.gate = nn.Conv2d(channels, channels, 1, bias=False)

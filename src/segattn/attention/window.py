@@ -47,17 +47,18 @@ class WindowAttention(nn.Module):
 
     Args:
         channels: C.
-        heads: divides C.
-        window: M.
-        shifted: roll the map by half a window, rounded down.
+        heads: divides C; C // 32 where it is not given, as in the paper's networks.
+        window: M; 7 in the paper.
+        shifted: roll the map by half a window, rounded down, as every second block of the paper's does.
     """
 
     counts_products = False
 
     relative_position_index: Tensor
 
-    def __init__(self, channels: int, heads: int, *, window: int, shifted: bool) -> None:
+    def __init__(self, channels: int, heads: int | None = None, *, window: int = 7, shifted: bool = False) -> None:
         super().__init__()
+        heads = max(channels // 32, 1) if heads is None else heads
         if channels % heads:
             raise ValueError(f"{channels} channels do not divide into {heads} heads")
         self.heads = heads

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segattn.attention.agent import AgentAttention, AgentShape
+from segattn.attention.agent import AgentShape, SwinAgentAttention
 from segattn.attention.window import WindowAttention
 from segattn.backbones.transformer import TransformerBlock, initialize_linear
 from segattn.layers import block_paths, drop_path_rates
@@ -74,18 +74,6 @@ def block_kinds(attention: str, depths: tuple[int, ...]) -> tuple[tuple[Kind, ..
         tuple("A" if i < agents[letter] else "B" for i in range(depth))
         for letter, depth in zip(letters, depths, strict=True)
     )
-
-
-class SwinAgentAttention(AgentAttention):
-    """Agent attention with Swin's projection: one linear layer for Q, K and V."""
-
-    def __init__(self, channels: int, heads: int, shape: AgentShape) -> None:
-        super().__init__(channels, heads, shape)
-        self.qkv = nn.Linear(channels, 3 * channels)
-
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v = self.qkv(x).chunk(3, dim=-1)
-        return q, k, v
 
 
 class PatchEmbedding(nn.Module):

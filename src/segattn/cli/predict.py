@@ -56,8 +56,9 @@ def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.evaluation.inference import meaning_of
     from segattn.evaluation.score_map import require_probabilities
     from segattn.files import require_unread, require_writable
+    from segattn.image_files import find_images, unread_folders
     from segattn.machine import pick_device
-    from segattn.prediction import PredictionFiles, check_reading_size, find_images, predict, unread_folders
+    from segattn.prediction import PredictionFiles, check_reading_size, predict
     from segattn.processes import gathered, working_together
     from segattn.progress import track
 

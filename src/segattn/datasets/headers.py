@@ -329,32 +329,36 @@ def read_checked(path: Path) -> ImageFile:
         ValueError: it is no regular file, empty, cut short, of several pages or frames, larger than `MAX_PIXELS`, or
             no image at all.
     """
-    data = read_regular(path)
+    return checked(read_regular(path), str(path))
+
+
+def checked(data: bytes, name: str) -> ImageFile:
+    """An image file of these bytes; `name` is what errors call it. Raises ValueError as `read_checked`."""
     if not data:
-        raise ValueError(f"{path}: the file is empty (0 bytes); copy it again from its source")
+        raise ValueError(f"{name}: the file is empty (0 bytes); copy it again from its source")
     try:
         header = read_header(data)
     except (EOFError, struct.error, IndexError):
         raise ValueError(
-            f"{path}: the file is cut short after {len(data)} bytes (a broken download or copy?); copy it again"
+            f"{name}: the file is cut short after {len(data)} bytes (a broken download or copy?); copy it again"
         ) from None
     except NotAnImageError:
-        raise ValueError(f"{path}: not an image that can be read ({READ_KINDS} can)") from None
+        raise ValueError(f"{name}: not an image that can be read ({READ_KINDS} can)") from None
     except ValueError as error:
-        raise ValueError(f"{path}: the image is damaged ({error}); copy it again") from None
+        raise ValueError(f"{name}: the image is damaged ({error}); copy it again") from None
     width, height, pixels = header.width, header.height, header.width * header.height
     if pixels > MAX_PIXELS or pixels * header.scans > MAX_SCANNED:
         scans = f" in {header.scans} scans" if header.scans > 1 else ""
         raise ValueError(
-            f"{path}: {width}x{height}{scans}, more than the {MAX_PIXELS} pixels that are read at most; "
+            f"{name}: {width}x{height}{scans}, more than the {MAX_PIXELS} pixels that are read at most; "
             "cut it into tiles or make it smaller"
         )
     if not pixels:
-        raise ValueError(f"{path}: the image is damaged (its size is {width}x{height}); copy it again")
+        raise ValueError(f"{name}: the image is damaged (its size is {width}x{height}); copy it again")
     if header.room is not None and header.room < height * ((width * header.bits * header.channels + 7) // 8):
         raise ValueError(
-            f"{path}: the image is damaged (it says {width}x{height} and holds {len(data)} bytes); copy it again"
+            f"{name}: the image is damaged (it says {width}x{height} and holds {len(data)} bytes); copy it again"
         )
     if header.frames != 1:
-        raise ValueError(f"{path}: holds {header.frames} images (pages or frames); save the one that is meant as PNG")
+        raise ValueError(f"{name}: holds {header.frames} images (pages or frames); save the one that is meant as PNG")
     return ImageFile(data, header)

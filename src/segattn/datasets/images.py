@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segattn.datasets import decoding
-from segattn.datasets.headers import Header, ImageFile, read_checked
+from segattn.datasets.headers import Header, ImageFile, checked, read_checked
 from segattn.files import link_to_nothing
 
 _AS_PNG = "save masks as PNG, from the original ids"
@@ -61,8 +61,16 @@ def read_image(path: str | Path, *, upright: bool = False) -> NDArray[np.uint8]:
 def read_photo(path: str | Path, *, upright: bool = False) -> Photo:
     """`read_image`, and the orientation that the file states."""
     path = Path(path)
-    file = read_checked(path)
-    with _naming(path):
+    return _photo(read_checked(path), str(path), upright)
+
+
+def decode_image(data: bytes, *, name: str, upright: bool = False) -> NDArray[np.uint8]:
+    """`read_image` of a file's bytes; `name` is what errors call it. Raises ValueError as there."""
+    return _photo(checked(data, name), name, upright).pixels
+
+
+def _photo(file: ImageFile, name: str, upright: bool) -> Photo:
+    with _naming(name):
         pixels = decoding.plain_png(file, 2)
         if pixels is None:
             pixels = _eight_bits(_colours(file), file.header.largest)
@@ -84,7 +92,7 @@ def read_ids(path: str | Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     path = Path(path)
     file = read_checked(path)
     header = file.header
-    with _naming(path):
+    with _naming(str(path)):
         if header.kind in _INEXACT:
             raise ValueError(_INEXACT[header.kind])
         if header.orientation != 1:
@@ -223,12 +231,12 @@ def _channels(count: int) -> ValueError:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def _naming(name: str) -> Iterator[None]:
     """Puts the file's name before what is wrong with it."""
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{name}: {error}") from None
 
 
 MOST_FOLDERS = 100_000

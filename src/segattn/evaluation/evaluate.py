@@ -14,7 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from segattn.contracts import IGNORE, Classes, Sample, SegmentationDataset, SegmentationModel, require_same_classes
+from segattn.contracts import (
+    IGNORE,
+    Classes,
+    Sample,
+    SegmentationDataset,
+    SegmentationModel,
+    require_model,
+    require_same_classes,
+)
 from segattn.evaluation.calibration import Calibration, count_confidence
 from segattn.evaluation.inference import meaning_of, score_map
 from segattn.evaluation.metrics import ConfusionMatrix, ImageScore, Scores, image_score
@@ -57,11 +65,12 @@ def evaluate(
         on_scores: called with each sample's index, the sample and its scores, before `on_prediction`.
 
     Raises:
-        ValueError: a model of other classes than the data set's, an image without a mask or of a size that the network
-            can't take, a mask of another size or with unknown ids (the file is named), an empty data set, or a shard
-            that doesn't exist; with `calibration`, a protocol whose scores are no probabilities.
-            or device that doesn't exist.
+        ValueError: a plain module (see `segattn.wrap`), a model of other classes than the data set's, an image without
+            a mask or of a size that the network can't take, a mask of another size or with unknown ids (the file is
+            named), an empty data set, or a shard or device that doesn't exist; with `calibration`, a protocol whose
+            scores are no probabilities.
     """
+    require_model(model)
     rank, world = shard
     if not 0 <= rank < world:
         raise ValueError(f"shard {shard}: expected (rank, world) with 0 <= rank < world")

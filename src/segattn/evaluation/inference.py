@@ -5,7 +5,7 @@ Shapes: H x W pixels of the image, h x w of the network's input, K classes. All 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
@@ -114,17 +114,37 @@ def score_map(
     image's size.
     """
     own = _checked_size(image)
-    size = size or own
     look = _Look(model, protocol, _device(model, device), autocast)
     if protocol.views > 1 or not isinstance(protocol.combine, _MEANS):
         scores = predict_scores(model, image, protocol, device=device, autocast=autocast)
-        return ScoreMap(scores[None], size, look.images_align_corners, meaning_of(protocol))
+        return ScoreMap(scores[None], size or own, look.images_align_corners, meaning_of(protocol))
     (x,) = look.views(image)
     maps = look.coarse(x) if protocol.windows is None else look.windows(x)
-    *before, (_, align_corners) = resize_steps(model, (x.shape[-2], x.shape[-1]), own, size)
-    for step, align in before:
-        maps = resize(maps, step, align_corners=align)
-    return ScoreMap(maps, size, align_corners, "logits")
+    return look.single(maps, (x.shape[-2], x.shape[-1]), own, size or own)
+
+
+@torch.inference_mode()
+def score_maps(
+    model: SegmentationModel,
+    images: Sequence[Image],
+    protocol: Protocol = WHOLE,
+    *,
+    size: Size | None = None,
+    device: torch.device | str | None = None,
+    autocast: torch.dtype | None = None,
+) -> list[ScoreMap]:
+    """`score_map` of each of several images of one size, to float rounding.
+
+    They go through the network together where the protocol has a single view and no windows, else one by one.
+    """
+    together = protocol.views == 1 and protocol.windows is None and isinstance(protocol.combine, _MEANS)
+    if len(images) == 1 or not together:
+        return [score_map(model, image, protocol, size=size, device=device, autocast=autocast) for image in images]
+    own = _checked_size(images[0])
+    look = _Look(model, protocol, _device(model, device), autocast)
+    x = torch.cat([view for image in images for view in look.views(image)])
+    stops = (x.shape[-2], x.shape[-1]), own, size or own
+    return [look.single(maps, *stops) for maps in torch.split(look.coarse(x), 1)]
 
 
 def meaning_of(protocol: Protocol) -> Meaning:
@@ -206,6 +226,17 @@ class _Look:
             else:
                 assert own is not None
                 yield resize(own, rule.size(height, width, scale), align_corners=self.images_align_corners)
+
+    def single(self, maps: Tensor, seen: Size, own: Size, size: Size) -> ScoreMap:
+        """The scores (1, K, h, w) of a single view, resized but for the last time.
+
+        Args:
+            seen, own, size: (height, width) of the network's input, of the image and of the result.
+        """
+        *before, (_, align_corners) = resize_steps(self.model, seen, own, size)
+        for step, align in before:
+            maps = resize(maps, step, align_corners=align)
+        return ScoreMap(maps, size, align_corners, "logits")
 
     def at_size(self, x: Tensor, size: Size) -> Tensor:
         """The scores of one input, and of its mirror image where that is a view of its own, at the image's size."""

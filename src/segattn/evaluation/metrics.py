@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from segattn.contracts import IGNORE
 from segattn.evaluation.calibration import Calibration
+from segattn.evaluation.display import data_frame, html_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -112,7 +113,7 @@ class ImageScore:
     aacc: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Scores:
     """The scores of a model on a data set, in percent. Everything follows from the confusion matrix of the whole set.
 
@@ -220,6 +221,32 @@ class Scores:
         table.add_section()
         table.add_row("mean", _text(self.miou), _text(self.macc), str(int(self.confusion.sum())))
         return table
+
+    def to_frame(self) -> Any:
+        """A `pandas.DataFrame`: a row a class with `iou` and `acc` in percent, NaN where 0/0, and labelled `pixels`.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        scores = self.per_class.values()
+        columns: dict[str, list[float]] = {
+            "iou": [score.iou for score in scores],
+            "acc": [score.acc for score in scores],
+            "pixels": [score.pixels for score in scores],
+        }
+        return data_frame(self.class_names, columns, index_name="class")
+
+    def __repr__(self) -> str:
+        """One line: the matrix and the images' scores would fill pages."""
+        means = f"miou={self.miou:.2f}, macc={self.macc:.2f}, aacc={self.aacc:.2f}"
+        sizes = f"classes={len(self.class_names)}, images={len(self.images)}"
+        return f"Scores({means}, {sizes}, protocol={self.protocol!r})"
+
+    def _repr_html_(self) -> str:
+        rows = [(name, score.iou, score.acc, score.pixels) for name, score in self.per_class.items()]
+        total = ("mean", self.miou, self.macc, int(self.confusion.sum()))
+        heading = ("class", "IoU %", "Acc %", "labelled pixels")
+        return html_table(heading, [*rows, total], caption=self.summary())
 
     def __str__(self) -> str:
         width = max(len(name) for name in (*self.class_names, "class"))

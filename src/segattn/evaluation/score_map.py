@@ -55,6 +55,16 @@ class ScoreMap(NamedTuple):
         return confidence
 
     @torch.inference_mode()
+    def probabilities(self, temperature: float = 1.0) -> Tensor:
+        """The probability of each class at each pixel: (K, H, W) float32, 1 in sum. Arguments and errors as there."""
+        require_probabilities(self.meaning)
+        probabilities = self.maps.new_empty(self.maps.shape[1], *self.size)
+        for start, band in self.bands():
+            largest, excess = log_partition(band, self.meaning, temperature)
+            probabilities[:, start : start + len(band)] = (band - (largest + excess)[:, None]).exp_().transpose(0, 1)
+        return probabilities
+
+    @torch.inference_mode()
     def confidence_and_loss(self, truth: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
         """`confidence`, and minus the logarithm of the probability of each pixel's true class.
 

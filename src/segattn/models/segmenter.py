@@ -39,6 +39,7 @@ class Segmenter(nn.Module):
             it is not known. See `segattn.recipes.schema.Data`.
         temperature: by which logits are divided where probabilities are made of them, fitted by `segattn evaluate
             --calibrate`; 1 where that was not done. No method of this class does it: logits stay what they are.
+        foreign: the class of the module that `segattn.wrap` put in, which no description builds; None in our networks.
     """
 
     mean: Tensor
@@ -64,6 +65,7 @@ class Segmenter(nn.Module):
         self.network: Description | None = None
         self.trained_at: tuple[int, int] | None = None
         self.temperature = 1.0
+        self.foreign: str | None = None
         self.align_corners = align_corners_in_words(align_corners)
         self.stride = stride
         self.normalization = normalization

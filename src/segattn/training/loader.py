@@ -8,11 +8,10 @@ the same kind: which stream a position takes its sample from depends on the posi
 
 from __future__ import annotations
 
-import random
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from itertools import count
@@ -26,13 +25,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from segattn.contracts import IGNORE, PIXELS, SegmentationDataset
+from segattn.contracts import IGNORE, PIXELS, Sample, SegmentationDataset
 from segattn.datasets.base import PairedDataset
 from segattn.datasets.headers import read_checked
 from segattn.machine import usable_cores
+from segattn.training.pipelines import Pipeline, Seeded
 from segattn.transforms.compose import Compose, Fitting, Transform
 from segattn.transforms.mixing import Mixing
-from segattn.transforms.pixels import Image, Item
+from segattn.transforms.pixels import Item
 
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 
@@ -98,7 +98,7 @@ class TrainingSet(Dataset[dict[str, Any]]):
     def __init__(
         self,
         dataset: SegmentationDataset,
-        transforms: Sequence[Transform] | Callable[..., Any],
+        transforms: Sequence[Transform] | Pipeline,
         seed: int,
         *,
         mixing: Sequence[Mixing] = (),
@@ -111,7 +111,7 @@ class TrainingSet(Dataset[dict[str, Any]]):
         self.dataset, self.unlabelled = dataset, unlabelled
         self.seed = seed
         self.mixing = tuple(mixing)
-        self._apply = Compose(tuple(transforms)) if isinstance(transforms, Sequence) else _Foreign(transforms)
+        self._apply = Compose(tuple(transforms)) if isinstance(transforms, Sequence) else Seeded(transforms)
 
     def __len__(self) -> int:
         """Of the samples with labels."""
@@ -141,24 +141,6 @@ class TrainingSet(Dataset[dict[str, Any]]):
         if sample.mask is None:
             raise ValueError(f"{sample.image_path}: has no mask to learn from; choose another split")
         return sample.name, self._apply(image=sample.image, mask=sample.mask, rng=rng)
-
-
-class _Foreign:
-    """A pipeline that takes no generator: the global ones are seeded from ours first."""
-
-    def __init__(self, pipeline: Callable[..., Any]) -> None:
-        self._pipeline = pipeline
-
-    def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
-        seed = int(rng.integers(2**32))
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.manual_seed(seed)
-        reseed = getattr(self._pipeline, "set_random_seed", None)
-        if reseed is not None:
-            reseed(seed)
-        result = self._pipeline(image=image, mask=mask)
-        return {"image": np.asarray(result["image"]), "mask": np.asarray(result["mask"])}
 
 
 class StreamSampler(Sampler[list[Draw]]):
@@ -222,8 +204,16 @@ class StreamSampler(Sampler[list[Draw]]):
             start = (epoch + 1) * length
 
 
-def collate(samples: Sequence[dict[str, Any]]) -> Batch:
-    """Samples of one size -> `Batch`. Raises ValueError where sizes differ, naming the samples."""
+def collate(items: Sequence[Mapping[str, Any] | Sample]) -> Batch:
+    """Samples of one size -> `Batch`, as a `DataLoader` of one's own needs it.
+
+    Args:
+        items: samples of a data set here, or mappings with "image" (H, W, 3) uint8, "mask" (H, W) uint8 and "name".
+
+    Raises:
+        ValueError: sizes differ, naming the samples, or a sample has no mask.
+    """
+    samples = [_as_mapping(item) for item in items]
     sizes = {sample["image"].shape[:2] for sample in samples}
     if len(sizes) > 1:
         raise _different_sizes([(sample["name"], sample) for sample in samples], "in a batch")
@@ -244,6 +234,14 @@ def collate(samples: Sequence[dict[str, Any]]) -> Batch:
 def _different_sizes(samples: Sequence[tuple[str, Mapping[str, Any]]], where: str) -> ValueError:
     listed = ", ".join(f"{name} {item['image'].shape[1]}x{item['image'].shape[0]}" for name, item in samples[:8])
     return ValueError(f"samples of different sizes {where} ({listed}); end the augmentation with a crop")
+
+
+def _as_mapping(sample: Mapping[str, Any] | Sample) -> Mapping[str, Any]:
+    if not isinstance(sample, Sample):
+        return sample
+    if sample.mask is None:
+        raise ValueError(f"{sample.image_path}: has no mask to learn from; choose another split")
+    return {"image": sample.image, "mask": sample.mask, "name": sample.name}
 
 
 def training_loader(

@@ -22,6 +22,7 @@ from segattn.processes import processes_here
 from segattn.progress import progress_columns
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import to_dict
+from segattn.training.loggers import Logger, LoggerSink
 from segattn.training.sinks import JsonLines, Sink, TensorBoard, WeightsAndBiases
 from segattn.training.state import Progress as RunProgress
 
@@ -39,6 +40,7 @@ class RunLog:
     Args:
         tensorboard: write event files.
         wandb: the Weights & Biases project to write to; None for none.
+        loggers: the caller's.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class RunLog:
         *,
         tensorboard: bool,
         wandb: str | None,
+        loggers: Sequence[Logger] = (),
         enabled: bool,
     ) -> None:
         self.enabled = enabled
@@ -64,6 +67,19 @@ class RunLog:
         if wandb is not None:
             self._sinks.append(WeightsAndBiases(folder, wandb, to_dict(recipe), self.say))
         self._sinks.append(JsonLines(folder, progress))
+        config = {
+            "run": folder.resolve().name,
+            "folder": str(folder),
+            "step": progress.step,
+            "recipe": to_dict(recipe),
+        }
+        try:
+            for logger in loggers:
+                self._sinks.append(LoggerSink(logger, config, self.say))
+        except BaseException:
+            for sink in self._sinks:
+                sink.close(failed=True)
+            raise
         columns = progress_columns(self.console, MofNCompleteColumn(), 2 * len(str(self._iterations)) + 1)
         self._bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
         self._task = self._bar.add_task("starting", total=self._iterations, completed=progress.step)

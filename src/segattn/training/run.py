@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
-from segattn.contracts import Classes, SegmentationDataset, SegmentationModel, require_same_classes
+from segattn.contracts import Classes, SegmentationDataset, SegmentationModel, require_model, require_same_classes
 from segattn.datasets.absent import require_all_classes
 from segattn.datasets.base import PairedDataset
 from segattn.evaluation.evaluate import evaluate, sum_over_processes
@@ -24,6 +24,7 @@ from segattn.training.loader import Batches, TrainingSet, training_loader, usual
 from segattn.training.log import Meter, RunLog
 from segattn.training.optim import EMA, build_optimizer, rate
 from segattn.training.parallel import full_weights, shard, synchronize_norms
+from segattn.training.pipelines import Pipeline, described
 from segattn.training.samples import SampleImages
 from segattn.training.signals import StopRequest
 from segattn.training.state import Progress, RunFolder, TrainingState
@@ -45,12 +46,14 @@ class Run:
         *,
         teacher: nn.Module | None,
         unlabelled_set: SegmentationDataset | None,
+        pipeline: Pipeline | None,
         resume: bool,
         cpu: bool,
         samples: int,
         allow_absent_classes: bool,
     ) -> None:
         self.train_set, self.val_set, self.unlabelled_set = train_set, val_set, unlabelled_set
+        require_model(model)
         _check_classes(model, train_set.classes, val_set)
         require_teacher(recipe, teacher, train_set.classes)
         require_unlabelled(recipe, unlabelled_set)
@@ -62,8 +65,13 @@ class Run:
         self.place = place()
         self.micro_batch = _micro_batch(recipe, self.place.world)
         require_enough_images(model, recipe, self.place.world)
+        self.pipeline = pipeline
         self.folder = RunFolder(
-            output_dir, recipe, train_set.classes, teacher=None if teacher is None else checksum(teacher)
+            output_dir,
+            recipe,
+            train_set.classes,
+            teacher=None if teacher is None else checksum(teacher),
+            augmentation=None if pipeline is None else described(pipeline),
         )
         self.recipe = recipe = self._with_precision(resume)
         settings = recipe.training
@@ -103,7 +111,9 @@ class Run:
         self.folder.restore(self.state)
         self._check_shared_folder()
         self._trained_at = recipe.data.trained_at
-        if isinstance(train_set, PairedDataset):  # which may be of another size than the recipe's
+        if pipeline is not None:  # which may bring images to any size
+            self._trained_at = None
+        elif isinstance(train_set, PairedDataset):  # which may be of another size than the recipe's
             self._trained_at = usual_size(train_set, recipe.augmentation)
         self.samples: SampleImages | None = None
         if val_set is not None and samples:
@@ -133,7 +143,7 @@ class Run:
         recipe, settings = self.recipe, self.recipe.training
         data = TrainingSet(
             self.train_set,
-            recipe.augmentation,
+            recipe.augmentation if self.pipeline is None else self.pipeline,
             seed=settings.seed,
             mixing=recipe.mixing,
             unlabelled=self.unlabelled_set,
@@ -228,9 +238,18 @@ class Run:
             return
         progress = self.state.progress
         data = replace(self.recipe.data, trained_at=self._trained_at)
-        described = replace(self.recipe, data=data)
-        description = describe_model(described, self.train_set.classes, scores=progress.scores)
-        save_model(self.folder.path / name, model, description | {"step": progress.step})
+        foreign = getattr(model, "foreign", None)
+        description = describe_model(
+            replace(self.recipe, data=data),
+            self.train_set.classes,
+            scores=progress.scores,
+            foreign=foreign,
+            normalization=None if foreign is None else cast(Any, model).normalization,
+        )
+        description |= {"step": progress.step}
+        if self.folder.augmentation is not None:
+            description |= {"augmentation": self.folder.augmentation}
+        save_model(self.folder.path / name, model, description)
 
     def _model_to_use(self) -> nn.Module:
         """The averaged model if there is one. Sharded weights are put together, which all processes take part in."""

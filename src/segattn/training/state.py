@@ -42,6 +42,8 @@ _STATE = "state.pt"
 _RECIPE = "recipe.yaml"
 _FILES = (_STATE, _RECIPE, LOG, "last.safetensors", "last.json", "best.safetensors", "best.json", WANDB)
 
+NOT_REPEATABLE = "the augmentation is a pipeline of Python, so that recipe.yaml alone can't repeat this run"
+
 MAY_CHANGE = frozenset(
     {
         "data.root",
@@ -126,15 +128,25 @@ def _owned(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class RunFolder:
-    """A run's output folder, for one recipe, the classes of its data and the checksum of its teacher."""
+    """A run's output folder, for one recipe, the classes of its data and the checksum of its teacher.
+
+    Args:
+        augmentation: the pipeline that augments in the place of the recipe's transforms, in words; None for none.
+    """
 
     def __init__(
-        self, path: str | Path, recipe: Recipe, classes: Classes | None = None, teacher: str | None = None
+        self,
+        path: str | Path,
+        recipe: Recipe,
+        classes: Classes | None = None,
+        teacher: str | None = None,
+        augmentation: str | None = None,
     ) -> None:
         self.path = Path(path)
         self.recipe = recipe
         self.classes = classes
         self.teacher = teacher
+        self.augmentation = augmentation
 
     @property
     def begun(self) -> bool:
@@ -157,6 +169,7 @@ class RunFolder:
                 shutil.rmtree(self.path / name, ignore_errors=True)
         saved = self._read()
         if saved is not None:
+            self._check_augmentation(saved)
             try:
                 changes = differences(_completed(saved["recipe"]), to_dict(self.recipe))
             except (TypeError, AttributeError, RecursionError):
@@ -169,7 +182,7 @@ class RunFolder:
             self._check_classes(saved)
             self._check_teacher(saved)
         with atomic_path(self.path / _RECIPE) as temporary:
-            temporary.write_text(to_yaml(self.recipe), encoding="utf-8")
+            temporary.write_text(self._heading() + to_yaml(self.recipe), encoding="utf-8")
 
     def _check_classes(self, saved: dict[str, Any]) -> None:
         """Raises ValueError for a run on other classes. Older states don't say which: their last model does."""
@@ -200,11 +213,31 @@ class RunFolder:
                 " with, choose another output folder, or start afresh"
             )
 
+    def _heading(self) -> str:
+        if self.augmentation is None:
+            return ""
+        return f"# {NOT_REPEATABLE}:\n# {self.augmentation}\n"
+
+    def _check_augmentation(self, saved: dict[str, Any]) -> None:
+        theirs = saved.get("augmentation")
+        if theirs is not None and not isinstance(theirs, str):
+            raise self._odd("its augmentation is no text")
+        if theirs != self.augmentation:
+            was, now = (
+                "that of the recipe" if text is None else f"the pipeline {cut(text)}"
+                for text in (theirs, self.augmentation)
+            )
+            raise ValueError(
+                f"{self.path}: holds a run with another augmentation: it was {was} and is {now} here; give"
+                " train(augmentation=...) what it was begun with, choose another output folder, or start afresh"
+            )
+
     def save(self, state: dict[str, Any]) -> None:
         """Replace the training state by this `TrainingState.state_dict()`."""
         classes = {} if self.classes is None else {"classes": list(self.classes.names)}
         teacher = {} if self.teacher is None else {"teacher": self.teacher}
-        content = {"recipe": to_dict(self.recipe), **classes, **teacher, **state}
+        pipeline = {} if self.augmentation is None else {"augmentation": self.augmentation}
+        content = {"recipe": to_dict(self.recipe), **classes, **teacher, **pipeline, **state}
         with atomic_path(self.path / _STATE) as temporary, translating_save(temporary):
             torch.save(content, temporary)
 

@@ -7,6 +7,7 @@ index), so a run that was stopped continues from its step alone, bit for bit on 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,14 @@ from segattn.training.divergence import LossGrowth, StepWatch
 from segattn.training.loader import Batch, lost_worker
 from segattn.training.lock import RunLock
 from segattn.training.log import LossMeans, Meter, RunLog
+from segattn.training.loggers import Logger, require_loggers
 from segattn.training.optim import rate, set_rate
+from segattn.training.pipelines import Pipeline, with_augmentation
 from segattn.training.run import Run
 from segattn.training.signals import Interrupted, StopRequest
 from segattn.training.sinks import require_installed
+from segattn.training.state import NOT_REPEATABLE
+from segattn.transforms.compose import Transform
 
 _AGAIN = "the same call or command continues"
 
@@ -55,6 +60,8 @@ def train(
     output_dir: str | Path,
     teacher: nn.Module | None = None,
     unlabelled_set: SegmentationDataset | None = None,
+    augmentation: Sequence[Transform] | Pipeline | None = None,
+    loggers: Sequence[Logger] = (),
     resume: bool = True,
     tensorboard: bool = False,
     wandb: str | None = None,
@@ -75,6 +82,12 @@ def train(
             `recipe.training.teacher` names. Moved to the device and put into evaluation mode.
         unlabelled_set: images for the share of every batch that `recipe.data.unlabelled_share` says: what
             `recipe.data.unlabelled` names. Masks that it has are not looked at.
+        augmentation: what augments instead of the recipe's transforms: a list of transforms, which become the recipe's,
+            or a callable of the form ``augment(image=..., mask=...)`` that gives a mapping with both, such as an
+            albumentations pipeline. All that it draws from is seeded for each sample (`segattn.training.pipelines`), so
+            that a run that continues draws the same; recipe.yaml alone can't repeat such a run, and says so. A run that
+            continues needs the same one, as far as its `repr` tells.
+        loggers: trackers of your own, each a `segattn.Logger`.
         resume: continue the run that the folder holds; otherwise what it left is removed.
         tensorboard: write event files too.
         wandb: the Weights & Biases project to write to as well; the same run there after a resume.
@@ -92,6 +105,8 @@ def train(
             one said. What was saved before is whole.
     """
     require_installed(tensorboard=tensorboard, wandb=wandb)
+    require_loggers(loggers)
+    recipe, pipeline = with_augmentation(recipe, augmentation)
     folder = Path(output_dir)
     with StopRequest() as request:
         cpu = settle_on(device)
@@ -105,6 +120,7 @@ def train(
                 folder,
                 teacher=teacher,
                 unlabelled_set=unlabelled_set,
+                pipeline=pipeline,
                 resume=resume,
                 cpu=cpu,
                 samples=samples,
@@ -116,6 +132,7 @@ def train(
                 run.state.progress,
                 tensorboard=tensorboard,
                 wandb=wandb,
+                loggers=loggers,
                 enabled=run.place.rank == 0,
             )
             try:
@@ -136,6 +153,8 @@ def _steps(run: Run, log: RunLog, request: StopRequest) -> TrainingResult:
     recipe, progress, settings = run.recipe, run.state.progress, run.recipe.training
     if settings.precision == "bf16" and not native_bf16(run.device):
         log.say(f"training.precision {SLOW_BF16}")
+    if run.pipeline is not None:
+        log.say(NOT_REPEATABLE)
     if progress.step:
         log.say(f"continuing {run.folder.path} after step {progress.step}")
     watch = StepWatch(run.accelerator, request, LossGrowth(progress, settings.max_loss_growth))

@@ -75,7 +75,7 @@ class Compose:
     def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
         item: Item = {"image": image, "mask": mask}
         waiting: ScaleChoice | RandomScale | None = None
-        for transform, following in zip(self.transforms, (*self.transforms[1:], None), strict=True):
+        for transform, following in zip(self.transforms, (*self.transforms[1:], None), strict=False):
             if isinstance(transform, ScaleChoice | RandomScale) and isinstance(following, Crop):
                 waiting = transform
             elif waiting is not None and isinstance(transform, Crop):

@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from segattn import __version__
-from segattn.contracts import TEMPERATURE, Classes, cut, shown
+from segattn.contracts import TEMPERATURE, Classes, Normalization, cut, shown
 from segattn.files import atomic_path, require_regular
 from segattn.models.networks import Network
 from segattn.recipes.schema import Data, Recipe
@@ -219,20 +219,26 @@ def describe_model(
     *,
     scores: Mapping[str, float | None] | None = None,
     temperature: float = 1.0,
+    foreign: str | None = None,
+    normalization: Normalization | None = None,
 ) -> dict[str, Any]:
     """The description of a model of `recipe` for `save_model`.
 
     Args:
         scores: in percent, e.g. {"miou": 71.2}.
         temperature: of its probabilities, a `Segmenter.temperature`; left out where it is 1.
+        foreign: the class of a module that `segattn.wrap` put in, which is then what the weights are of, and not the
+            network of the recipe.
+        normalization: of the model, where it is not that of the recipe's network.
     """
     return {
         "version": __version__,
         "recipe": to_dict(recipe),
         "classes": {"names": classes.names, "palette": classes.palette, "file_ids": classes.file_ids},
-        "normalization": asdict(recipe.network.normalization),
+        "normalization": asdict(normalization or recipe.network.normalization),
         "scores": None if scores is None else dict(scores),
         **({} if temperature == 1 else {"temperature": temperature}),
+        **({} if foreign is None else {"module": foreign}),
     }
 
 

@@ -1,0 +1,95 @@
+"""What `segattn.predict` takes: files, images in memory, and iterables of both, with names for the results."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from segattn.contracts import Sample
+from segattn.datasets.arrays import ACCEPTED, as_image
+from segattn.datasets.images import read_image
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Source = str | Path | bytes | bytearray | memoryview | NDArray[Any] | Tensor | Image.Image | Sample
+    """One image: see `read_source`."""
+
+Item = TypeVar("Item")
+
+
+class Named(NamedTuple):
+    """An image (H, W, 3) uint8 RGB, the name of its result files, and how errors call it."""
+
+    name: str
+    pixels: NDArray[np.uint8]
+    where: str
+
+
+def read_source(source: object, name: str | None = None, *, default: str = "image") -> Named:
+    """One image from what people have of it.
+
+    Args:
+        source: the path of a file (str or Path), turned upright as its EXIF data says; the bytes of one, or an image of
+            Pillow's, in the same way; an array (H, W) or (H, W, 1 to 4) or a tensor (H, W) or (1 to 4, H, W), grey or
+            RGB, with alpha or without, of uint8, uint16 or float 0..1; a `segattn.Sample`.
+        name: of its result files; by default that of the file or sample.
+        default: the name of what has none.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: something else, or a file that can't be decoded.
+    """
+    if isinstance(source, Sample):
+        return Named(name or source.name, source.image, str(source.image_path))
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        return Named(name or path.stem, read_image(path, upright=True), str(path))
+    own = getattr(source, "filename", None) if isinstance(source, Image.Image) else None
+    stem = Path(own).stem if isinstance(own, (str, Path)) and str(own) else default
+    where = name or stem
+    if not isinstance(source, (bytes, bytearray, memoryview, Image.Image)) and not _is_array(source):
+        raise ValueError(f"{where}: of type {type(source).__name__}; expected a path, {ACCEPTED}")
+    return Named(where, as_image(source, name=where, upright=True), where)
+
+
+def is_one(source: Any) -> bool:
+    """Whether something is taken for one image, and not for an iterable of them.
+
+    An array or a tensor of four dimensions is several; all other arrays are one, if only to be refused by their shape.
+    """
+    if isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, Sample)):
+        return True
+    return source.ndim != 4 if _is_array(source) else not isinstance(source, Iterable)
+
+
+def _is_array(source: Any) -> bool:
+    """Whether it is an array, a tensor or the like."""
+    return isinstance(getattr(source, "ndim", None), int)
+
+
+def read_sources(sources: Iterable[object]) -> Iterator[Named]:
+    """The images of an iterable, each read when it is asked for; those without a name are called by their number."""
+    for number, source in enumerate(sources):
+        yield read_source(source, default=f"image{number:06d}")
+
+
+def grouped(items: Iterable[Item], size: int, key: Any) -> Iterator[Sequence[Item]]:
+    """Neighbours of one key together, at most `size` of them, as soon as they are known."""
+    group: list[Item] = []
+    for item in items:
+        if group and key(item) != key(group[0]):
+            yield group
+            group = []
+        group.append(item)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
