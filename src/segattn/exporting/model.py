@@ -19,6 +19,7 @@ from segattn.models.segmenter import Segmenter
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import from_dict, override
 from segattn.weights.checkpoint import described_recipe, parse_description
+from segattn.weights.match import without_memory
 
 if TYPE_CHECKING:
     from segattn.contracts import Features
@@ -109,7 +110,7 @@ def open_exported(path: str | Path, overrides: Mapping[str, str] | None = None) 
     _check_graph(path, engine.interface, classes, given, taken)
     recipe = override(recipe, overrides) if overrides else recipe
     network = recipe.network
-    align = network.build(len(classes)).align_corners
+    align = without_memory(network, len(classes)).align_corners  # metadata may ask for a network of any size
     model = Segmenter(
         _Run(engine, network),
         _Handed(),
