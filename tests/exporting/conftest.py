@@ -70,7 +70,11 @@ FAMILIES: dict[str, Callable[[], Segmenter]] = {
 """Each family's idea, on the fewest layers that have it."""
 
 
-@pytest.fixture(params=FAMILIES)
+FAST = ("attanet", "danet")
+"""Those whose graphs are small; an exporter takes 10 to 30 seconds of processor time for each of the others."""
+
+
+@pytest.fixture(params=[pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in FAMILIES])
 def family(request: pytest.FixtureRequest) -> Segmenter:
     model = FAMILIES[request.param]()
     open_gates(model)

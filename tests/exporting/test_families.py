@@ -1,4 +1,4 @@
-"""Every family leaves in every format, for every batch and size; slow: every recipe."""
+"""Every family leaves in every format, for every batch and size; slow: large graphs, and every recipe."""
 
 from __future__ import annotations
 

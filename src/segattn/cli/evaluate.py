@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segattn.cli.options import (
+    EXPORTED,
+    EXPORTED_HELP,
     MODEL_HELP,
     add_json_option,
     add_map_option,
     add_model_options,
     check_weights_output,
+    device_name,
     find_protocol,
     open_model,
     ready,
@@ -34,7 +37,8 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         "evaluate",
         help="score a model on a data set",
         description="Score a model on a data set: a table here, and with --output JSON and an HTML report.\n\n"
-        + MODEL_HELP,
+        + MODEL_HELP
+        + EXPORTED_HELP,
         epilog="examples:\n"
         "  segattn evaluate runs/mine/last.safetensors --data.root /data/camvid --output report\n"
         "  segattn evaluate danet_r101_cityscapes --weights DANet101.pth.tar --data.root /data/cityscapes\n"
@@ -75,9 +79,9 @@ def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.reports.scores import Report
     from segattn.weights.classes import fit_classes
 
-    device = pick_device(arguments.device)
+    device = pick_device(device_name(arguments))
     with working_together(device) as shard:
-        recipe, model = open_model(arguments.model, arguments.weights, overrides)
+        recipe, model = open_model(arguments.model, arguments.weights, overrides, exported=True)
         protocol = find_protocol(recipe, arguments.protocol, overrides)
         split = arguments.split or recipe.data.val_split
         dataset = open_split(recipe, split)
@@ -85,6 +89,8 @@ def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         mapped = fit_classes(model, dataset.classes, owner, by_name=arguments.map_classes)
         fitting = None
         if arguments.calibrate:
+            if arguments.model.endswith(EXPORTED):
+                raise ValueError(f"--calibrate: {arguments.model} is an exported file; name its .safetensors")
             changed = next((key for key in overrides if key.startswith("network.")), None)
             if changed is not None:
                 raise ValueError(f"--{changed}: a temperature is for the network as its file describes it")

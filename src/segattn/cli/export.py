@@ -102,7 +102,7 @@ def _description(arguments: argparse.Namespace, recipe: Any, model: Any) -> dict
         shipped = arguments.weights in (None, "default")
         file = default_weights(recipe.name) if shipped else Path(arguments.weights)
     stored = (read_description(file) or {}) if file is not None else {}
-    description = describe_model(recipe, model.classes, scores=stored.get("scores"))
+    description = describe_model(recipe, model.classes, scores=stored.get("scores"), temperature=model.temperature)
     shipped_name = file is not None and file.name == SHIPPED.get(recipe.name)
     description["licence"] = stored.get("licence") or (recipe.checkpoint.licence if shipped_name else "not known")
     if "protocol" in stored:

@@ -24,6 +24,8 @@ MODEL is one of
 Fields of the recipe's data, network and protocol can be set: --data.root DIR, --protocol.flip true, ...
 `segattn show RECIPE` prints them all.
 """
+EXPORTED_HELP = "MODEL can also be an .onnx or .xml file that `segattn export` wrote, which runs on the CPU.\n"
+EXPORTED = (".onnx", ".xml", ".pt2")
 _USED = {"data", "network", "protocol"}
 """Sections of a recipe that scoring and predicting read."""
 
@@ -67,9 +69,13 @@ def _explain_path(path: Path) -> None:
 
 
 def open_model(
-    model: str, weights: str | None, overrides: dict[str, str], *, random: bool = False
+    model: str, weights: str | None, overrides: dict[str, str], *, random: bool = False, exported: bool = False
 ) -> tuple[Recipe, Segmenter]:
-    """A recipe with its network and weights, from what the command line names, or the same random ones each time."""
+    """A recipe with its network and weights, from what the command line names, or the same random ones each time.
+
+    Args:
+        exported: the command can do with a file of `segattn export`, in which the network can only be run.
+    """
     from segattn.api import create_model, load_model
     from segattn.recipes.catalog import RECIPES
     from segattn.recipes.schema import Recipe
@@ -89,6 +95,12 @@ def open_model(
         torch.manual_seed(0)
         recipe = find_recipe(model, overrides)
         return recipe, create_model(recipe)
+    if exported and model.endswith(EXPORTED):
+        from segattn.exporting.model import open_exported
+
+        if weights is not None:
+            raise ValueError(f"--weights {weights}: {model} already holds the weights")
+        return open_exported(model, overrides)
     if model.endswith(".safetensors"):
         if weights is not None:
             raise ValueError(f"--weights {weights}: {model} already holds the weights; name a recipe to use others")
@@ -146,6 +158,15 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def device_name(arguments: argparse.Namespace) -> str:
+    """What `--device` says, or the CPU, on which exported files run."""
+    if not arguments.model.endswith(EXPORTED):
+        return str(arguments.device)
+    if arguments.device not in ("auto", "cpu"):
+        raise ValueError(f"--device {arguments.device}: an exported file such as {arguments.model} runs on the cpu")
+    return "cpu"
+
+
 def find_protocol(recipe: Recipe, name: str | None, overrides: dict[str, str]) -> Protocol:
     """The named protocol, or the recipe's, with the fields that the command line sets."""
     from segattn.evaluation.protocol import protocol as by_name
@@ -160,6 +181,8 @@ def ready(model: Segmenter, arguments: argparse.Namespace) -> Segmenter:
     """The model, folded where that was asked for."""
     if not arguments.fold:
         return model
+    if arguments.model.endswith(EXPORTED):
+        raise ValueError(f"--fold: {arguments.model} is an exported file, which its engine has optimised already")
     from segattn.models.fold import optimize_for_inference
 
     return optimize_for_inference(model)

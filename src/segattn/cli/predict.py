@@ -6,7 +6,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segattn.cli.options import MODEL_HELP, add_model_options, find_protocol, open_model, ready
+from segattn.cli.options import (
+    EXPORTED_HELP,
+    MODEL_HELP,
+    add_model_options,
+    device_name,
+    find_protocol,
+    open_model,
+    ready,
+)
 from segattn.contracts import cut
 
 if TYPE_CHECKING:
@@ -21,7 +29,7 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         description="Label images: for each, NAME_labels.png (class ids), NAME_overlay.png (with a legend), and the\n"
         "share of each class on the terminal. Two images of one name are refused before the first is written.\n"
         "Hidden files, tools' leftovers and folders' sub-folders are not read. Images that can't be labelled are\n"
-        "named at the end; exit code 2 then.\n\n" + MODEL_HELP,
+        "named at the end; exit code 2 then.\n\n" + MODEL_HELP + EXPORTED_HELP,
         epilog="examples:\n"
         "  segattn predict photo.jpg\n"
         "  segattn predict photo.jpg --model attanet_light_camvid    (a quarter of the parameters)\n"
@@ -70,9 +78,9 @@ def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         for file in PredictionFiles.of(path.stem, arguments.output, confidence=arguments.confidence).written()
     )
     require_unread(results, images)
-    device = pick_device(arguments.device)
+    device = pick_device(device_name(arguments))
     with working_together(device) as (rank, world):
-        recipe, model = open_model(arguments.model, arguments.weights, overrides)
+        recipe, model = open_model(arguments.model, arguments.weights, overrides, exported=True)
         model = ready(model, arguments).to(device)
         protocol = find_protocol(recipe, arguments.protocol or "whole", overrides)
         check_reading_size(arguments.size, protocol)

@@ -13,9 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segattn.exporting.report import Interface
+from segattn.weights.checkpoint import HEADER_KEY
 
 if TYPE_CHECKING:
     import torch
+
+Ends = tuple[str | None, tuple[str, list[int | None]], list[int | None]]
+"""The JSON text in a file of ours, the input's name and shape, and the output's shape; None for any side."""
 
 INSTALL = "pip install 'segattn[export]'"
 
@@ -87,6 +91,12 @@ class OnnxRuntime(Engine):
             os.fspath(path), options, providers=[*providers, "CPUExecutionProvider"]
         )
 
+    def stored(self) -> Ends:
+        """What the file itself says."""
+        given, taken = self._session.get_inputs()[0], self._session.get_outputs()[0]
+        text = self._session.get_modelmeta().custom_metadata_map.get(HEADER_KEY)
+        return text, (given.name, _known(given.shape)), _known(taken.shape)
+
     def _run(self, images: NDArray[Any]) -> NDArray[Any]:
         result: NDArray[Any] = self._session.run(None, {"images": images})[0]
         return result
@@ -105,10 +115,25 @@ class OpenVINO(Engine):
         properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
         if threads is not None:
             properties["INFERENCE_NUM_THREADS"] = threads
-        self._model = openvino.compile_model(openvino.Core().read_model(path), "CPU", properties)
+        self._read = openvino.Core().read_model(path)
+        self._model = openvino.compile_model(self._read, "CPU", properties)
+
+    def stored(self) -> Ends:
+        """What the file itself says."""
+        place = ["framework", HEADER_KEY] if self.path.suffix == ".onnx" else [HEADER_KEY]
+        text = str(self._read.get_rt_info(place).value) if self._read.has_rt_info(place) else None
+        given, taken = (
+            [side.get_length() if side.is_static else None for side in end.get_partial_shape()]
+            for end in (self._read.inputs[0], self._read.outputs[0])
+        )
+        return text, (next(iter(sorted(self._read.inputs[0].get_names())), ""), given), taken
 
     def _run(self, images: NDArray[Any]) -> NDArray[Any]:
         return np.array(self._model(images)[0])
+
+
+def _known(shape: list[Any]) -> list[int | None]:
+    return [side if isinstance(side, int) else None for side in shape]
 
 
 class TorchProgram(Engine):

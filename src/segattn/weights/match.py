@@ -214,12 +214,17 @@ class _ShapesOnly(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def network_shapes(network: Description, num_classes: int) -> dict[str, Tensor]:
-    """The state dict of the described network as meta tensors; small index buffers keep their values.
+def without_memory(network: Description, num_classes: int) -> Any:
+    """The described network with meta tensors, whatever its size; small index buffers keep their values.
 
     Raises:
         ValueError: it names a part that does not exist.
     """
     with _ShapesOnly():
-        shapes: dict[str, Tensor] = network.build(num_classes).state_dict()
-        return shapes
+        return network.build(num_classes)
+
+
+def network_shapes(network: Description, num_classes: int) -> dict[str, Tensor]:
+    """The state dict of `without_memory`; errors as there."""
+    shapes: dict[str, Tensor] = without_memory(network, num_classes).state_dict()
+    return shapes
