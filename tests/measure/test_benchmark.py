@@ -88,7 +88,7 @@ def test_bf16_is_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (AttaNet(backbone="resnet18"), {"backbone layer4", "attention StripAttention", "attention AttentionFusion"}),
         (ACFNet(backbone="ecanet101"), {"attention EfficientChannelAttention", "attention ClassFeature"}),
-        (AgentSwinUperNet(size="t"), {"backbone layers.0.blocks", "attention AgentAttention"}),
+        (AgentSwinUperNet(size="t"), {"backbone layers.0.blocks", "attention SwinAgentAttention"}),
     ],
 )
 def test_parts(network: Network, expected: set[str]) -> None:

@@ -153,7 +153,9 @@ def test_training_it_and_loading_it_again(tmp_path: Path) -> None:
     model = segattn.wrap(SmpLike(), classes=NAMES, normalization=segattn.Normalization(mean=(0.5, 0.5, 0.5)))
     before = model.backbone.module.decoder.weight.detach().clone()
     streets = Streets()
-    result = segattn.train(model, recipe, train_set=streets, val_set=streets, output_dir=tmp_path, samples=0, cpu=True)
+    result = segattn.train(
+        model, recipe, train_set=streets, val_set=streets, output_dir=tmp_path, samples=0, device="cpu"
+    )
     assert result.step == 2
     assert not torch.equal(model.backbone.module.decoder.weight, before)
     file = tmp_path / "last.safetensors"
@@ -187,7 +189,7 @@ def test_a_plain_module_is_told_of_wrap(tmp_path: Path) -> None:
             train_set=streets,
             val_set=None,
             output_dir=tmp_path,
-            cpu=True,
+            device="cpu",
         )
 
 

@@ -179,7 +179,7 @@ def test_auto_batch_takes_the_teacher_along(tmp_path: Path) -> None:
             seen.append(len(x))
             return super().logits(x)
 
-    options = {"output_dir": tmp_path, "cpu": True}
+    options = {"output_dir": tmp_path, "device": "cpu"}
     fitted, _ = fit_batch(Tiny(), taught(), LOOP["Images"](), teacher=Watched(), **options)
     assert fitted.training.accumulation == 1
     assert max(seen) == 4

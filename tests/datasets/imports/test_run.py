@@ -179,7 +179,7 @@ def test_a_folder_that_holds_something_else_is_refused(src: Path, tmp_path: Path
 def test_what_is_refused_before_work(src: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     cases = [
-        ("koko", src, "new", {}, "unknown tool 'koko'. Did you mean yolo, coco"),
+        ("koko", src, "new", {}, "unknown tool 'koko'. Known: coco, labelme"),
         ("coco", tmp_path / "nowhere", "new", {}, "nowhere: no such folder"),
         ("coco", src / "a.json", "new", {}, "a.json: is a file; give the folder that it lies in"),
         ("coco", src, "src/new", {}, "lies in .*src or around it"),
