@@ -23,7 +23,7 @@ from segattn.datasets.camvid import CamVid
 from segattn.evaluation.metrics import ConfusionMatrix, Scores
 from segattn.machine import provenance
 from segattn.models.segmenter import Segmenter
-from segattn.prediction import ReadingSize, predict
+from segattn.predicting.predict import ReadingSize, predict
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from segattn.models.build import build
     from segattn.models.segmenter import Segmenter
     from segattn.models.wrapped import wrap
-    from segattn.prediction import Prediction, predict
+    from segattn.predicting.predict import Prediction, predict
     from segattn.recipes.catalog import list_recipes, recipe
     from segattn.recipes.schema import Recipe
     from segattn.runs import train
@@ -49,8 +49,8 @@ _HOMES = {
     "Sample": "contracts",
     "collate": "training.loader",
     "Logger": "training.loggers",
-    "Prediction": "prediction",
-    "predict": "prediction",
+    "Prediction": "predicting.predict",
+    "predict": "predicting.predict",
     "explain": "explaining.explain",
     "evaluate": "evaluation.evaluate",
     "export": "exporting.export",

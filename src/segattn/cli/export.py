@@ -63,7 +63,7 @@ def _export(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 
     from segattn.api import create_model
     from segattn.exporting.export import export
-    from segattn.image_files import find_images
+    from segattn.predicting.image_files import find_images
 
     height, width = _size(arguments)
     images = find_images(arguments.images)

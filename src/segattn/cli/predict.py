@@ -18,7 +18,7 @@ from segattn.cli.options import (
 from segattn.contracts import cut
 
 if TYPE_CHECKING:
-    from segattn.prediction import ReadingSize
+    from segattn.predicting.predict import ReadingSize
 
 
 def add_command(commands: argparse._SubParsersAction[Any]) -> None:
@@ -64,9 +64,9 @@ def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.evaluation.inference import meaning_of
     from segattn.evaluation.score_map import require_probabilities
     from segattn.files import require_unread, require_writable
-    from segattn.image_files import find_images, unread_folders
     from segattn.machine import pick_device
-    from segattn.prediction import PredictionFiles, check_reading_size, predict
+    from segattn.predicting.image_files import find_images, unread_folders
+    from segattn.predicting.predict import PredictionFiles, check_reading_size, predict
     from segattn.processes import gathered, working_together
     from segattn.progress import track
 

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from segattn import prediction as predictor
 from segattn.api import create_model
 from segattn.evaluation.geometry import size_near
 from segattn.evaluation.inference import predict_scores
 from segattn.evaluation.protocol import WHOLE, protocol
-from segattn.image_files import find_images
 from segattn.layers import resize
 from segattn.machine import pick_device
 from segattn.models.segmenter import Segmenter
-from segattn.prediction import predict
+from segattn.predicting import predict as predictor
+from segattn.predicting.image_files import find_images
+from segattn.predicting.predict import predict
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from segattn.contracts import Classes
-from segattn.shapes import polygons, run_lengths
+from segattn.predicting.shapes import polygons, run_lengths
 
 CLASSES = Classes.of(["a", "b", "c", "d"])
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 import segattn
 from segattn.evaluation.protocol import protocol
-from segattn.prediction import Prediction, predict
+from segattn.predicting.predict import Prediction, predict
 
 RGB = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
 GREY = np.repeat(RGB[..., :1], 3, axis=2)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from segattn.contracts import Sample
-from segattn.sources import grouped, is_one, read_source, read_sources
+from segattn.predicting.sources import grouped, is_one, read_source, read_sources
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
 

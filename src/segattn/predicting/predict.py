@@ -21,11 +21,11 @@ from segattn.evaluation.score_map import ScoreMap
 from segattn.machine import pick_device
 from segattn.models.segmenter import Segmenter
 from segattn.pictures import class_shares, encoded, overlay, resize_image, resize_labels, with_legend, write_image
-from segattn.shapes import Polygon, polygons, run_lengths
-from segattn.sources import Named, grouped, is_one, read_source, read_sources
+from segattn.predicting.shapes import Polygon, polygons, run_lengths
+from segattn.predicting.sources import Named, grouped, is_one, read_source, read_sources
 
 if TYPE_CHECKING:
-    from segattn.sources import Source
+    from segattn.predicting.sources import Source
 
 _SHOWN_CLASSES = 4
 _SHOWN_SIDE = 1280
@@ -131,7 +131,7 @@ class Prediction:
         return data_frame(list(shares), columns, index_name="class")
 
     def polygons(self) -> dict[str, list[Polygon]]:
-        """The connected pieces of each class that occurs, holes and all: see `segattn.shapes.Polygon`."""
+        """The connected pieces of each class that occurs, holes and all: see `segattn.predicting.shapes.Polygon`."""
         return polygons(self.labels, self.classes)
 
     def run_lengths(self) -> dict[str, dict[str, Any]]:
