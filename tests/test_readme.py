@@ -68,7 +68,7 @@ def command_lines() -> list[tuple[str, str]]:
 
 
 COMMANDS = command_lines()
-PLACEHOLDER = re.compile(r"[A-Z_]+|\.\.\.|.*\.(yaml|safetensors)|runs/\w+")
+PLACEHOLDER = re.compile(r"[A-Z_]+|\.\.\.|.*\.(yaml|safetensors|onnx|xml)|runs/\w+")
 
 
 @pytest.mark.parametrize(("where", "line"), COMMANDS, ids=[f"{where} {line}" for where, line in COMMANDS])
