@@ -214,7 +214,7 @@ LIGHT_CAMVID = replace(
         Claim(
             value=64.17,
             split="val",
-            source="results/attanet_light_camvid, 2026-11-21",
+            source="results/history.md, 2026-11-21",
             protocol=f"whole, 480x360; trained and scored with corners aligned{_VAL}",
             weights="results/attanet_light_camvid/train.safetensors",
         ),
@@ -258,7 +258,7 @@ LIGHT_CAMVID_LONG = replace(
         *_whole_and_enlarged("test", _TEST, (60.04, 72.26, 88.61), (63.03, 73.35, 90.02), weights=_LONG),
         *_whole_and_enlarged(
             "val",
-            "results/attanet_light_camvid_long, 2026-11-21",
+            "results/history.md, 2026-11-21",
             (68.99, 80.57, 93.55),
             (72.26, 82.25, 94.45),
             weights=_LONG,
