@@ -18,6 +18,7 @@ from segattn.weights.checkpoint import check_description, described_recipe, mode
 from segattn.weights.load import load_weights
 from segattn.weights.match import network_shapes
 from segattn.weights.pretrained import SHIPPED, default_weights
+from segattn.weights.released import named_weights
 
 
 def create_model(name: str | Recipe, *, num_classes: int | None = None, weights: str | Path | None = None) -> Segmenter:
@@ -26,18 +27,19 @@ def create_model(name: str | Recipe, *, num_classes: int | None = None, weights:
     Args:
         name: a recipe's name (`segattn.list_recipes()`), or a recipe.
         num_classes: classes of the logits instead of the recipe's own; weights for the recipe's own then don't fit.
-        weights: None for random weights, "default" for the ones that ship with the package, or a file or a run's
-            folder (see `load_weights`). The model's classes are those of the recipe's data set, or what a file of ours
+        weights: None for random weights, "default" for the ones that ship with the package, "released" for the
+            authors' own, which are downloaded once (see `segattn.weights.released`), or a file or a run's folder (see
+            `load_weights`). The model's classes are those of the recipe's data set, or what a file of ours
             says.
 
     Raises:
-        ValueError: an unknown name, no shipped weights for this recipe, weights that don't fit, or a file of ours that
+        ValueError: an unknown name, no such weights for this recipe, weights that don't fit, or a file of ours that
             says that it was trained as another network, or with other classes.
         FileNotFoundError: the weights file does not exist.
+        ConnectionError: released weights can't be downloaded.
     """
     recipe = find_recipe(name) if isinstance(name, str) else name
-    if weights == "default":
-        weights = default_weights(recipe.name)
+    weights = named_weights(recipe, weights)
     if num_classes is not None and num_classes < 1:
         raise ValueError(f"num_classes {num_classes}: expected 1 or more")
     model = recipe.network.build(num_classes or recipe.data.num_classes)

@@ -190,7 +190,8 @@ class _Run:
         trial = fit_recipe(self.named, data, machine, replace(budget, minutes=None), given=self.given).recipe
         model, sets = self.open(trial)
         start, row = own_start(self.start, self.named, trial)
-        lines = load_start(model, replace(trial, name=self.named.name), start, sets[0].classes, own=True)
+        source = replace(trial, name=self.named.name, checkpoint=self.named.checkpoint)
+        lines = load_start(model, source, start, sets[0].classes, own=True)
         if self.auto_batch or machine.device != "cpu":
             trial = self.fit_memory(trial, model, sets[0], load_teacher(trial), _silent)
             machine = replace(machine, accumulation=trial.training.accumulation)

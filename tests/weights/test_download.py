@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from segattn.files import UnwritableError
-from segattn.weights.pretrained import cache_folder, download
+from segattn.weights.download import cache_folder, download
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 SHA = hashlib.sha256(CONTENT).hexdigest()

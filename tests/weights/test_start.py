@@ -10,6 +10,7 @@ import pytest
 from segattn.models.attanet import AttaNet
 from segattn.recipes.catalog import recipe
 from segattn.weights import pretrained, start
+from segattn.weights.download import checksum
 from segattn.weights.pretrained import PretrainedFile, found_pretrained
 from segattn.weights.start import Start, own_start
 
@@ -52,7 +53,7 @@ def test_what_is_given_is_taken() -> None:
 
 def test_a_file_is_found_only_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGATTN_CACHE", str(tmp_path))
-    file = PretrainedFile("https://example.org/x.pth", pretrained.checksum(Path(__file__))[:8])
+    file = PretrainedFile("https://example.org/x.pth", checksum(Path(__file__))[:8])
     monkeypatch.setitem(pretrained.PRETRAINED, "x", file)
     assert found_pretrained("x") is None
     (tmp_path / "x.pth").write_bytes(b"half")

@@ -30,7 +30,7 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("model", metavar="MODEL")
     parser.add_argument("out", type=Path, metavar="OUT", help="ends in .onnx, .xml or .pt2")
     weights = parser.add_mutually_exclusive_group()
-    weights.add_argument("--weights", metavar="FILE", help='a checkpoint, ours or released, or "default"')
+    weights.add_argument("--weights", metavar="FILE", help='a checkpoint, "default" or "released"')
     weights.add_argument(
         "--random-weights", action="store_true", help="export a recipe's network untrained, to measure its speed"
     )
@@ -93,18 +93,19 @@ def _export(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 def _description(arguments: argparse.Namespace, recipe: Any, model: Any) -> dict[str, Any]:
     """What the file says of itself: that of the weights' own file, with their checksum."""
     from segattn.weights.checkpoint import describe_model, read_description
-    from segattn.weights.pretrained import SHIPPED, checksum, default_weights
+    from segattn.weights.download import checksum
+    from segattn.weights.pretrained import SHIPPED
+    from segattn.weights.released import named_weights
 
     file: Path | None = None
     if arguments.model.endswith(".safetensors"):
         file = Path(arguments.model)
     elif not arguments.random_weights:
-        shipped = arguments.weights in (None, "default")
-        file = default_weights(recipe.name) if shipped else Path(arguments.weights)
+        file = Path(named_weights(recipe, arguments.weights or "default"))
     stored = (read_description(file) or {}) if file is not None else {}
     description = describe_model(recipe, model.classes, scores=stored.get("scores"), temperature=model.temperature)
-    shipped_name = file is not None and file.name == SHIPPED.get(recipe.name)
-    description["licence"] = stored.get("licence") or (recipe.checkpoint.licence if shipped_name else "not known")
+    named = file is not None and (arguments.weights == "released" or file.name == SHIPPED.get(recipe.name))
+    description["licence"] = stored.get("licence") or (recipe.checkpoint.licence if named else "not known")
     if "protocol" in stored:
         description["protocol"] = stored["protocol"]
     description["weights"] = None if file is None else {"file": file.name, "sha256": checksum(file)}

@@ -61,6 +61,7 @@ _PRINTING = {
     ("data", "export"),
     ("data", "import"),
     ("data", "stats"),
+    ("weights", "download"),
     ("weights", "inspect"),
 }
 """Commands that have done their work when nobody reads on; help has, too."""

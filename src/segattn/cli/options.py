@@ -141,7 +141,7 @@ def add_model_options(parser: argparse.ArgumentParser, name: str, default: str |
         "--weights",
         metavar="FILE",
         help='a checkpoint, ours or released, or a run\'s folder; "default" are those that ship with segattn '
-        "(attanet_lite0_camvid and attanet_light_camvid)",
+        '(attanet_lite0_camvid and attanet_light_camvid), "released" the authors\' own, downloaded once',
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     parser.add_argument(

@@ -49,7 +49,8 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
     start.add_argument(
         "--weights",
         metavar="FILE",
-        help="start from a whole network's weights instead of random ones; with --data the default is what ships",
+        help="start from a whole network's weights instead of random ones; with --data the default is what ships; "
+        '"released" are the authors\' own, downloaded once',
     )
     start.add_argument(
         "--pretrained",

@@ -1,18 +1,41 @@
-"""segattn weights: inspect, convert, extract and push."""
+"""segattn weights: download, inspect, convert, extract and push."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segattn.cli.options import add_json_option, add_size_option, check_weights_output
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from segattn.weights.released import Listed
 
 
 def add_command(commands: argparse._SubParsersAction[Any]) -> None:
     """Register the commands."""
     weights = commands.add_parser("weights", help="look into, convert and publish files of weights")
     actions = weights.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    parser = actions.add_parser(
+        "download",
+        help="the papers' own files, by a recipe's name",
+        description="Download the authors' weights of a recipe, or find the copy in the cache, and print where it is.\n"
+        "A download that stops is continued by the next call. Size and sha256 are kept when a file is first seen, and\n"
+        "another file is refused ever after. What only a browser can fetch is said, with what to do.\n"
+        "Commands that take --weights take --weights released for the same.",
+        epilog="examples:\n  segattn weights download danet_r101_cityscapes\n"
+        "  segattn weights download light_ham_van_tiny_ade20k --backbone\n  segattn weights download --list",
+    )
+    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="a recipe's name or file")
+    parser.add_argument("--list", action="store_true", help="which recipes have such a file, and how it is fetched")
+    parser.add_argument(
+        "--backbone", action="store_true", help="the ImageNet weights that its training starts from, for --pretrained"
+    )
+    add_json_option(parser)
+    parser.set_defaults(run=_download, takes_overrides=False)
 
     parser = actions.add_parser(
         "inspect",
@@ -73,6 +96,49 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
     )
     parser.add_argument("--private", action="store_true", help="make a new repository private")
     parser.set_defaults(run=_push, takes_overrides=False)
+
+
+def _download(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    from segattn.cli.options import find_recipe
+    from segattn.cli.screen import print_json, print_table
+    from segattn.weights.released import listed, record_of, released_file
+
+    if arguments.list == (arguments.recipe is not None):
+        raise ValueError("segattn weights download: expected a recipe's name, or --list for those that have a file")
+    if arguments.list:
+        rows = listed(backbone=arguments.backbone)
+        if arguments.json:
+            print_json([row._asdict() for row in rows])
+        else:
+            print_table(_table_of_files(rows))
+        return
+    recipe = find_recipe(arguments.recipe, {})
+    file = released_file(recipe, backbone=arguments.backbone)
+    seen = record_of(file)
+    assert seen is not None
+    checkpoint = recipe.backbone_checkpoint if arguments.backbone else recipe.checkpoint
+    if arguments.json:
+        from dataclasses import asdict
+
+        print_json({"file": str(file), **asdict(seen), "licence": checkpoint.licence})
+        return
+    print(f"{file}\n  {seen}, first seen on {seen.date}\n  licence: {checkpoint.licence}")
+    if checkpoint.note:
+        print(f"  {checkpoint.note}")
+    if checkpoint.holds_objects:
+        print(f"  it holds more than tensors: segattn weights extract {file} OUT.safetensors takes these out")
+
+
+def _table_of_files(rows: list[Listed]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=None, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("recipe", "from", "here"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(row.recipe, row.source or f"by hand: {row.url}", "yes" if row.file else "")
+    return table
 
 
 def _inspect(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:

@@ -9,6 +9,7 @@ import torch
 from segattn.datasets.catalog import SOURCES
 from segattn.measure.complexity import complexities
 from segattn.recipes.catalog import recipe as find_recipe
+from segattn.recipes.links import link_of
 from segattn.recipes.schema import Checkpoint, Claim, Recipe
 from segattn.weights.pretrained import PRETRAINED, PackagedFile
 
@@ -174,6 +175,7 @@ def _weights(recipe: Recipe) -> list[str]:
         lines = ["weights: shipped with the package, --weights default", f"  licence: {given.licence}"]
     elif given.availability == "released":
         lines = [f"weights: download {_download(given, _UNNAMED)}", f"  licence: {given.licence}"]
+        lines += _fetched(recipe)
     else:
         lines = ["weights: none released that are known" if recipe.claims else "weights: none"]
     lines += [f"  {given.note}"] if given.note else []
@@ -187,6 +189,13 @@ def _weights(recipe: Recipe) -> list[str]:
         lines.append(f"backbone: ImageNet weights{f' {backbone.file}' if backbone.file else ''}, no address known")
     lines += [f"  {backbone.note}"] if backbone.note else []
     return lines
+
+
+def _fetched(recipe: Recipe) -> list[str]:
+    link = link_of(recipe.checkpoint)
+    if link is None:
+        return ["  by hand: that page needs a browser"]
+    return [f"  or let --weights released fetch it from {link}, as does", f"  segattn weights download {recipe.name}"]
 
 
 def _origin(pretrained: str) -> str:

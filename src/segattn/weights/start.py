@@ -12,7 +12,8 @@ from segattn.recipes.own_data import Choice
 from segattn.recipes.schema import Recipe
 from segattn.weights.classes import fit_classes
 from segattn.weights.load import load_backbone, load_weights
-from segattn.weights.pretrained import SHIPPED, default_weights, found_pretrained
+from segattn.weights.pretrained import SHIPPED, found_pretrained
+from segattn.weights.released import named_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,8 @@ class Start:
     """What a network's training starts from: random weights where nothing is said.
 
     Attributes:
-        weights: of a whole network: a file, a run's folder, or "default" for those that ship for the recipe.
+        weights: of a whole network: a file, a run's folder, or "default" for those that ship for the recipe,
+            or "released" for its authors' own.
         pretrained: of the backbone: a file, a name of `PRETRAINED`, or "auto" for the recipe's.
         num_classes_may_differ, sizes_may_differ: as for `load_weights`.
         partial: as for `load_backbone`.
@@ -72,10 +74,9 @@ def load_start(model: Segmenter, recipe: Recipe, start: Start, classes: Classes,
         FileNotFoundError, ConnectionError: it is not there, or can't be had.
     """
     if start.weights is not None:
-        source = default_weights(recipe.name) if start.weights == "default" else start.weights
         report = load_weights(
             model,
-            source,
+            named_weights(recipe, start.weights),
             num_classes_may_differ=start.num_classes_may_differ,
             sizes_may_differ=start.sizes_may_differ,
         )
