@@ -47,6 +47,8 @@ def test_shipped_weights_come_with_their_licence_at_a_fixed_size(run: Command, t
         (["attanet_light_camvid", "a.pt2", "--size", "48x64", "--height", "9"], "--size 48x64: give either it, or"),
         (["attanet_light_camvid", "a.pt2", "--proof", "64x64"], "--proof 64x64: expected BxHxW, as 2x256x512"),
         (["attanet_light_camvid", "a.pt2", "--images", "none.jpg"], "none.jpg: no such"),
+        (["attanet_light_camvid", "a.onnx", "--int8", "none.jpg"], "none.jpg: no such"),
+        (["attanet_light_camvid", "a.onnx", "--data.root", "none"], "none: no such folder"),
         (["fpn_agent_pvt_t_ade20k", "a.pt2", "--random-weights", "--size", "31x64"], "PVT needs 32 pixels or more"),
     ],
 )

@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segattn.cli.options import MODEL_HELP, find_recipe, open_model
+
+if TYPE_CHECKING:
+    from segattn.exporting.int8 import Scoring
+    from segattn.recipes.schema import Recipe
 
 
 def add_command(commands: argparse._SubParsersAction[Any]) -> None:
@@ -25,7 +29,8 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         epilog="examples:\n"
         "  segattn export attanet_lite0_camvid street.onnx\n"
         "  segattn export runs/mine/best.safetensors mine.xml --images 'photos/*.jpg'\n"
-        "  segattn export attanet_light_camvid small.onnx --input uint8 --output labels --batch 1 --size 360x480",
+        "  segattn export attanet_light_camvid small.onnx --input uint8 --output labels --batch 1 --size 360x480\n"
+        "  segattn export attanet_light_camvid small8.onnx --int8 data/camvid/images/train --data.root data/camvid",
     )
     parser.add_argument("model", metavar="MODEL")
     parser.add_argument("out", type=Path, metavar="OUT", help="ends in .onnx, .xml or .pt2")
@@ -54,6 +59,14 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         default=[],
         metavar="BxHxW",
         help="batch, height and width of each comparison (default: 2x192x256 1x256x512 3x161x223)",
+    )
+    parser.add_argument(
+        "--int8",
+        nargs="+",
+        default=[],
+        metavar="SOURCE",
+        help="quantise to 8-bit numbers, calibrated on these images, of which the last fifth is kept apart to compare"
+        " on; with --data.root DIR also print the loss of mIoU on the recipe's validation split",
     )
     parser.set_defaults(run=_export, takes_overrides=True)
 
@@ -85,9 +98,19 @@ def _export(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         opset=arguments.opset,
         images=images,
         proof=[(b, h, w) for b, h, w in proof],
+        int8=find_images(arguments.int8),
+        scoring=_scoring(recipe) if "data.root" in overrides else None,
         description=_description(arguments, recipe, model),
     )
     print(report)
+
+
+def _scoring(recipe: Recipe) -> Scoring:
+    from segattn.api import open_split
+    from segattn.exporting.int8 import Scoring
+
+    split = recipe.data.val_split
+    return Scoring(f"{recipe.data.dataset} {split}", open_split(recipe, split), recipe.protocol)
 
 
 def _description(arguments: argparse.Namespace, recipe: Any, model: Any) -> dict[str, Any]:

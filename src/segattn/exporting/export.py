@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from shutil import rmtree
+from typing import TYPE_CHECKING, Any
 
 from segattn import __version__
+from segattn.contracts import require_same_classes
 from segattn.exporting.engines import Engine, OnnxRuntime, OpenVINO, TorchProgram, require
 from segattn.exporting.proof import Images, Shape, proof_shapes, prove
+from segattn.exporting.quantize import quantized, require_nncf, split_images
 from segattn.exporting.report import ExportReport, InputKind, Interface, OutputKind, describe_export
 from segattn.exporting.trace import LARGEST_SIDE, Exported, exportable, trace
 from segattn.files import atomic_files, require_writable
 from segattn.models.segmenter import Segmenter
 from segattn.recipes.serialize import to_dict
+
+if TYPE_CHECKING:
+    from segattn.exporting.int8 import Scoring
 
 FORMATS = {".onnx": "ONNX", ".xml": "OpenVINO", ".pt2": "torch.export"}
 _PACKAGES = {
@@ -38,6 +44,8 @@ def export(
     opset: int | None = None,
     images: Sequence[str | Path] = (),
     proof: Iterable[Shape] = (),
+    int8: Sequence[str | Path] = (),
+    scoring: Scoring | None = None,
     description: Mapping[str, Any] | None = None,
 ) -> ExportReport:
     """Write a model as an ONNX (.onnx), OpenVINO (.xml with .bin) or torch.export (.pt2) file, and prove it.
@@ -56,6 +64,10 @@ def export(
         opset: of ONNX's operators, 18 to 24; by default 20.
         images: files to prove it on; painted streets where there are none.
         proof: batch, height and width of each comparison; three by default.
+        int8: images like those that the file is for, on which it is quantised to 8-bit numbers. The float32 file is
+            proved first; then both are compared on the last fifth of the images, which the calibration doesn't see
+            (`ExportReport.int8`), and one that gives too many other labels is an error. For .onnx and .xml.
+        scoring: data on which the float32 and the INT8 file are scored.
         description: what the file says of itself instead of classes, network and normalisation, for JSON.
 
     Raises:
@@ -65,7 +77,8 @@ def export(
     """
     path = Path(path)
     _check_request(path, batch, height, width, opset)
-    shown = Images(images)
+    calibrating, held_out = _check_int8(path, output, int8, scoring, model)
+    shown = Images(images or held_out)
     model = exportable(model)
     program, interface = trace(model, input=input, output=output, batch=batch, height=height, width=width)
     shapes = proof_shapes(interface, proof)
@@ -79,14 +92,34 @@ def export(
     with atomic_files(path) as folder:
         write, number = _writer(program, interface, path.suffix, opset, folder)
         draft = folder / path.name
+        plain = folder / "float32" / path.name
+        if calibrating:
+            plain.parent.mkdir()
+            write(plain, describe_export(described, interface, number, None))
+            prove(open_engine(plain, interface).run, reference, interface, shown, shapes)
+            write = _saver(quantized(plain, model, calibrating, interface, model.trained_at), path.suffix)
         write(draft, describe_export(described, interface, number, None))
         engine = open_engine(draft, interface)
         name = engine.name
-        proofs = prove(engine.run, reference, interface, shown, shapes)
+        proofs = prove(engine.run, reference, interface, shown, shapes, int8=bool(calibrating))
+        lost = None
+        if calibrating:
+            from segattn.exporting.int8 import compare_int8
+
+            lost = compare_int8(
+                open_engine(plain, interface),
+                engine,
+                model,
+                calibrated_on=len(calibrating),
+                held_out=held_out,
+                scoring=scoring,
+            )
+            rmtree(plain.parent)
         del engine
         stored = {"engine": name, "images": shown.names, "comparisons": [asdict(proof) for proof in proofs]}
-        files = write(draft, describe_export(described, interface, number, stored))
-        prove(open_engine(draft, interface).run, reference, interface, shown, shapes[:1])  # as it will be read
+        files = write(draft, describe_export(described, interface, number, stored, lost))
+        read = open_engine(draft, interface)  # as it will be read
+        prove(read.run, reference, interface, shown, shapes[:1], int8=bool(calibrating))
     return ExportReport(
         files=tuple(path.with_name(file.name) for file in files),
         interface=interface,
@@ -94,6 +127,7 @@ def export(
         images=shown.names,
         proofs=proofs,
         opset=number,
+        int8=lost,
     )
 
 
@@ -116,14 +150,47 @@ def _writer(
 
     graph = to_onnx(program, interface, opset or OPSET)
     if suffix == ".onnx":
-        return (lambda path, description: write_onnx(graph, path, description)), opset or OPSET
-    from segattn.exporting.openvino_file import to_openvino, write_openvino
+        return _saver(graph, suffix), opset or OPSET
+    from segattn.exporting.openvino_file import to_openvino
 
     between = write_onnx(graph, folder / "network.onnx", None)
     network = to_openvino(between[0], interface.output)
     for file in between:
         file.unlink()
-    return (lambda path, description: write_openvino(network, path, description)), None
+    return _saver(network, suffix), None
+
+
+def _saver(graph: Any, suffix: str) -> _Write:
+    """What writes a graph, of ONNX or of OpenVINO, with a description."""
+    if suffix == ".onnx":
+        from segattn.exporting.onnx_file import write_onnx
+
+        return lambda path, description: write_onnx(graph, path, description)
+    from segattn.exporting.openvino_file import write_openvino
+
+    return lambda path, description: write_openvino(graph, path, description)
+
+
+def _check_int8(
+    path: Path, output: OutputKind, int8: Sequence[str | Path], scoring: Scoring | None, model: Segmenter
+) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """The images to calibrate on and those kept apart; none for a float32 file.
+
+    Raises:
+        ValueError: what can't be quantised, or scored.
+    """
+    if scoring is not None:
+        if not int8:
+            raise ValueError("data to score on are for an INT8 file; score a model or a file by `segattn evaluate`")
+        if output == "labels":
+            raise ValueError("an INT8 file of labels can't be scored; export it with logits, or leave the data out")
+        require_same_classes("the model", model.classes, scoring.dataset.classes)
+    if not int8:
+        return (), ()
+    if path.suffix == ".pt2":
+        raise ValueError(f"{path}: INT8 is for .onnx and .xml files")
+    require_nncf()
+    return split_images(int8)
 
 
 def _check_request(path: Path, batch: int | None, height: int | None, width: int | None, opset: int | None) -> None:

@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segattn.contracts import Classes, SegOutput, cut
-from segattn.exporting.engines import OnnxRuntime, OpenVINO
+from segattn.contracts import Classes, Normalization, SegOutput, cut
+from segattn.exporting.engines import Engine, OnnxRuntime, OpenVINO
 from segattn.exporting.report import Interface
 from segattn.files import require_regular
-from segattn.models.networks import Network
 from segattn.models.segmenter import Segmenter
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import from_dict, override
@@ -32,11 +31,11 @@ class _Run(nn.Module):
     strides: tuple[int, ...] = (1,)
     blocks: tuple[str, ...] = ()
 
-    def __init__(self, engine: OnnxRuntime | OpenVINO, network: Network) -> None:
+    def __init__(self, engine: Engine, normalization: Normalization) -> None:
         super().__init__()
         self.engine = engine
-        self.bgr = network.normalization.bgr
-        for name, values in (("mean", network.normalization.mean), ("std", network.normalization.std)):
+        self.bgr = normalization.bgr
+        for name, values in (("mean", normalization.mean), ("std", normalization.std)):
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Features:
@@ -62,6 +61,19 @@ class _Handed(nn.Module):
 
     def main(self, features: Features) -> Tensor:
         return features[0]
+
+
+def as_model(engine: Engine, like: Segmenter) -> Segmenter:
+    """A file of logits or probabilities as a model, with the classes of the one that it was made from."""
+    model = Segmenter(
+        _Run(engine, like.normalization),
+        _Handed(),
+        num_classes=like.num_classes,
+        align_corners=like.align_corners,
+        normalization=like.normalization,
+    )
+    model.classes, model.trained_at, model.temperature = like.classes, like.trained_at, like.temperature
+    return model.eval()
 
 
 def open_exported(path: str | Path, overrides: Mapping[str, str] | None = None) -> tuple[Recipe, Segmenter]:
@@ -112,7 +124,7 @@ def open_exported(path: str | Path, overrides: Mapping[str, str] | None = None) 
     network = recipe.network
     align = without_memory(network, len(classes)).align_corners  # metadata may ask for a network of any size
     model = Segmenter(
-        _Run(engine, network),
+        _Run(engine, network.normalization),
         _Handed(),
         num_classes=len(classes),
         align_corners=align,

@@ -19,17 +19,17 @@ def to_openvino(onnx_file: Path, output: OutputKind) -> Any:
     model = openvino.convert_model(onnx_file)
     model.inputs[0].set_names({"images"})
     model.outputs[0].set_names({output})
-    _number(model)
+    number_operators(model)
     return model
 
 
-def _number(model: Any) -> None:
+def number_operators(model: Any) -> None:
     """Name operators that have no name of their own by their place: OpenVINO counts through the whole process."""
     for index, operator in enumerate(model.get_ordered_ops()):
         if re.search(r"_\d+$", operator.get_friendly_name()) and operator.get_type_name() != "Parameter":
             operator.set_friendly_name(f"{operator.get_type_name()}_{index}")
         if operator.get_type_name() in ("Loop", "TensorIterator"):
-            _number(operator.get_function())
+            number_operators(operator.get_function())
 
 
 def write_openvino(model: Any, path: Path, description: Mapping[str, Any]) -> list[Path]:

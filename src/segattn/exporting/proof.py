@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from segattn.datasets.images import read_image
-from segattn.exporting.report import FEWEST_EQUAL_LABELS, LARGEST_DIFFERENCE, Interface, Proof
+from segattn.exporting.report import FEWEST_EQUAL_INT8, FEWEST_EQUAL_LABELS, LARGEST_DIFFERENCE, Interface, Proof
 from segattn.synthetic.write import draw_street
 
 Image = NDArray[np.uint8]
@@ -82,12 +82,15 @@ def prove(
     interface: Interface,
     images: Images,
     shapes: Iterable[Shape],
+    *,
+    int8: bool = False,
 ) -> tuple[Proof, ...]:
     """Compare a file with the module that it was made from, which gives the same kind of output.
 
     Args:
         run: the file.
         reference: (B, 3, H, W) -> the same, in PyTorch.
+        int8: the file is of 8-bit numbers, which has a rule of its own: `Proof.holds`.
 
     Raises:
         ValueError: they disagree, with where and by how much.
@@ -99,11 +102,13 @@ def prove(
         with torch.inference_mode():
             wanted = reference(torch.from_numpy(x)).numpy()
         proof = compare(run(x), wanted, shape)
-        if not proof.holds():
-            raise ValueError(
-                f"the file disagrees with the model at {proof}; allowed are {LARGEST_DIFFERENCE:g} of the range, and "
-                f"{100 * FEWEST_EQUAL_LABELS:g} % is the least. Nothing was written"
+        if not proof.holds(int8=int8):
+            allowed = (
+                f"allowed are {LARGEST_DIFFERENCE:g} of the range, and {100 * FEWEST_EQUAL_LABELS:g} % is the least"
             )
+            if int8:
+                allowed = f"{100 * FEWEST_EQUAL_INT8:g} % is the least of an INT8 file"
+            raise ValueError(f"the file disagrees with the model at {proof}; {allowed}. Nothing was written")
         proofs.append(proof)
     return tuple(proofs)
 

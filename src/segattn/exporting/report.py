@@ -21,6 +21,10 @@ FEWEST_EQUAL_LABELS = 0.999
 """A pixel may change its label only where two classes tie to float rounding."""
 
 
+FEWEST_EQUAL_INT8 = 0.95
+"""Of the labels of an INT8 file, on images that it was not calibrated on; and of each comparison of its proof."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Interface:
     """What goes into an exported file and what comes out.
@@ -74,7 +78,10 @@ class Proof:
     difference: float | None
     equal_labels: float
 
-    def holds(self) -> bool:
+    def holds(self, *, int8: bool = False) -> bool:
+        """Whether the file may be left behind; of an INT8 file only labels are asked for."""
+        if int8:
+            return self.equal_labels >= FEWEST_EQUAL_INT8
         near = self.difference is None or self.difference <= LARGEST_DIFFERENCE  # which NaN is not
         return near and self.equal_labels >= FEWEST_EQUAL_LABELS
 
@@ -86,6 +93,56 @@ class Proof:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Int8:
+    """An INT8 file beside the float32 file that it was made from, both run by the same engine.
+
+    Attributes:
+        method: what made it, with version.
+        engine: that ran both, with version.
+        calibrated_on: the number of images.
+        held_out: the number of images that it was not calibrated on, for `equal_labels`.
+        equal_labels: the share of their pixels to which both files give the same label, 0..1.
+        shape: batch, height, width of the timed runs.
+        milliseconds, milliseconds_float32: the median run of each; they took turns in one process.
+        ratio: INT8 / float32, the median over the pairs of runs.
+        ratio_range: the smallest and the largest of them.
+        pairs: their number.
+        data: what the scores are of; None where none was given.
+        miou, miou_float32: of each file, in percent.
+    """
+
+    method: str
+    engine: str
+    calibrated_on: int
+    held_out: int
+    equal_labels: float
+    shape: tuple[int, int, int]
+    milliseconds: float
+    milliseconds_float32: float
+    ratio: float
+    ratio_range: tuple[float, float]
+    pairs: int
+    data: str | None
+    miou: float | None
+    miou_float32: float | None
+
+    def __str__(self) -> str:
+        low, high = self.ratio_range
+        lines = [
+            f"INT8 by {self.method}, calibrated on {counted(self.calibrated_on)}; "
+            f"both files in turns, by {self.engine}:",
+            f"  {' x '.join(map(str, self.shape))}: {self.milliseconds:.1f} ms, float32 "
+            f"{self.milliseconds_float32:.1f} ms; {self.ratio:.2f} of the time ({low:.2f} to {high:.2f}, "
+            f"{self.pairs} pairs)",
+            f"  equal labels on {counted(self.held_out)} not calibrated on: {100 * self.equal_labels:.2f} %",
+        ]
+        if self.miou is not None and self.miou_float32 is not None:
+            change = self.miou - self.miou_float32
+            lines.append(f"  mIoU on {self.data}: {self.miou:.2f} %, float32 {self.miou_float32:.2f} % ({change:+.2f})")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExportReport:
     """A finished export.
 
@@ -94,6 +151,7 @@ class ExportReport:
         engine: with version, that ran the file for the proof.
         images: what the proof was run on, in words.
         opset: of ONNX's operators; None for other formats.
+        int8: what the file lost and won by 8-bit numbers; None for a float32 file.
     """
 
     files: tuple[Path, ...]
@@ -102,6 +160,7 @@ class ExportReport:
     images: str
     proofs: tuple[Proof, ...]
     opset: int | None
+    int8: Int8 | None = None
 
     @property
     def path(self) -> Path:
@@ -130,7 +189,8 @@ class ExportReport:
         kind = "uint8" if way.output == "labels" else "float32"
         lines = [
             f"{', '.join(map(str, self.files))}: {self.size / 1e6:.1f} MB"
-            + ("" if self.opset is None else f", opset {self.opset}"),
+            + ("" if self.opset is None else f", opset {self.opset}")
+            + ("" if self.int8 is None else ", INT8"),
             f"  images ({', '.join(sides)}) {way.input}, RGB {'0..255' if way.input == 'uint8' else '0..1'}"
             f" -> {way.output} ({', '.join(shape)}) {kind}",
             f"  proved with {self.engine} against PyTorch on {self.images}",
@@ -138,14 +198,27 @@ class ExportReport:
         ]
         if way.height is None or way.width is None:
             lines.insert(2, f"  from {way.smallest[0]} x {way.smallest[1]} pixels on")
+        if self.int8 is not None:
+            lines += [f"  {line}" for line in str(self.int8).splitlines()]
         return "\n".join(lines)
 
 
+def counted(images: int) -> str:
+    """A number of images in words."""
+    return f"{images} image{'s' * (images != 1)}"
+
+
 def describe_export(
-    description: Mapping[str, Any], interface: Interface, opset: int | None, proof: Mapping[str, Any] | None
+    description: Mapping[str, Any],
+    interface: Interface,
+    opset: int | None,
+    proof: Mapping[str, Any] | None,
+    int8: Int8 | None = None,
 ) -> dict[str, Any]:
     """A model's description with what the file adds to it."""
-    return {
-        **description,
-        "export": {**asdict(interface), "opset": opset, "proof": None if proof is None else dict(proof)},
+    export: dict[str, Any] = {
+        **asdict(interface),
+        "opset": opset,
+        "proof": None if proof is None else dict(proof),
     }
+    return {**description, "export": export if int8 is None else export | {"int8": asdict(int8)}}
