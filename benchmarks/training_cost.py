@@ -30,6 +30,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -46,7 +47,7 @@ from segattn.models.segmenter import Segmenter
 from segattn.models.van import VANLightHam
 from segattn.recipes.schema import SGD, Data, Recipe, Schedule, Training
 from segattn.training.loader import TrainingSet, training_loader
-from segattn.training.train import Run, train
+from segattn.training.train import Run, _optimizer_step, train
 from segattn.transforms.resizing import HorizontalFlip
 
 FORMS = ("ours", "bare")
@@ -159,14 +160,12 @@ def bare_loop(case: Case, device: torch.device, steps: int) -> Callable[[], None
 
 def train_ours(case: Case, device: torch.device, steps: int, *, before_step: Callable[[], None]) -> None:
     """`train`, with a call before each step, its batch being there."""
-    step = Run.step
 
     def observed(run: Run, micro_batches: Any) -> Any:
         before_step()
-        return step(run, micro_batches)
+        return _optimizer_step(run, micro_batches)
 
-    Run.step = observed  # type: ignore[method-assign]
-    with tempfile.TemporaryDirectory() as folder:
+    with patch("segattn.training.train._optimizer_step", observed), tempfile.TemporaryDirectory() as folder:
         train(
             build(case),
             recipe_of(case, steps),
@@ -175,7 +174,6 @@ def train_ours(case: Case, device: torch.device, steps: int, *, before_step: Cal
             output_dir=folder,
             device=device,
         )
-    Run.step = step  # type: ignore[method-assign]
 
 
 def measure_time(case: Case, device: torch.device, blocks: int, block: int) -> dict[str, Any]:
