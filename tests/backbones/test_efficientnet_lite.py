@@ -119,7 +119,8 @@ def classified(photo: Path, size: Any, mean: Tensor, deviation: Tensor) -> Tenso
     image = cv2.imread(str(photo))[..., ::-1]
     side = min(image.shape[:2]) * 7 // 8
     top, left = ((n - side) // 2 for n in image.shape[:2])
-    image = cv2.resize(image[top : top + side, left : left + side], (SIDES[size], SIDES[size]), interpolation=cv2.INTER_CUBIC)
+    image = image[top : top + side, left : left + side]
+    image = cv2.resize(image, (SIDES[size], SIDES[size]), interpolation=cv2.INTER_CUBIC)
     x = torch.from_numpy(image).permute(2, 0, 1)[None].float()
     with torch.inference_mode():
         y = F.conv2d(net["backbone"]((x - mean) / deviation)[-1], state["_conv_head.weight"])

@@ -168,10 +168,7 @@ def _weights_file(arguments: argparse.Namespace, recipe: Recipe) -> tuple[Path, 
     file = arguments.model if arguments.model.endswith(".safetensors") else arguments.weights
     if arguments.model not in RECIPES and Path(arguments.model).is_dir():
         file = model_file(arguments.model)
-    if file in (None, "default"):
-        file = default_weights(recipe.name)
-    else:
-        file = named_weights(recipe, file)
+    file = default_weights(recipe.name) if file in (None, "default") else named_weights(recipe, file)
     try:
         return Path(file), described_recipe(require_description(Path(file))).data.train_split
     except KeyError:
