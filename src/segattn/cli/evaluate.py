@@ -162,15 +162,13 @@ def _weights_file(arguments: argparse.Namespace, recipe: Recipe) -> tuple[Path, 
     """The file that the model came from, and the split that it was trained on."""
     from segattn.recipes.catalog import RECIPES
     from segattn.weights.checkpoint import described_recipe, model_file, require_description
-    from segattn.weights.pretrained import SHIPPED_SPLIT, default_weights
+    from segattn.weights.pretrained import default_weights
     from segattn.weights.released import named_weights
 
     file = arguments.model if arguments.model.endswith(".safetensors") else arguments.weights
     if arguments.model not in RECIPES and Path(arguments.model).is_dir():
         file = model_file(arguments.model)
-    if file in (None, "default"):
-        return default_weights(recipe.name), SHIPPED_SPLIT
-    file = named_weights(recipe, file)
+    file = default_weights(recipe.name) if file in (None, "default") else named_weights(recipe, file)
     try:
         return Path(file), described_recipe(require_description(Path(file))).data.train_split
     except KeyError:
