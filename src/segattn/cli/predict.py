@@ -15,6 +15,8 @@ from segattn.cli.options import (
     open_model,
     ready,
 )
+from segattn.cli.predict_video import HELP as VIDEO_HELP
+from segattn.cli.predict_video import add_video_options, predict_videos, takes_videos
 from segattn.contracts import cut
 
 if TYPE_CHECKING:
@@ -25,19 +27,23 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
     """Register the command."""
     parser = commands.add_parser(
         "predict",
-        help="label images",
+        help="label images and videos",
         description="Label images: for each, NAME_labels.png (class ids), NAME_overlay.png (with a legend), and the\n"
         "share of each class on the terminal. Two images of one name are refused before the first is written.\n"
         "Hidden files, tools' leftovers and folders' sub-folders are not read. Images that can't be labelled are\n"
-        "named at the end; exit code 2 then.\n\n" + MODEL_HELP + EXPORTED_HELP,
+        "named at the end; exit code 2 then.\n\n" + VIDEO_HELP + MODEL_HELP + EXPORTED_HELP,
         epilog="examples:\n"
         "  segattn predict photo.jpg\n"
         "  segattn predict photo.jpg --model attanet_light_camvid    (a quarter of the parameters)\n"
         "  segattn predict holiday/ 'more/*.png' --output labelled\n"
         "  segattn predict panorama.jpg --size native --protocol slide_512\n"
-        "  segattn predict photo.jpg --model runs/mine/best.safetensors --protocol multi_flip",
+        "  segattn predict photo.jpg --model runs/mine/best.safetensors --protocol multi_flip\n"
+        "  segattn predict street.mp4 --smooth 0.5\n"
+        "  segattn predict camera:0 --seconds 10 --video both",
     )
-    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="images, folders of images, or quoted globs")
+    parser.add_argument(
+        "sources", nargs="+", metavar="SOURCE", help="images, folders of images, or quoted globs; or videos"
+    )
     add_model_options(parser, "--model", default="attanet_lite0_camvid")
     parser.add_argument("--protocol", metavar="NAME", help="a named protocol instead of one plain pass")
     parser.add_argument(
@@ -55,10 +61,14 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         help="also write NAME_confidence.png: the probability that the model gives to each label, 0..255 for 0..1",
     )
     parser.add_argument("--output", type=Path, default=Path("predictions"), metavar="DIR", help="default: predictions")
+    add_video_options(parser)
     parser.set_defaults(run=_predict, takes_overrides=True)
 
 
 def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    if takes_videos(arguments):
+        return predict_videos(arguments, overrides)
+
     from segattn.cli.screen import error_text, is_out_of_memory, print_error
     from segattn.datasets.images import read_image
     from segattn.evaluation.inference import meaning_of
