@@ -88,7 +88,7 @@ class Prediction:
         Made by a second pass through the model when first asked for: of a photo of 12 million pixels they take half a
         gigabyte, and most callers need the labels alone.
         """
-        image, size = _resized(self.image, self.read_at), self.labels.shape
+        image, size = resized(self.image, self.read_at), self.labels.shape
         return np.asarray(predict_scores(self.model, image, self.protocol, size=size).cpu(), np.float32)
 
     @cached_property
@@ -113,7 +113,7 @@ class Prediction:
         return np.asarray(self._scored().probabilities(self.model.temperature).cpu(), np.float32)
 
     def _scored(self) -> ScoreMap:
-        return score_map(self.model, _resized(self.image, self.read_at), self.protocol, size=self.image.shape[:2])
+        return score_map(self.model, resized(self.image, self.read_at), self.protocol, size=self.image.shape[:2])
 
     def shares(self) -> dict[str, float]:
         """Fraction of the image for each class that occurs, the largest first."""
@@ -276,8 +276,8 @@ def _predictions(
 ) -> list[Prediction]:
     """Of images of one size."""
     pixels = group[0].pixels
-    read_at = _size_to_read(model, pixels, protocol, size)
-    images = [_resized(named.pixels, read_at) for named in group]
+    read_at = size_to_read(model, pixels, protocol, size)
+    images = [resized(named.pixels, read_at) for named in group]
     try:
         scored = score_maps(model, images, protocol, size=pixels.shape[:2])
         results = [(each.labels().cpu().numpy(), _confidence(each, model) if confidence else None) for each in scored]
@@ -312,7 +312,8 @@ def check_reading_size(size: ReadingSize, protocol: Protocol) -> None:
         )
 
 
-def _size_to_read(model: Segmenter, image: NDArray[np.uint8], protocol: Protocol, size: ReadingSize) -> Size:
+def size_to_read(model: Segmenter, image: NDArray[np.uint8], protocol: Protocol, size: ReadingSize) -> Size:
+    """The (height, width) at which an image is given to the protocol; see `predict`."""
     height, width = image.shape[:2]
     if size == "native" or not isinstance(protocol.resize, NativeSize):
         return height, width
@@ -321,7 +322,7 @@ def _size_to_read(model: Segmenter, image: NDArray[np.uint8], protocol: Protocol
     return LongSide(pixels=size).size(height, width, 1.0)
 
 
-def _resized(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+def resized(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     """The image at a (height, width): pixels are averaged where it gets smaller, as a camera of fewer pixels does."""
     height, width = image.shape[:2]
     if (height, width) == size:
