@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,8 @@ def words(trained: Path, tmp_path: Path) -> tuple[object, ...]:
 
 
 def test_an_overlay_with_its_legend(run: Command, film: Film, words: tuple[object, ...], tmp_path: Path) -> None:
-    first, second, third = run("predict", film(), *words).splitlines()
+    about, first, second, third = run("predict", film(), *words).splitlines()
+    assert about.startswith("attanet_light_camvid: made for")
     out = tmp_path / "out"
     assert re.fullmatch(rf"{tmp_path}/street\.mp4: ([a-z ]+ <?[\d.]+%(, )?)+", first)
     assert second.split() == [str(out / "street_overlay.mp4"), str(out / "street_legend.png")]
@@ -42,13 +44,23 @@ def test_an_overlay_with_its_legend(run: Command, film: Film, words: tuple[objec
 
 
 def test_labels_and_both(run: Command, film: Film, words: tuple[object, ...], tmp_path: Path) -> None:
-    source = film(size=(63, 48), frames=3)
-    assert "an odd number of rows or columns" not in run("predict", source, *words, "--video", "labels")
+    source = film(frames=3)
+    run("predict", source, *words, "--video", "labels")
     assert names(tmp_path / "out") == ["street_labels.mp4"]
     said = run("predict", source, *words, "--video", "both", "--every", "2", "--smooth", "0.5", "--seconds", "1")
-    assert said.startswith(f"note: {tmp_path / 'out' / 'street_labels.mp4'} is replaced once the new one is whole\n")
+    assert f"\nnote: {tmp_path / 'out' / 'street_labels.mp4'} is replaced once the new one is whole\n" in said
     assert names(tmp_path / "out") == ["street_labels.mp4", "street_legend.png", "street_overlay.mp4"]
-    assert [frame.pixels.max() < 11 for frame in open_source(tmp_path / "out/street_labels.mp4").frames()] == [True] * 2
+    maps = [frame.pixels[..., 0] for frame in open_source(tmp_path / "out/street_labels.mp4").frames()]
+    assert [labels.max() < 11 for labels in maps] == [True] * 2
+
+
+def test_json(run: Command, film: Film, words: tuple[object, ...], tmp_path: Path) -> None:
+    said = json.loads(run("predict", film(frames=3), *words, "--json"))
+    assert set(said) == {"model", "protocol", "videos", "failed"}
+    (row,) = said["videos"]
+    assert (row["frames"], row["size"], row["read_at"], row["seconds"]) == (3, [48, 64], [48, 64], 0.1)
+    assert set(row["stages"]) == {"read", "network", "write"}
+    assert set(row["files"]) == {"overlay", "legend"}
 
 
 def test_the_size_at_which_frames_are_read(run: Command, film: Film, words: tuple[object, ...]) -> None:
@@ -97,14 +109,19 @@ def test_a_camera(
             return 1000.0 if key == cv2.CAP_PROP_FPS else 0.0
 
         def read(self) -> tuple[bool, np.ndarray]:
-            return True, np.full((48, 64, 3), 90, np.uint8)
+            return True, np.full((48, 63, 3), 90, np.uint8)
 
         def release(self) -> None: ...
 
     monkeypatch.setattr(cv2, "VideoCapture", Camera)
     said = run("predict", "camera:0", *words, "--seconds", "0.2", "--video", "labels")
-    assert "frames of 64x48, 0.2 s" in said
+    assert "frames of 63x48, 0.2 s" in said
+    assert "an odd number of rows or columns: the results have one more of them, 255 in labels" in said
     assert names(tmp_path / "out") == ["camera0_labels.mp4"]
+    monkeypatch.undo()
+    labels = next(iter(open_source(tmp_path / "out" / "camera0_labels.mp4").frames())).pixels[..., 0]
+    assert labels[:, :63].max() < 11
+    assert set(labels[:, 63]) == {255}
 
 
 def test_one_line_for_what_is_wrong(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,7 +128,7 @@ def _model_in(folder: str) -> str:
     file = model_file(folder)
     if place().rank == 0:
         which = "the best on its validation split" if file.name == MODELS[0] else "the last; none was validated"
-        print(f"{folder}: {file.name}, {which}", flush=True)
+        print(f"{folder}: {file.name}, {which}", file=sys.stderr, flush=True)  # beside a document of --json
     return str(file)
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import glob
 import os
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from segattn.contracts import cut
 
@@ -100,7 +99,8 @@ def takes_videos(arguments: argparse.Namespace) -> bool:
 def predict_videos(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     """Label the videos that the arguments name."""
     from segattn.cli.options import device_name, find_protocol, open_model, ready
-    from segattn.cli.screen import error_text, is_out_of_memory, print_error
+    from segattn.cli.predict import made_for
+    from segattn.cli.screen import error_text, is_out_of_memory, print_error, print_json
     from segattn.files import UnwritableError, require_separate, require_unread, require_writable
     from segattn.machine import pick_device
     from segattn.predicting.predict import check_reading_size
@@ -119,28 +119,39 @@ def predict_videos(arguments: argparse.Namespace, overrides: dict[str, str]) -> 
         model = ready(model, arguments).to(device)
         protocol = find_protocol(recipe, arguments.protocol or "whole", overrides)
         check_reading_size(arguments.size, protocol)
+        about = made_for(recipe, model.classes)
+        if rank == 0 and not arguments.json:
+            print(about, flush=True)
+        own_rows: list[dict[str, Any]] = []
         own: list[Exception] = []
         for source in sources[rank::world]:
             try:
-                own += _predict_one(arguments, recipe, model, protocol, source, show=rank == 0)
+                row, problems = _predict_one(arguments, recipe, model, protocol, source, show=rank == 0)
+                own_rows.append(row)
+                own += problems
             except UnwritableError:
                 raise
             except (ValueError, OSError, MemoryError, RuntimeError) as error:
                 if isinstance(error, RuntimeError) and not is_out_of_memory(error):
                     raise
                 own.append(ValueError(f"{source}: {error_text(error)}") if is_out_of_memory(error) else error)
-        problems = [problem for part in gathered(own) for problem in part]
-    if rank != 0 or not problems:
+        rows = [row for part in gathered(own_rows) for row in part]
+        failed = [error for part in gathered(own) for error in part]
+    if rank != 0:
         return
-    for problem in problems[:-1]:
-        print_error(problem)
-    raise problems[-1]
+    if arguments.json:
+        failures = [" ".join(error_text(each).split()) for each in failed]
+        print_json({"model": about, "protocol": protocol.describe(), "videos": rows, "failed": failures})
+    for each in failed[:-1]:
+        print_error(each)
+    if failed:
+        raise failed[-1]
 
 
 def _predict_one(
     arguments: argparse.Namespace, recipe: Recipe, model: Segmenter, protocol: Protocol, source: str, *, show: bool
-) -> list[Exception]:
-    """Label one video and say so; what could not be read of it."""
+) -> tuple[dict[str, Any], list[Exception]]:
+    """Label one video and say so: what `--json` prints of it, and what could not be read of it."""
     import numpy as np
 
     from segattn.pictures import legend, write_image
@@ -155,7 +166,7 @@ def _predict_one(
         total = open_source(source, every=arguments.every, seconds=arguments.seconds).count
         bar = progress_bar(f"labelling {source}", max(total, 1))
     for result in results.values():
-        if result.is_file():
+        if result.is_file() and not arguments.json:
             print(f"note: {result} is replaced once the new one is whole", flush=True)
     with bar as progress:
         report = predict_video(
@@ -170,6 +181,7 @@ def _predict_one(
             seconds=arguments.seconds,
             codec=arguments.codec,
             keep_audio=arguments.audio == "keep",
+            tint_all=arguments.tint_all,
             progress=progress,
         )
     files = list(results.values())
@@ -177,28 +189,43 @@ def _predict_one(
         shares = np.array([report.shares.get(name, 0.0) for name in report.classes.names])
         files.append(_result(arguments, source, "overlay").with_name(f"{_stem(source)}_legend.png"))
         write_image(files[-1], legend(report.classes, shares, height=22 * len(report.shares) + 16))
-    _print_report(source, files, report, arguments.size, recipe)
-    return [ValueError(problem) for problem in report.problems]
+    if not arguments.json:
+        print(_said(source, files, report, arguments.size, recipe), flush=True)
+    return _row(source, files, report), [ValueError(problem) for problem in report.problems]
 
 
-def _print_report(source: str, files: list[Path], report: VideoReport, size: ReadingSize, recipe: Recipe) -> None:
+def _row(source: str, files: list[Path], report: VideoReport) -> dict[str, Any]:
+    """What `--json` says of a video."""
+    return {
+        "video": source,
+        "frames": report.frames,
+        "size": list(report.size),
+        "read_at": list(report.read_at),
+        "seconds": round(report.duration, 6),
+        "frames_per_second": round(report.frames_per_second, 3),
+        "stages": {name: round(seconds, 6) for name, seconds in report.stages.items()},
+        "shares": {name: round(share, 6) for name, share in report.shares.items()},
+        "files": {file.stem.rpartition("_")[2]: str(file) for file in files},
+    }
+
+
+def _said(source: str, files: list[Path], report: VideoReport, size: ReadingSize, recipe: Recipe) -> str:
     shares = ", ".join(f"{name} {_percent(share)}" for name, share in report.shares.items())
     work = sum(report.stages.values())
     stages = ", ".join(f"{name} {_percent(seconds / work)}" for name, seconds in report.stages.items())
-    print(f"{source}: {shares}\n  {'  '.join(map(str, files))}")
-    print(
+    lines = [
+        f"{source}: {shares}",
+        f"  {'  '.join(map(str, files))}",
         f"  {report.frames} frames of {_times(report.size)}, {report.duration:.1f} s, labelled in {report.wall:.1f} s: "
-        f"{report.frames_per_second:.1f} frames/s; share of the work: {stages}"
-    )
+        f"{report.frames_per_second:.1f} frames/s; share of the work: {stages}",
+    ]
     if report.read_at != report.size:
         why = f", the size that {recipe.name} was trained at" if size == "trained" else ""
-        print(
-            f"  {_times(report.size)} frames read at {_times(report.read_at)}{why}; "
-            "--size native to read them as they are"
-        )
+        read = f"{_times(report.size)} frames read at {_times(report.read_at)}{why}"
+        lines.append(f"  {read}; --size native to read them as they are")
     if any(side % 2 for side in report.size):
-        print("  an odd number of rows or columns: one is added in the results, with 255 for labels")
-    sys.stdout.flush()
+        lines.append("  an odd number of rows or columns: the results have one more of them, 255 in labels")
+    return "\n".join(lines)
 
 
 def _times(size: tuple[int, int]) -> str:

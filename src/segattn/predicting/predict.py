@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segattn.contracts import COUNT, PIXELS, Classes, cut, require_model, shown
+from segattn.datasets.palette import palette_png
 from segattn.evaluation.display import data_frame
 from segattn.evaluation.geometry import LongSide, NativeSize, Size, size_near
 from segattn.evaluation.inference import predict_scores, score_map, score_maps
 from segattn.evaluation.protocol import WHOLE, Protocol
 from segattn.evaluation.score_map import ScoreMap
+from segattn.files import write_file
 from segattn.machine import pick_device
 from segattn.models.segmenter import Segmenter
 from segattn.pictures import class_shares, encoded, overlay, resize_image, resize_labels, with_legend, write_image
@@ -157,15 +159,23 @@ class Prediction:
         shares = class_shares(self.labels, len(self.classes))
         return encoded(with_legend(overlay(image, labels, self.classes), self.classes, shares))
 
-    def overlay(self) -> NDArray[np.uint8]:
-        """(H, W', 3) RGB: the image with the classes' colours over it and a legend at the right."""
-        shares = class_shares(self.labels, len(self.classes))
-        return with_legend(overlay(self.image, self.labels, self.classes), self.classes, shares)
-
-    def save(self, folder: str | Path, *, confidence: bool = False) -> PredictionFiles:
-        """Write NAME_labels.png (one 8-bit channel of training ids) and NAME_overlay.png into `folder`.
+    def overlay(self, *, tint_all: bool = False) -> NDArray[np.uint8]:
+        """(H, W', 3) RGB: the image with the classes' colours over it and a legend at the right.
 
         Args:
+            tint_all: lay colours over background and black classes too, which else stay as they are.
+        """
+        shares = class_shares(self.labels, len(self.classes))
+        return with_legend(overlay(self.image, self.labels, self.classes, tint_all=tint_all), self.classes, shares)
+
+    def save(self, folder: str | Path, *, confidence: bool = False, tint_all: bool = False) -> PredictionFiles:
+        """Write NAME_labels.png and NAME_overlay.png into `folder`.
+
+        The labels are one 8-bit channel of training ids with the classes' colours as its palette: Pillow reads the ids,
+        viewers show the colours, and OpenCV gives the colours too.
+
+        Args:
+            tint_all: as `overlay` has it.
             confidence: also write NAME_confidence.png: one 8-bit channel in which 0..255 is 0..1, rounded.
 
         Raises:
@@ -175,8 +185,8 @@ class Prediction:
         files = PredictionFiles.of(self.name, folder, confidence=confidence)
         if files.confidence is not None:  # first, as it may fail
             write_image(files.confidence, np.rint(255 * self.confidence).astype(np.uint8))
-        write_image(files.labels, self.labels)
-        write_image(files.overlay, self.overlay())
+        write_file(files.labels, palette_png(self.labels, dict(enumerate(self.classes.palette))))
+        write_image(files.overlay, self.overlay(tint_all=tint_all))
         return files
 
 

@@ -22,10 +22,10 @@ from segattn.files import require_unread
 from segattn.machine import pick_device
 from segattn.models.segmenter import Segmenter
 from segattn.pictures import overlay as overlaid
-from segattn.predicting.pipeline import run_stages
 from segattn.predicting.predict import ReadingSize, check_reading_size, resized, size_to_read
 from segattn.predicting.video.audio import AudioError, require_audio
 from segattn.predicting.video.read import Frame, camera_number, open_source
+from segattn.predicting.video.stages import run_stages
 from segattn.predicting.video.write import Codec, VideoWriter, require_place
 
 _SMOOTHEST = 0.99
@@ -82,6 +82,7 @@ def predict_video(
     seconds: float | None = None,
     codec: Codec = "mp4v",
     keep_audio: bool = False,
+    tint_all: bool = False,
     device: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> VideoReport:
@@ -106,6 +107,7 @@ def predict_video(
         seconds: only so much of the beginning. A camera needs it.
         codec: of the overlay: "mp4v" or "vp9", which browsers play, and which takes fifty times as long to encode.
         keep_audio: copy the audio tracks into the overlay, as they are, by the system's ffmpeg.
+        tint_all: lay colours over background and black classes too.
         device: where the model is moved to before; None leaves it where it is.
         progress: called with the number of frames that are written, after each.
 
@@ -146,11 +148,14 @@ def predict_video(
     counts = np.zeros(256, np.int64)
     done = 0
 
+    def tinted(result: _Labelled) -> NDArray[np.uint8]:
+        return overlaid(result.frame.pixels, result.labels, model.classes, tint_all=tint_all)
+
     def write(result: _Labelled) -> None:
         nonlocal done
         counts[:] += np.bincount(result.labels.ravel(), minlength=256)
         if overlay_writer is not None:
-            overlay_writer.write(overlaid(result.frame.pixels, result.labels, model.classes), result.frame.time)
+            overlay_writer.write(tinted(result), result.frame.time)
         if labels_writer is not None:
             labels_writer.write(result.labels, result.frame.time)
         done += 1

@@ -109,6 +109,8 @@ class VideoFile:
         limit = self._stated if seconds is None else min(self._stated, round(seconds * self.rate))
         self.count = -(-limit // every)
         self.pixel_aspect = self._pixel_aspect()
+        tag = int(get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little", signed=True)
+        self._codec = "".join(chr(byte) for byte in tag if 32 < byte < 127) or "without a name"
 
     def _pixel_aspect(self) -> Fraction:
         across, down = (int(self._video.get(key)) for key in (cv2.CAP_PROP_SAR_NUM, cv2.CAP_PROP_SAR_DEN))
@@ -162,7 +164,9 @@ class VideoFile:
             number += 1
         self._video.release()
         if number == 0:
-            raise ValueError(f"{self.name}: no frame can be decoded")
+            raise ValueError(
+                f"{self.name}: no frame can be decoded; damaged, or of a codec that OpenCV lacks ({self._codec})"
+            )
         self.end = last + gap if self._seconds is None else min(last + gap, max(self._seconds, last))
         self.problems += self._said(number, failed, first_failed, odd_times, last + start + gap / 2, complete)
 
