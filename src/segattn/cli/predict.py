@@ -11,12 +11,12 @@ from segattn.cli.options import (
     MODEL_HELP,
     add_json_option,
     add_model_options,
+    add_reading_size_option,
     device_name,
     find_protocol,
     open_model,
     ready,
 )
-from segattn.contracts import cut
 
 if TYPE_CHECKING:
     from segattn.contracts import Classes
@@ -45,15 +45,7 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="images, folders of images, or quoted globs")
     add_model_options(parser, "--model", default="attanet_lite0_camvid")
     parser.add_argument("--protocol", metavar="NAME", help="a named protocol instead of one plain pass")
-    parser.add_argument(
-        "--size",
-        type=_size,
-        default="trained",
-        metavar="SIZE",
-        help="at which images are read: trained (the default: as they are where that is near the size that the model "
-        "was trained at, else brought to it), native (as they are), or the long side in pixels; labels have the "
-        "image's own size in any case",
-    )
+    add_reading_size_option(parser, "labels have the image's own size in any case")
     parser.add_argument(
         "--confidence",
         action="store_true",
@@ -181,14 +173,6 @@ def _said(path: Path, prediction: Prediction, files: PredictionFiles, name: str,
         read = f"{_times(prediction.labels.shape)} image read at {_times(prediction.read_at)}{why}"
         lines.append(f"  {read}; --size native to read it as it is")
     return "\n".join(lines)
-
-
-def _size(text: str) -> ReadingSize:
-    words: dict[str, ReadingSize] = {"trained": "trained", "native": "native"}
-    try:
-        return words[text] if text in words else int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{cut(text)}: expected trained, native, or the long side in pixels") from None
 
 
 def _times(size: tuple[int, ...]) -> str:
