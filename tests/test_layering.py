@@ -98,7 +98,7 @@ ALLOWED: dict[str, set[str]] = {
     "hub": {*EVERYTHING_BELOW, "api", "reports"},
     "measure": {*EVERYTHING_BELOW, "api", "predicting", "measure"},
     "reports": {*EVERYTHING_BELOW, "measure", "reports"},
-    "explaining": {*EVERYTHING_BELOW, "reports", "explaining"},
+    "explaining": {*EVERYTHING_BELOW, "reports", "predicting", "explaining"},
     "cli": {*ON_TOP, "cli"},
     "__main__": {"cli"},
     "__init__": ON_TOP,

@@ -13,6 +13,7 @@ from segattn.contracts import cut
 if TYPE_CHECKING:
     from segattn.evaluation.protocol import Protocol
     from segattn.models.segmenter import Segmenter
+    from segattn.predicting.predict import ReadingSize
     from segattn.recipes.schema import Recipe
 
 MODEL_HELP = """\
@@ -150,6 +151,26 @@ def add_model_options(parser: argparse.ArgumentParser, name: str, default: str |
         action="store_true",
         help="fold batch norms into convolutions: faster on the CPU, the same logits to float rounding only",
     )
+
+
+def add_reading_size_option(parser: argparse.ArgumentParser, then: str) -> None:
+    """The option of commands that bring an image to the size that the model knows; `then` is what comes of it."""
+    parser.add_argument(
+        "--size",
+        type=_reading_size,
+        default="trained",
+        metavar="SIZE",
+        help="at which images are read: trained (the default: as they are where that is near the size that the model "
+        f"was trained at, else brought to it), native (as they are), or the long side in pixels; {then}",
+    )
+
+
+def _reading_size(text: str) -> ReadingSize:
+    words: dict[str, ReadingSize] = {"trained": "trained", "native": "native"}
+    try:
+        return words[text] if text in words else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{cut(text)}: expected trained, native, or the long side in pixels") from None
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from segattn.cli.options import (
     MODEL_HELP,
     add_json_option,
     add_model_options,
+    add_reading_size_option,
     device_name,
     find_protocol,
     open_model,
@@ -18,7 +19,6 @@ from segattn.cli.options import (
 )
 from segattn.cli.predict_video import HELP as VIDEO_HELP
 from segattn.cli.predict_video import add_video_options, predict_videos, takes_videos
-from segattn.contracts import cut
 
 if TYPE_CHECKING:
     from segattn.contracts import Classes
@@ -54,15 +54,7 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
     )
     add_model_options(parser, "--model", default="attanet_lite0_camvid")
     parser.add_argument("--protocol", metavar="NAME", help="a named protocol instead of one plain pass")
-    parser.add_argument(
-        "--size",
-        type=_size,
-        default="trained",
-        metavar="SIZE",
-        help="at which images are read: trained (the default: as they are where that is near the size that the model "
-        "was trained at, else brought to it), native (as they are), or the long side in pixels; labels have the "
-        "image's own size in any case",
-    )
+    add_reading_size_option(parser, "labels have the image's own size in any case")
     parser.add_argument(
         "--confidence",
         action="store_true",
@@ -194,14 +186,6 @@ def _said(path: Path, prediction: Prediction, files: PredictionFiles, name: str,
         read = f"{_times(prediction.labels.shape)} image read at {_times(prediction.read_at)}{why}"
         lines.append(f"  {read}; --size native to read it as it is")
     return "\n".join(lines)
-
-
-def _size(text: str) -> ReadingSize:
-    words: dict[str, ReadingSize] = {"trained": "trained", "native": "native"}
-    try:
-        return words[text] if text in words else int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{cut(text)}: expected trained, native, or the long side in pixels") from None
 
 
 def _times(size: tuple[int, ...]) -> str:
