@@ -5,8 +5,9 @@
 A drawn street is panned over 1000 frames of 480x360 (MPEG-4, 30 frames/s). Apart: reading all frames; labelling the
 first --labelled of them, and so many times as long for all (the time does not depend on what a network sees); writing
 the overlay of all frames with one label map. Then `segattn.predict_video` on the whole. `whole_by_longest` is its time
-by that of the longest stage alone; `memory_last_by_first` the mean resident size in the last tenth of the frames by
-that in the first. With --rounds, the median of rounds in each of which all four are measured after one another.
+by that of the longest stage alone, `whole_by_longest_within` by that of the stage that was longest at work within it,
+which other work on the machine slows as much; `memory_last_by_first` the mean resident size in the last tenth of the
+frames by that in the first. With --rounds, the median of rounds in each of which all are measured after one another.
 """
 
 from __future__ import annotations
@@ -86,6 +87,7 @@ def measure(model: segattn.Segmenter, path: Path, folder: Path, labelled: int) -
         "sum_s": reading + network + writing,
         "whole_s": report.wall,
         "whole_by_longest": report.wall / longest,
+        "whole_by_longest_within": report.wall / max(report.stages.values()),
         "frames_per_second": report.frames_per_second,
         "memory_first_tenth_mib": statistics.mean(memory[:tenth]) / 2**20,
         "memory_last_tenth_mib": statistics.mean(memory[-tenth:]) / 2**20,
