@@ -19,6 +19,8 @@ from segattn.cli.options import (
     open_model,
     ready,
 )
+from segattn.cli.predict_video import HELP as VIDEO_HELP
+from segattn.cli.predict_video import add_video_options, predict_videos, takes_videos
 
 if TYPE_CHECKING:
     from segattn.contracts import Classes
@@ -32,19 +34,26 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
     """Register the command."""
     parser = commands.add_parser(
         "predict",
-        help="label images",
+        help="label images and videos",
         description="Label images: for each, NAME_labels.png (class ids, with the classes' colours as its palette),\n"
         "NAME_overlay.png (with a legend), and the share of each class on the terminal. Two images of one name are\n"
         "refused before the first is written. Hidden files, tools' leftovers and folders' sub-folders are not read.\n"
-        "Images that can't be labelled are named at the end; exit code 2 then.\n\n" + MODEL_HELP + EXPORTED_HELP,
+        "Images that can't be labelled are named at the end; exit code 2 then.\n\n"
+        + VIDEO_HELP
+        + MODEL_HELP
+        + EXPORTED_HELP,
         epilog="examples:\n"
         "  segattn predict photo.jpg\n"
         "  segattn predict photo.jpg --model attanet_light_camvid    (a quarter of the parameters)\n"
         "  segattn predict holiday/ 'more/*.png' --output labelled\n"
         "  segattn predict panorama.jpg --size native --protocol slide_512\n"
-        "  segattn predict photo.jpg --model runs/mine/best.safetensors --protocol multi_flip",
+        "  segattn predict photo.jpg --model runs/mine/best.safetensors --protocol multi_flip\n"
+        "  segattn predict street.mp4 --smooth 0.5\n"
+        "  segattn predict camera:0 --seconds 10 --video both",
     )
-    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="images, folders of images, or quoted globs")
+    parser.add_argument(
+        "sources", nargs="+", metavar="SOURCE", help="images, folders of images, or quoted globs; or videos"
+    )
     add_model_options(parser, "--model", default="attanet_lite0_camvid")
     add_engine_option(parser)
     parser.add_argument("--protocol", metavar="NAME", help="a named protocol instead of one plain pass")
@@ -60,11 +69,15 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         help="lay colours over background and black classes too, which overlays else leave as they are",
     )
     parser.add_argument("--output", type=Path, default=Path("predictions"), metavar="DIR", help="default: predictions")
+    add_video_options(parser)
     add_json_option(parser)
     parser.set_defaults(run=_predict, takes_overrides=True)
 
 
 def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    if takes_videos(arguments):
+        return predict_videos(arguments, overrides)
+
     from segattn.cli.screen import error_text, is_out_of_memory, print_error, print_json
     from segattn.datasets.images import read_image
     from segattn.evaluation.inference import meaning_of
