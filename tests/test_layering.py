@@ -96,7 +96,7 @@ ALLOWED: dict[str, set[str]] = {
     "predicting": {*EVERYTHING_BELOW, "api", "exporting", "predicting"},
     "exporting": {*EVERYTHING_BELOW, "exporting"},
     "hub": {*EVERYTHING_BELOW, "api", "reports"},
-    "measure": {*EVERYTHING_BELOW, "api", "predicting", "measure"},
+    "measure": {*EVERYTHING_BELOW, "api", "predicting", "exporting", "measure"},
     "reports": {*EVERYTHING_BELOW, "measure", "reports"},
     "explaining": {*EVERYTHING_BELOW, "reports", "predicting", "explaining"},
     "cli": {*ON_TOP, "cli"},

@@ -11,12 +11,14 @@ from segattn.cli.options import (
     EXPORTED,
     EXPORTED_HELP,
     MODEL_HELP,
+    add_engine_option,
     add_json_option,
     add_map_option,
     add_model_options,
     check_weights_output,
     device_name,
     find_protocol,
+    on_engine,
     open_model,
     ready,
 )
@@ -46,6 +48,7 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         "  segattn evaluate runs/mine/last.safetensors --data.root /data/camvid --calibrate mine.safetensors",
     )
     add_model_options(parser, "MODEL")
+    add_engine_option(parser)
     parser.add_argument("--protocol", metavar="NAME", help="a named protocol instead of the recipe's")
     parser.add_argument("--split", metavar="NAME", help="the split to score (default: the recipe's data.val_split)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="write scores.json and report.html there")
@@ -115,7 +118,7 @@ def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
             for take in takers:
                 take(sample, labels)
 
-        model = ready(model, arguments).to(device)
+        model = on_engine(ready(model, arguments).to(device), arguments, recipe, protocol)
         part = evaluate(
             model,
             dataset,

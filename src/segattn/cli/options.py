@@ -210,6 +210,42 @@ def ready(model: Segmenter, arguments: argparse.Namespace) -> Segmenter:
     return optimize_for_inference(model)
 
 
+def add_engine_option(parser: argparse.ArgumentParser) -> None:
+    """The option of commands that only run a model."""
+    parser.add_argument(
+        "--engine",
+        choices=("torch", "onnxruntime", "openvino", "auto"),
+        default="torch",
+        help="what runs the network: torch as it is (the default), onnxruntime or openvino (pip install "
+        "'segattn[export]'), exported and proved once, or auto: the fastest of these and of torch's folded and "
+        "compiled forms, measured once for the weights, the size and this machine; logits are the same to rounding",
+    )
+
+
+def on_engine(model: Segmenter, arguments: argparse.Namespace, recipe: Recipe, protocol: Protocol) -> Segmenter:
+    """The model, on its device, as `--engine` runs it, which is told on the standard error stream."""
+    if arguments.engine == "torch":
+        return model
+    if arguments.model.endswith(EXPORTED):
+        raise ValueError(f"--engine {arguments.engine}: {arguments.model} is an exported file, which has its engine")
+    if arguments.fold:
+        raise ValueError(f"--fold: is of torch, and --engine {arguments.engine} chooses another form; give one of both")
+    from segattn.exporting import fastest
+    from segattn.processes import place
+
+    def say(text: str) -> None:
+        if place().rank == 0:
+            print(text, file=sys.stderr, flush=True)
+
+    height, width = recipe.data.trained_at or recipe.data.count_at
+    size = protocol.resize.size(height, width, 1.0)
+    if protocol.windows is not None:
+        size = (protocol.windows.crop, protocol.windows.crop)
+    running = fastest.on_engine(model, arguments.engine, size, say=say)
+    say(running.words)
+    return running.model
+
+
 def add_loading_options(parser: argparse.ArgumentParser) -> None:
     """The options of commands that start from weights made for something a little different."""
     parser.add_argument(

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from segattn.cli.options import (
     EXPORTED_HELP,
     MODEL_HELP,
+    add_engine_option,
     add_json_option,
     add_model_options,
     add_reading_size_option,
     device_name,
     find_protocol,
+    on_engine,
     open_model,
     ready,
 )
@@ -53,6 +55,7 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         "sources", nargs="+", metavar="SOURCE", help="images, folders of images, or quoted globs; or videos"
     )
     add_model_options(parser, "--model", default="attanet_lite0_camvid")
+    add_engine_option(parser)
     parser.add_argument("--protocol", metavar="NAME", help="a named protocol instead of one plain pass")
     add_reading_size_option(parser, "labels have the image's own size in any case")
     parser.add_argument(
@@ -102,6 +105,7 @@ def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         check_reading_size(arguments.size, protocol)
         if arguments.confidence:
             require_probabilities(meaning_of(protocol))
+        model = on_engine(model, arguments, recipe, protocol)
         about = made_for(recipe, model.classes)
         if rank == 0 and not arguments.json:
             print(about, flush=True)
