@@ -98,7 +98,7 @@ def takes_videos(arguments: argparse.Namespace) -> bool:
 
 def predict_videos(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     """Label the videos that the arguments name."""
-    from segattn.cli.options import device_name, find_protocol, open_model, ready
+    from segattn.cli.options import device_name, find_protocol, on_engine, open_model, ready
     from segattn.cli.predict import made_for
     from segattn.cli.screen import error_text, is_out_of_memory, print_error, print_json
     from segattn.files import UnwritableError, require_separate, require_unread, require_writable
@@ -119,6 +119,7 @@ def predict_videos(arguments: argparse.Namespace, overrides: dict[str, str]) -> 
         model = ready(model, arguments).to(device)
         protocol = find_protocol(recipe, arguments.protocol or "whole", overrides)
         check_reading_size(arguments.size, protocol)
+        model = on_engine(model, arguments, recipe, protocol)
         about = made_for(recipe, model.classes)
         if rank == 0 and not arguments.json:
             print(about, flush=True)
