@@ -166,8 +166,10 @@ def speed(session: Session, part: str, name: str, size: tuple[int, int], forms: 
                     session.reset_peak()
                     try:
                         rows[str(batch)], out = one_batch(session, network, images, graph="graph" in form)
-                    except torch.OutOfMemoryError:
-                        rows[str(batch)] = {"error": "out of memory"}
+                    except RuntimeError as error:  # out of memory, or too large for a kernel: smaller batches stay
+                        if not rows:
+                            raise
+                        rows[str(batch)] = {"error": str(error).strip().splitlines()[0][:200]}
                         break
                     if batch == 1:
                         if reference is None:

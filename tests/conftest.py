@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -103,3 +104,30 @@ def camvid(tmp_path: Path) -> Path:
             assert cv2.imwrite(str(root / "images" / split / f"{split}{index}.png"), image)
             assert cv2.imwrite(str(root / "labels" / split / f"{split}{index}.png"), ids)
     return root
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a video of a bright square that walks over noise: `film(name, ...)` is its path."""
+    import cv2
+
+    def made(
+        name: str = "street.mp4",
+        *,
+        frames: int = 12,
+        size: tuple[int, int] = (64, 48),
+        tag: str = "mp4v",
+        rate: float = 30,
+    ) -> Path:
+        path = tmp_path / name
+        writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*tag), rate, size)
+        assert writer.isOpened()
+        ground = np.random.default_rng(0).integers(0, 120, (size[1], size[0], 3), np.uint8)
+        for number in range(frames):
+            picture = ground.copy()
+            picture[8:24, 2 * number : 2 * number + 16] = 30, 140, 250
+            writer.write(picture)
+        writer.release()
+        return path
+
+    return made

@@ -34,6 +34,15 @@ def test_overlay_leaves_ignored_pixels_as_they_are() -> None:
     assert mixed[0, 1].tolist() == [200, 200, 200]
 
 
+def test_background_and_black_classes_are_not_tinted_unless_asked() -> None:
+    classes = Classes(("_background_", "road", "hole"), ((10, 20, 30), (128, 64, 128), (0, 0, 0)))
+    image, labels = np.full((1, 3, 3), 200, np.uint8), np.array([[0, 1, 2]])
+    left = (overlay(image, labels, classes) == image).all(-1)
+    assert left.tolist() == [[True, False, True]]
+    tinted = (overlay(image, labels, classes, tint_all=True) == image).all(-1)
+    assert tinted.tolist() == [[False, False, False]]
+
+
 def test_shares_leave_ignored_pixels_out() -> None:
     assert class_shares(np.array([[0, 0, 1, IGNORE]]), 2).tolist() == pytest.approx([2 / 3, 1 / 3])
     assert class_shares(np.full((2, 2), IGNORE), 2).tolist() == [0, 0]

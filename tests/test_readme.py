@@ -157,6 +157,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for name in ("train", "val"):
             image = random.integers(0, 2, (60, 80, *channels), np.uint8)
             cv2.imwrite(str(tmp_path / f"my_data/{kind}/{name}.png"), image)
+    monkeypatch.setenv("SEGATTN_CACHE", str(tmp_path / "cache"))
     (own_yaml,) = blocks([ROOT / "README.md"], "yaml")
     (tmp_path / "my_data/dataset.yaml").write_text(own_yaml.text)
     monkeypatch.chdir(tmp_path)

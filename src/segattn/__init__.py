@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from segattn.models.segmenter import Segmenter
     from segattn.models.wrapped import wrap
     from segattn.predicting.predict import Prediction, predict
+    from segattn.predicting.video.label import predict_video
     from segattn.recipes.catalog import list_recipes, recipe
     from segattn.recipes.schema import Recipe
     from segattn.runs import train
@@ -51,6 +52,7 @@ _HOMES = {
     "Logger": "training.loggers",
     "Prediction": "predicting.predict",
     "predict": "predicting.predict",
+    "predict_video": "predicting.video.label",
     "explain": "explaining.explain",
     "evaluate": "evaluation.evaluate",
     "export": "exporting.export",

@@ -30,10 +30,29 @@ def colorize(labels: NDArray[np.integer], classes: Classes) -> Image:
     return np.asarray(table[labels])
 
 
-def overlay(image: Image, labels: NDArray[np.integer], classes: Classes, opacity: float = 0.55) -> Image:
-    """(H, W, 3) RGB with the labels' colours laid over it; ignored pixels show the image alone."""
+def overlay(
+    image: Image, labels: NDArray[np.integer], classes: Classes, opacity: float = 0.55, *, tint_all: bool = False
+) -> Image:
+    """(H, W, 3) RGB with the labels' colours laid over it.
+
+    Ignored pixels show the image alone, and so do classes that are `untinted`, unless `tint_all`.
+    """
     blended = cv2.addWeighted(image, 1.0 - opacity, colorize(labels, classes), opacity, 0.0)
-    return np.where((labels == IGNORE)[..., None], image, blended).astype(np.uint8)
+    bare = np.zeros(256, bool)
+    bare[IGNORE] = True
+    if not tint_all:
+        bare[untinted(classes)] = True
+    return np.where(bare[labels][..., None], image, blended).astype(np.uint8)
+
+
+def untinted(classes: Classes) -> list[int]:
+    """The training ids that overlays leave as they are: of a class called background, and of black ones, which would
+    only darken the image."""
+    return [
+        index
+        for index, (name, colour) in enumerate(zip(classes.names, classes.palette, strict=True))
+        if name.strip("_ ").casefold() == "background" or tuple(colour) == (0, 0, 0)
+    ]
 
 
 def resize_image(image: Image, size: tuple[int, int]) -> Image:

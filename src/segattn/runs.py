@@ -20,7 +20,7 @@ from segattn.machine import native_bf16, settle_on, usable_cores
 from segattn.models.segmenter import Segmenter
 from segattn.processes import ending_together, gathered, joined, place, processes_here
 from segattn.recipes.catalog import recipe as find_recipe
-from segattn.recipes.own_data import Budget, DataFacts, MachineFacts, fit_recipe, table
+from segattn.recipes.own_data import Budget, Choice, DataFacts, MachineFacts, fit_recipe, table
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import from_yaml, override
 from segattn.training.auto_batch import fit_batch
@@ -122,7 +122,8 @@ def train_recipe(
     require_writable(folder)
     joined(cpu=settle_on(device))
     about = RunFolder(folder, named)
-    run = _Run(named, start or Start(), given, about, resume, allow_absent_classes, device, auto_batch)
+    augmented = options.get("augmentation") is not None
+    run = _Run(named, start or Start(), given, about, resume, allow_absent_classes, device, auto_batch, augmented)
     speak = say if place().rank == 0 else _silent
     if more is not None:
         chosen, words = with_more(run.folder, root, more, given)
@@ -175,6 +176,8 @@ class _Run:
     allow_absent_classes: bool
     device: torch.device | str
     auto_batch: bool
+    augmented: bool
+    """By a callable of the caller's, in place of the recipe's transforms."""
 
     def open(self, recipe: Recipe) -> tuple[Segmenter, Sets]:
         """The recipe's network with random weights, and its data."""
@@ -200,8 +203,14 @@ class _Run:
             cpu = settle_on(self.device)
             pace = gathered(measure_pace(model, trial, *sets, teacher=load_teacher(trial), cpu=cpu))[0]
         fitted = fit_recipe(self.named, data, machine, budget, given=self.given, pace=pace)
-        speak("\n".join([table((row, *fitted.choices)), *lines]))
-        told = (*fitted.recipe.deviations, f"{row.field} {row.value}: {row.why}")
+        choices = [
+            choice for choice in fitted.choices if not (self.augmented and choice.field.startswith("augmentation"))
+        ]
+        if self.augmented:
+            choices.append(Choice("augmentation", "a callable", "given, in place of the recipe's transforms and crops"))
+        speak("\n".join([table((row, *choices)), *lines]))
+        kept = (line for line in fitted.recipe.deviations if not (self.augmented and line.startswith("augmentation.")))
+        told = (*kept, f"{row.field} {row.value}: {row.why}")
         return replace(fitted.recipe, deviations=told), model, sets
 
     def fit_memory(

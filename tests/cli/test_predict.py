@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -10,10 +11,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import segattn
 from segattn.api import create_model
 from segattn.cli.main import main
+from segattn.datasets.camvid import CamVid
 from segattn.recipes.catalog import recipe
 from segattn.weights import pretrained as defaults
 from segattn.weights.checkpoint import describe_model, save_model
@@ -35,7 +38,9 @@ def names(folder: Path) -> list[str]:
 def test_an_image_gives_labels_an_overlay_and_shares(run: Command, photo: Path, trained: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
     text = run("predict", photo, "--model", trained, "--output", out)
-    first, second, third = text.splitlines()
+    about, first, second, third = text.splitlines()
+    made_for = "streets from a car, by day or at dusk (CamVid), 11 classes: sky, building, pole, road, ..."
+    assert about == f"attanet_light_camvid: made for {made_for}"
     size = "64x48 image read at 480x360, the size that attanet_light_camvid was trained at"
     assert third == f"  {size}; --size native to read it as it is"
     assert first.startswith(f"{photo}: ")
@@ -43,16 +48,44 @@ def test_an_image_gives_labels_an_overlay_and_shares(run: Command, photo: Path, 
     assert sum(float(share.strip("<%")) for share in shares) == pytest.approx(100, abs=1)
     assert second.split() == [str(out / "photo_labels.png"), str(out / "photo_overlay.png")]
     assert names(out) == ["photo_labels.png", "photo_overlay.png"]
-    labels = cv2.imread(str(out / "photo_labels.png"), cv2.IMREAD_UNCHANGED)
+    labels = np.asarray(Image.open(out / "photo_labels.png"))
     assert labels.shape == (48, 64)
     assert labels.dtype == np.uint8
     assert labels.max() < 11
 
 
+def test_labels_are_ids_with_a_palette(run: Command, photo: Path, trained: Path) -> None:
+    run("predict", photo, "--model", trained, "--output", photo.parent / "out")
+    image = Image.open(photo.parent / "out" / "photo_labels.png")
+    assert image.mode == "P"
+    assert image.getpalette()[:33] == [value for colour in CamVid.classes.palette for value in colour]
+    assert len(image.getpalette()) == 768  # fewer would be written with fewer bits a pixel
+
+
+def test_one_document_instead(
+    fail: Command, photo: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    words = ["predict", str(photo), str(tmp_path / "broken.png"), "--model", str(trained), "--json"]
+    assert main([*words, "--output", str(tmp_path / "out")]) == 2
+    said, errors = capsys.readouterr()
+    found = json.loads(said)
+    assert found["model"].startswith("attanet_light_camvid: made for streets")
+    (row,) = found["images"]
+    assert row["image"] == str(photo)
+    assert row["size"] == [48, 64]
+    assert row["read_at"] == [360, 480]
+    assert sum(row["shares"].values()) == pytest.approx(1, abs=1e-4)
+    assert [Path(file).name for file in row["files"].values()] == names(tmp_path / "out")
+    assert len(found["failed"]) == 1
+    assert "broken.png" in found["failed"][0]
+    assert "broken.png" in errors
+
+
 def test_the_size_at_which_an_image_is_read(run: Command, fail: Command, photo: Path, trained: Path) -> None:
     words = ("predict", photo, "--model", trained, "--output", photo.parent / "out", "--size")
     assert "read at" not in run(*words, "native")
-    assert run(*words, "100").splitlines()[2] == "  64x48 image read at 100x75; --size native to read it as it is"
+    assert run(*words, "100").splitlines()[3] == "  64x48 image read at 100x75; --size native to read it as it is"
     assert "--size: huge: expected trained, native, or the long side" in fail(*words, "huge")
     assert "size 99999: expected 1 to 32768 pixels" in fail(*words, "99999")
     error = fail(*words, "100", "--protocol", "mmseg_whole")
@@ -65,7 +98,7 @@ def test_confidence_is_written_beside_the_labels(
     run: Command, fail: Command, photo: Path, trained: Path, tmp_path: Path
 ) -> None:
     words = ("predict", photo, "--model", trained, "--output", tmp_path / "out", "--confidence")
-    assert run(*words).splitlines()[1].split()[2] == str(tmp_path / "out" / "photo_confidence.png")
+    assert run(*words).splitlines()[2].split()[2] == str(tmp_path / "out" / "photo_confidence.png")
     confidence = cv2.imread(str(tmp_path / "out" / "photo_confidence.png"), cv2.IMREAD_UNCHANGED)
     assert confidence.shape == (48, 64)
     assert confidence.min() >= 255 // 11
@@ -99,7 +132,7 @@ def test_what_a_file_says_of_its_training_goes_before_the_recipe(run: Command, p
 def test_unusual_images_are_labelled(run: Command, trained: Path, tmp_path: Path, pixels: np.ndarray) -> None:
     assert cv2.imwrite(str(tmp_path / "a.png"), pixels)
     run("predict", tmp_path / "a.png", "--model", trained, "--output", tmp_path / "out")
-    labels = cv2.imread(str(tmp_path / "out" / "a_labels.png"), cv2.IMREAD_UNCHANGED)
+    labels = np.asarray(Image.open(tmp_path / "out" / "a_labels.png"))
     assert labels.shape == pixels.shape[:2]
 
 
@@ -143,7 +176,7 @@ def test_thin_images_are_labelled_and_so_are_those_after_them(
     images = [tmp_path / "row.png", tmp_path / "column.png", photo]
     run("predict", *images, "--model", trained, "--protocol", protocol, "--output", tmp_path / "out")
     for image in images:
-        labels = cv2.imread(str(tmp_path / "out" / f"{image.stem}_labels.png"), cv2.IMREAD_UNCHANGED)
+        labels = np.asarray(Image.open(tmp_path / "out" / f"{image.stem}_labels.png"))
         assert labels.shape == cv2.imread(str(image)).shape[:2]
 
 
@@ -226,7 +259,7 @@ def test_two_sources_of_one_result_are_refused_before_the_first(
 
 def test_one_source_named_twice_is_labelled_once(run: Command, photo: Path, trained: Path, tmp_path: Path) -> None:
     text = run("predict", photo, tmp_path / "photo.*", "--model", trained, "--output", tmp_path / "out")
-    assert len(text.splitlines()) == 3
+    assert len(text.splitlines()) == 4
 
 
 def test_the_longest_name_can_be_written(run: Command, fail: Command, photo: Path, trained: Path) -> None:
@@ -322,7 +355,7 @@ def test_bad_models_and_options(
 def test_fields_of_the_protocol_can_be_set(run: Command, photo: Path, trained: Path, tmp_path: Path) -> None:
     def labels(*words: str) -> np.ndarray:
         run("predict", photo, "--model", trained, "--output", tmp_path / "out", *words)
-        return cv2.imread(str(tmp_path / "out" / "photo_labels.png"), cv2.IMREAD_UNCHANGED)
+        return np.asarray(Image.open(tmp_path / "out" / "photo_labels.png"))
 
     assert (labels("--protocol.flip", "true") == labels("--protocol", "whole", "--protocol.flip=true")).all()
     assert (labels("--protocol.flip", "true") != labels()).any()

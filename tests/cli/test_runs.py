@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -212,6 +213,21 @@ def test_the_python_api_is_as_short(desk: Path, capsys: pytest.CaptureFixture[st
         segattn.train(NAME, segattn.recipe(NAME))  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="a model is trained by a recipe"):
         segattn.train(torch.nn.Identity())  # type: ignore[call-overload]
+
+
+def test_a_crop_that_a_callable_replaces_is_not_among_the_choices(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def cut(image: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
+        return {"image": image[:33, :33], "mask": mask[:33, :33]}
+
+    quick = {"training.workers": 0, "losses.0.class_weights": None}
+    words = {"epochs": 1, "output": "runs/own", "overrides": quick, "samples": 0, "device": "cpu"}
+    segattn.train(NAME, data="my_data", augmentation=cut, **words)
+    said = capsys.readouterr().out
+    assert any(line.split()[:3] == ["augmentation", "a", "callable"] for line in said.splitlines())
+    assert "augmentation.3" not in said
+    assert "augmentation.3" not in (desk / "runs/own/recipe.yaml").read_text()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import segattn
@@ -31,6 +32,20 @@ NETWORKS = {
 def network(backbone: str, head: str) -> Segmenter:
     torch.manual_seed(1)
     return segattn.build(backbone, head, num_classes=5).eval()
+
+
+def test_it_takes_what_predict_takes_and_reads_it_at_the_size_of_training() -> None:
+    model = network("attanet_light", "attanet_light")
+    model.trained_at = (100, 140)
+    try:
+        view = explain(model, Image.fromarray(IMAGE), (20, 30), show=["margin", "evidence"])
+        assert (view.seen, view.at, view.labels.shape) == ((100, 140), (20, 30), (50, 70))
+        assert np.array_equal(view.labels, segattn.predict(model, IMAGE).labels)
+        tensor = torch.from_numpy(IMAGE).permute(2, 0, 1)
+        assert explain(model, tensor, (20, 30), show=["margin"], size="native").seen == (50, 70)
+        assert explain(model, IMAGE, show=["margin"], size=35).seen == (25, 35)
+    finally:
+        model.trained_at = None
 
 
 def hooks(model: nn.Module) -> int:
@@ -138,8 +153,8 @@ def test_only_what_is_asked_for_is_shown() -> None:
 
 def test_wrong_images_and_modes_are_refused(tmp_path: Path) -> None:
     model = network("attanet_light", "attanet_light")
-    with pytest.raises(ValueError, match="expected \\(H, W, 3\\) uint8"):
-        explain(model, IMAGE[..., 0])
+    with pytest.raises(ValueError, match=r"image: of type dict; expected a path"):
+        explain(model, {})  # type: ignore[arg-type]
     (tmp_path / "a.png").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"a\.png"):
         explain(model, tmp_path / "a.png")

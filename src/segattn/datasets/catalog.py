@@ -61,6 +61,7 @@ class Source:
         prepare: `segattn data prepare NAME` must be run once.
         hidden: splits whose labels are not public: a server scores them.
         limits: what its scores don't say and what a network trained on it has not seen, in words.
+        shows: what its images are of, in a few words.
     """
 
     download: str
@@ -68,9 +69,11 @@ class Source:
     prepare: bool = False
     hidden: tuple[str, ...] = ()
     limits: str = ""
+    shows: str = ""
 
 
 _CONTEXT = Source(
+    shows="everyday scenes (PASCAL Context)",
     download="the images of PASCAL VOC 2010, and trainval_merged.json of PASCAL in Detail",
     layout=("VOCdevkit/VOC2010/JPEGImages/NAME.jpg", "VOCdevkit/VOC2010/trainval_merged.json"),
     prepare=True,
@@ -78,6 +81,7 @@ _CONTEXT = Source(
 
 SOURCES: dict[str, Source] = {
     "cityscapes": Source(
+        shows="streets of German cities from a car, by day (Cityscapes)",
         download="leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip from https://www.cityscapes-dataset.com/",
         layout=(
             "leftImg8bit/{train,val,test}/CITY/NAME_leftImg8bit.png",
@@ -86,6 +90,7 @@ SOURCES: dict[str, Source] = {
         hidden=("test",),
     ),
     "camvid": Source(
+        shows="streets from a car, by day or at dusk (CamVid)",
         download="CamVid in the 11 classes of SegNet, 480x360",
         layout=("images/{train,val,test}/NAME.png", "labels/{train,val,test}/NAME.png"),
         limits="val is of a drive that train has frames of, so that scores on it are higher than on other streets. All "
@@ -93,6 +98,7 @@ SOURCES: dict[str, Source] = {
         "networks trained on them know no night, no rain or snow, no other countries and no other cameras",
     ),
     "ade20k": Source(
+        shows="indoor and outdoor scenes (ADE20K)",
         download="ADE20K, SceneParsing release (ADEChallengeData2016)",
         layout=(
             "ADEChallengeData2016/images/{training,validation}/NAME.jpg",
@@ -102,6 +108,7 @@ SOURCES: dict[str, Source] = {
     "pascal_context": _CONTEXT,
     "pascal_context60": _CONTEXT,
     "voc2012": Source(
+        shows="20 kinds of things and animals (PASCAL VOC 2012)",
         download="PASCAL VOC 2012 (VOCtrainval_11-May-2012.tar) and the Semantic Boundaries Dataset (benchmark.tgz)",
         layout=(
             "VOCdevkit/VOC2012/JPEGImages/NAME.jpg",
@@ -112,6 +119,7 @@ SOURCES: dict[str, Source] = {
         prepare=True,
     ),
     "coco_stuff10k": Source(
+        shows="everyday scenes (COCO-Stuff 10k)",
         download="COCO-Stuff 10k, version 1.1",
         layout=("images/NAME.jpg", "annotations/NAME.mat", "imageLists/{train,test}.txt"),
         prepare=True,

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from segattn.contracts import cut, nearest
-from segattn.datasets.images import read_image
 from segattn.evaluation.argmax import resized_argmax, resized_at
 from segattn.evaluation.inference import naming_size, resize_steps, single_input
 from segattn.evaluation.protocol import WHOLE, Protocol
@@ -26,6 +23,11 @@ from segattn.explaining.strip import Fusion, Strip
 from segattn.explaining.view import View
 from segattn.layers import resize
 from segattn.models.segmenter import Segmenter
+from segattn.predicting.predict import ReadingSize, check_reading_size, resized, size_to_read
+from segattn.predicting.sources import read_source
+
+if TYPE_CHECKING:
+    from segattn.predicting.sources import Source
 
 IDEAS: tuple[type[Idea], ...] = (
     Margin,
@@ -44,9 +46,10 @@ IDEAS: tuple[type[Idea], ...] = (
 
 def explain(
     model: Segmenter,
-    image: str | Path | NDArray[np.uint8],
+    image: Source,
     at: Pixel | None = None,
     *,
+    size: ReadingSize = "trained",
     show: Sequence[str] | None = None,
     protocol: Protocol = WHOLE,
     name: str | None = None,
@@ -74,8 +77,9 @@ def explain(
 
     Args:
         model: in evaluation mode; its device is where the work is done.
-        image: a file, turned upright as its EXIF data says, or an RGB (H, W, 3) uint8 array.
-        at: the pixel (y, x) that is asked about, from 0; by default the middle.
+        image: whatever `segattn.predict` takes for one image: a path, bytes, a `PIL.Image`, an array, a tensor.
+        at: the pixel (y, x) of the image, at its own size, that is asked about, from 0; by default the middle.
+        size: at which the image is read, as for `segattn.predict`: "trained", "native", or the long side in pixels.
         show: names of ideas, from the table, margin and evidence; by default all that the network has.
         protocol: how the image is brought to the network: one look at the whole of it.
         name: of the files; by default the image's own.
@@ -84,32 +88,29 @@ def explain(
     Raises:
         FileNotFoundError: no such file.
         ValueError: no image, a pixel outside it, an idea that the network has not (with those that it has), a size that
-            the network can't take, or a protocol that looks more than once.
+            the network can't take, a number beside a protocol's own size, or a protocol that looks more than once.
     """
     if model.training:
         raise ValueError("the model is in training mode; call model.eval() first")
-    source = ""
-    if not isinstance(image, np.ndarray):
-        source, name = f"{image}: ", name or Path(image).stem
-        image = read_image(image, upright=True)
-    elif image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-        raise ValueError(f"image of shape {image.shape} and type {image.dtype}: expected (H, W, 3) uint8, RGB")
-    height, width = image.shape[:2]
-    target = _target(at, height, width, source)
+    check_reading_size(size, protocol)
+    named = read_source(image, name)
+    pixels = named.pixels
+    height, width = pixels.shape[:2]
+    target = _target(at, height, width, named.where)
     ideas = _chosen(model, target, show)
     with torch.no_grad():
         try:
-            x = single_input(model, image, protocol)
+            x = single_input(model, resized(pixels, size_to_read(model, pixels, protocol, size)), protocol)
             with _read_by([hook for idea in ideas for hook in idea.hooks()]), naming_size(x):
                 logits = model.logits(x)
         except ValueError as error:
-            raise ValueError(f"{source}{error}") from error
+            raise ValueError(f"{named.where}: {error}") from error
         logits = logits.float()
         seen = (x.shape[-2], x.shape[-1])
         steps = resize_steps(model, seen, (height, width))
         maps = logits
-        for size, align_corners in steps[:-1]:
-            maps = resize(maps, size, align_corners=align_corners)
+        for step_size, align_corners in steps[:-1]:
+            maps = resize(maps, step_size, align_corners=align_corners)
         labels = resized_argmax(maps, (height, width), align_corners=steps[-1][1]).cpu().numpy()
         del maps
 
@@ -119,9 +120,9 @@ def explain(
         scene = Scene(model, target, logits, int(labels[target.y, target.x]), scores)
         parts = [idea.part(scene) for idea in ideas]
     return View(
-        name=name or "image",
-        title=title or name or "image",
-        image=image,
+        name=named.name,
+        title=title or named.name,
+        image=pixels,
         target=target,
         labels=labels,
         classes=model.classes,
@@ -137,11 +138,11 @@ def shown_by(model: Segmenter) -> list[str]:
     return [kind.name for kind in IDEAS if kind.find(model, Target(0, 0, 1, 1)) is not None]
 
 
-def _target(at: Pixel | None, height: int, width: int, source: str) -> Target:
+def _target(at: Pixel | None, height: int, width: int, where: str) -> Target:
     y, x = (height // 2, width // 2) if at is None else (int(at[0]), int(at[1]))
     if not (0 <= y < height and 0 <= x < width):
         raise ValueError(
-            f"{source}pixel {y},{x} (y,x) lies outside: the image has {height} rows (y from 0 to {height - 1}) and "
+            f"{where}: pixel {y},{x} (y,x) lies outside: the image has {height} rows (y from 0 to {height - 1}) and "
             f"{width} columns (x from 0 to {width - 1})"
         )
     return Target(y, x, height, width)

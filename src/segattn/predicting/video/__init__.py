@@ -1,0 +1,1 @@
+"""Video: frames in, labels out, with their times."""
