@@ -11,7 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
+import segattn
 from segattn.cli.main import main
+from segattn.exporting import fastest
 from segattn.predicting.video.read import open_source
 
 Command = Callable[..., str]
@@ -165,14 +167,19 @@ def test_the_engine_runs_videos_too(
     fail: Command,
     film: Film,
     words: tuple[object, ...],
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    pytest.importorskip("onnxruntime")
-    monkeypatch.setenv("SEGATTN_CACHE", str(tmp_path / "cache"))
-    source = film(frames=3)
-    assert "--fold: is of torch" in fail("predict", source, *words, "--engine", "onnxruntime", "--fold")
-    assert main(["predict", str(source), *map(str, words), "--engine", "onnxruntime"]) == 0
-    assert "engine: onnxruntime" in capsys.readouterr().err
-    assert "street_overlay.mp4" in names(tmp_path / "out")
+    """It is what labels: here one that names itself when it is first run."""
+    assert "--fold: is of torch" in fail("predict", film(), *words, "--engine", "auto", "--fold")
+
+    def named(model: segattn.Segmenter, engine: str, size: tuple[int, int], **_: object) -> fastest.Running:
+        def refuse(*_: object) -> None:
+            raise ValueError(f"run by {engine}")
+
+        model.backbone.register_forward_pre_hook(refuse)  # type: ignore[union-attr]
+        return fastest.Running(model, f"engine: {engine}")
+
+    monkeypatch.setattr(fastest, "on_engine", named)
+    assert main(["predict", str(film()), *map(str, words), "--engine", "openvino"]) == 2
+    assert capsys.readouterr().err.splitlines() == ["engine: openvino", "segattn: error: run by openvino"]
