@@ -34,6 +34,15 @@ def test_an_image_gives_a_page_arrays_and_figures(run: Command, photo: Path, tra
     assert "pixel y 10, x 50" in page
 
 
+def test_a_sheet_is_written_beside_the_figures(run: Command, photo: Path, trained: Path, tmp_path: Path) -> None:
+    words = ("--show", "strip", "--sheet", "strip_attention_pixel, strip_attention", "--output", tmp_path / "out")
+    text = run("explain", photo, "--model", trained, *words)
+    assert str(tmp_path / "out" / "photo_sheet.jpg") in text.splitlines()[-1].split()
+    sheet = cv2.imread(str(tmp_path / "out" / "photo_sheet.jpg"))
+    assert sheet is not None
+    assert sheet.shape[1] > 1000
+
+
 def test_random_weights_are_refused_or_said(run: Command, fail: Command, photo: Path, tmp_path: Path) -> None:
     model = "light_ham_van_tiny_ade20k"
     error = fail("explain", photo, "--model", model, "--output", tmp_path / "out")
@@ -59,6 +68,11 @@ def test_random_weights_are_refused_or_said(run: Command, fail: Command, photo: 
         (["--show", "agents"], "This model can show: margin, evidence, strip, fusion"),
         (["--show", "stripe"], "Did you mean strip?"),
         (["--show", ""], "This model can show: margin"),
+        (
+            ["--sheet", "strip"],
+            "'strip' is not a panel of this view. Did you mean strip_attention_pixel, strip_attention? It has: ",
+        ),
+        (["--sheet", ""], "'' is not a panel"),
         (["--protocol", "slide_512"], "looks more than once"),
         (["--random"], "holds weights"),
     ],

@@ -159,3 +159,20 @@ def test_a_full_disk(fail: Command, film: Film, words: tuple[object, ...], tmp_p
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert error == f"{tmp_path / 'out' / 'street_overlay.mp4'}: can't be written (File too large)"
     assert names(tmp_path / "out") == []
+
+
+def test_the_engine_runs_videos_too(
+    fail: Command,
+    film: Film,
+    words: tuple[object, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setenv("SEGATTN_CACHE", str(tmp_path / "cache"))
+    source = film(frames=3)
+    assert "--fold: is of torch" in fail("predict", source, *words, "--engine", "onnxruntime", "--fold")
+    assert main(["predict", str(source), *map(str, words), "--engine", "onnxruntime"]) == 0
+    assert "engine: onnxruntime" in capsys.readouterr().err
+    assert "street_overlay.mp4" in names(tmp_path / "out")

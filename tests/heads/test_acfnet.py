@@ -24,6 +24,13 @@ def test_outputs_by_name_at_their_maps_sizes() -> None:
     assert set(out.auxiliary) == {"coarse", "aux"}
 
 
+def test_a_narrow_head_has_its_width_everywhere() -> None:
+    head = ACFNetHead((8, 24, 32), 5, aux_index=1, width=16).eval()
+    widths = {module.out_channels for module in head.modules() if isinstance(module, torch.nn.Conv2d)}
+    assert widths == {8, 16, 32, 5}
+    assert head(features()).logits.shape == (2, 5, 5, 7)
+
+
 def test_main_equals_the_logits_without_auxiliary_work() -> None:
     head = ACFNetHead((8, 24, 32), 5, aux_index=1).eval()
     ran: list[str] = []

@@ -29,6 +29,7 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         "  segattn explain photo.jpg\n"
         "  segattn explain photo.jpg --at 180,240 --output explained\n"
         "  segattn explain photo.jpg --show strip,fusion\n"
+        "  segattn explain photo.jpg --show strip --sheet strip_attention_pixel,strip_attention\n"
         "  segattn explain photo.jpg --model runs/mine/best.safetensors\n"
         "  segattn explain photo.jpg --model light_ham_van_tiny_ade20k --random    (what untrained ones look like)",
     )
@@ -40,6 +41,12 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
     )
     add_reading_size_option(parser, "attention and --at are of the image's own pixels")
     parser.add_argument("--show", metavar="NAMES", help="what to show, separated by commas; default: all that it can")
+    parser.add_argument(
+        "--sheet",
+        metavar="PANELS",
+        help="also write NAME_sheet.jpg, one picture with the image, its labels and up to 6 panels beside one another:"
+        " names as in the files NAME_PANEL.png, separated by commas",
+    )
     parser.add_argument("--protocol", metavar="NAME", help="a named protocol that looks once at the whole image")
     parser.add_argument("--output", type=Path, default=Path("explained"), metavar="DIR", help="default: explained")
     parser.set_defaults(run=_explain, takes_overrides=True)
@@ -52,9 +59,13 @@ def _pixel(text: str) -> tuple[int, int]:
     return int(y), int(x)
 
 
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",")]
+
+
 def _explain(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.explaining.explain import explain
-    from segattn.files import require_writable
+    from segattn.files import require_writable, write_file
     from segattn.machine import pick_device
 
     require_writable(arguments.output)
@@ -68,13 +79,17 @@ def _explain(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         arguments.image,
         arguments.at,
         size=arguments.size,
-        show=[word.strip() for word in arguments.show.split(",")] if arguments.show is not None else None,
+        show=_words(arguments.show) if arguments.show is not None else None,
         protocol=protocol,
         title=f"What {recipe.name}{weights} looked at in {arguments.image.name}",
     )
+    sheet = view.sheet(_words(arguments.sheet)) if arguments.sheet is not None else None
     files = view.save(arguments.output)
+    if sheet is not None:
+        write_file(arguments.output / f"{view.name}_sheet.jpg", sheet)
     y, x = view.at
     print(f"{arguments.image}: pixel y {y}, x {x} is {view.label}{weights.rstrip(',')}")
     for panel in view.panels:
         print(f"  {panel.title}: {panel.text}")
-    print(f"  {files[0]}  {files[1]}  and {len(files) - 2} figures")
+    beside = f"  {arguments.output / f'{view.name}_sheet.jpg'}" if sheet is not None else ""
+    print(f"  {files[0]}  {files[1]}{beside}  and {len(files) - 2} figures")

@@ -230,13 +230,21 @@ def _said(source: str, files: list[Path], report: VideoReport, size: ReadingSize
 
 
 def _found(sources: list[str]) -> list[str]:
-    """The videos and cameras, each once, with patterns put in full."""
+    """The videos and cameras, each once, with patterns put in full.
+
+    Raises:
+        FileNotFoundError: one names nothing.
+    """
+    from segattn.predicting.video.read import camera_number
+
     found: dict[str, str] = {}
     for source in sources:
         magic = glob.has_magic(source) and not os.path.lexists(source)
         matches = sorted(glob.glob(source, recursive=True)) if magic else [source]
         if not matches:
             raise FileNotFoundError(f"{cut(source)}: no video matches this pattern")
+        if camera_number(source) is None and not os.path.lexists(matches[0]):
+            raise FileNotFoundError(f"{cut(source)}: no such video; check the path")
         for match in matches:
             found.setdefault(os.path.abspath(match), match)
     return list(found.values())

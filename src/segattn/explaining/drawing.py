@@ -26,7 +26,7 @@ from segattn.pictures import resize_image
 COLOURS = "inferno"
 """matplotlib's name of the colours of all maps and matrices."""
 
-_INK, _QUIET, _GRID, _ACCENT = "#1f2430", "#667085", "#e4e7ec", "#2457a6"
+INK, QUIET, _GRID, _ACCENT = "#1f2430", "#667085", "#e4e7ec", "#2457a6"
 _SIDE = 1200  # of the image under a map, at most
 _BARS = 15
 _NAMED = 30  # rows of a matrix up to which they have names
@@ -40,10 +40,10 @@ def draw(panel: Panel, image: NDArray[np.uint8], target: Target, *, dpi: int = 1
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_STYLE):
-        figure = Figure(layout="constrained")
+    with mpl.rc_context(STYLE):
+        figure = Figure(size_of(panel, target, _WIDTH, _HEIGHT), layout="constrained")
         FigureCanvasAgg(figure)
-        _draw(panel, figure, _under(image), target)
+        fill(panel, figure, grey(image), target)
         wrapped = textwrap.fill(panel.text, round(13.2 * figure.get_figwidth()))
         lines = wrapped.count("\n") + 1
         head = 0.42 + 0.19 * lines
@@ -52,7 +52,7 @@ def draw(panel: Panel, image: NDArray[np.uint8], target: Target, *, dpi: int = 1
         figure.set_layout_engine("constrained", rect=(0, 0, 1, height / (height + head)))
         top = height + head
         figure.text(0.1 / figure.get_figwidth(), 1 - 0.24 / top, panel.title, fontsize=12.5, fontweight="bold")
-        figure.text(0.1 / figure.get_figwidth(), 1 - 0.38 / top, wrapped, fontsize=9, color=_QUIET, va="top")
+        figure.text(0.1 / figure.get_figwidth(), 1 - 0.38 / top, wrapped, fontsize=9, color=QUIET, va="top")
         data = io.BytesIO()
         figure.savefig(data, format="png", dpi=dpi)
     return data.getvalue()
@@ -64,7 +64,7 @@ def top_of(values: Array) -> float:
     return most if 0 < 4 * most < largest else largest or 1.0
 
 
-def _under(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The image in grey, (H, W), no larger than it is drawn."""
     factor = min(1.0, _SIDE / max(image.shape[:2]))
     size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
@@ -72,38 +72,61 @@ def _under(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 @singledispatch
-def _draw(panel: Panel, figure: Any, under: NDArray[np.uint8], target: Target) -> None:
+def size_of(panel: Panel, target: Target, width: float, height: float) -> tuple[float, float]:
+    """Inches that a panel takes, without its words; maps keep their shape within width x height."""
     raise AssertionError(f"no drawing of a {type(panel).__name__}")
 
 
-@_draw.register
+@singledispatch
+def fill(panel: Panel, figure: Any, under: NDArray[np.uint8], target: Target) -> None:
+    """Draw a panel, without its words, into a figure, or a part of one, of the size that it takes."""
+    raise AssertionError(f"no drawing of a {type(panel).__name__}")
+
+
+@size_of.register
+def _(panel: MapPanel, target: Target, width: float, height: float) -> tuple[float, float]:
+    return map_size(target, width, height)
+
+
+@fill.register
 def _(panel: MapPanel, figure: Any, under: NDArray[np.uint8], target: Target) -> None:
-    figure.set_size_inches(*_map_size(target, _WIDTH, _HEIGHT))
-    axes = figure.subplots()
-    _heat(figure, axes, panel.values, under, target, panel.unit)
+    _heat(figure, figure.subplots(), panel.values, under, target, panel.unit)
 
 
-@_draw.register
-def _(panel: MapsPanel, figure: Any, under: NDArray[np.uint8], target: Target) -> None:
+def _rows_and_columns(panel: MapsPanel) -> tuple[int, int]:
     count = len(panel.values)
     columns = min(count, 2 if count <= 4 else 4)
-    rows = -(-count // columns)
-    width, height = _map_size(target, 12.8 / columns, 2.6)
-    figure.set_size_inches(columns * width, rows * (height + 0.32) + 0.2)
-    grid = np.atleast_1d(figure.subplots(rows, columns)).ravel()
+    return -(-count // columns), columns
+
+
+@size_of.register
+def _(panel: MapsPanel, target: Target, width: float, height: float) -> tuple[float, float]:
+    rows, columns = _rows_and_columns(panel)
+    one = map_size(target, 1.53 * width / columns, 0.62 * height)
+    return columns * one[0], rows * (one[1] + 0.32) + 0.2
+
+
+@fill.register
+def _(panel: MapsPanel, figure: Any, under: NDArray[np.uint8], target: Target) -> None:
+    count = len(panel.values)
+    grid = np.atleast_1d(figure.subplots(*_rows_and_columns(panel))).ravel()
     for axes in grid[count:]:
         axes.axis("off")
     for axes, values, label in zip(grid, panel.values, panel.labels, strict=False):
         _heat(figure, axes, values, under, target, panel.unit if count <= 2 else "")
         axes.set_title(label, fontsize=9, loc="left", pad=4)
     if count > 2:
-        figure.supxlabel(f"colours: {panel.unit}", fontsize=9, color=_QUIET)
+        figure.supxlabel(f"colours: {panel.unit}", fontsize=9, color=QUIET)
 
 
-@_draw.register
+@size_of.register
+def _(panel: BarsPanel, target: Target, width: float, height: float) -> tuple[float, float]:
+    return width, 0.7 + 0.24 * min(len(panel.values), _BARS)
+
+
+@fill.register
 def _(panel: BarsPanel, figure: Any, under: NDArray[np.uint8], target: Target) -> None:
     order = np.argsort(-panel.values, kind="stable")[:_BARS]
-    figure.set_size_inches(_WIDTH, 0.7 + 0.24 * len(order))
     axes = figure.subplots()
     places = range(len(order))
     axes.barh(places, panel.values[order], color=_ACCENT, height=0.7)
@@ -111,16 +134,20 @@ def _(panel: BarsPanel, figure: Any, under: NDArray[np.uint8], target: Target) -
     axes.invert_yaxis()
     axes.margins(x=0.1)
     for place, value in zip(places, panel.values[order], strict=True):
-        axes.text(value, place, f" {value:.3f}", va="center", fontsize=9, color=_QUIET)
+        axes.text(value, place, f" {value:.3f}", va="center", fontsize=9, color=QUIET)
     axes.set_xlabel(panel.unit)
     axes.grid(axis="y", visible=False)
     if len(panel.values) > _BARS:
-        figure.supxlabel(f"the {_BARS} largest of {len(panel.values)}", fontsize=9, color=_QUIET)
+        figure.supxlabel(f"the {_BARS} largest of {len(panel.values)}", fontsize=9, color=QUIET)
 
 
-@_draw.register
+@size_of.register
+def _(panel: ProfilePanel, target: Target, width: float, height: float) -> tuple[float, float]:
+    return width, 3.2
+
+
+@fill.register
 def _(panel: ProfilePanel, figure: Any, under: NDArray[np.uint8], target: Target) -> None:
-    figure.set_size_inches(_WIDTH, 3.2)
     axes = figure.subplots()
     axes.bar(range(1, len(panel.values) + 1), panel.values, color=_ACCENT, width=1.0, edgecolor="white", linewidth=0.4)
     axes.set_xlim(0.5, len(panel.values) + 0.5)
@@ -130,17 +157,26 @@ def _(panel: ProfilePanel, figure: Any, under: NDArray[np.uint8], target: Target
     axes.grid(axis="x", visible=False)
 
 
-@_draw.register
+def _is_named(panel: MatrixPanel) -> bool:
+    return 0 < len(panel.labels) <= _NAMED
+
+
+@size_of.register
+def _(panel: MatrixPanel, target: Target, width: float, height: float) -> tuple[float, float]:
+    whole, high = (7.6, 6.2) if _is_named(panel) else (6.6, 5.2)
+    factor = min(1.0, width / whole)
+    return factor * whole, factor * high
+
+
+@fill.register
 def _(panel: MatrixPanel, figure: Any, under: NDArray[np.uint8], target: Target) -> None:
-    named = 0 < len(panel.labels) <= _NAMED
-    figure.set_size_inches(*((7.6, 6.2) if named else (6.6, 5.2)))
     axes = figure.subplots()
     top = top_of(panel.values)
     drawn = axes.imshow(panel.values, cmap=COLOURS, vmin=min(0.0, float(panel.values.min())), vmax=top)
     axes.grid(visible=False)
     axes.set_ylabel(panel.axes[0])
     axes.set_xlabel(panel.axes[1])
-    if named:
+    if _is_named(panel):
         places = range(len(panel.labels))
         axes.set_yticks(places, panel.labels, fontsize=8)
         axes.set_xticks(places, panel.labels, fontsize=8, rotation=90)
@@ -152,6 +188,12 @@ def _heat(figure: Any, axes: Any, values: Array, under: NDArray[np.uint8], targe
     axes.imshow(under, cmap="gray", vmin=0, vmax=255, extent=extent)
     top = top_of(values)
     drawn = axes.imshow(values, cmap=COLOURS, vmin=0, vmax=top, extent=extent, alpha=0.62, interpolation="nearest")
+    mark(axes, target)
+    _bar(figure, axes, drawn, values, top, unit)
+
+
+def mark(axes: Any, target: Target) -> None:
+    """The asked pixel as a ring, on axes that hold an image alone."""
     for size, colour in ((9, "black"), (7, "white")):
         axes.plot(
             target.x + 0.5, target.y + 0.5, "o", markersize=size, markeredgecolor=colour, markerfacecolor="none",
@@ -159,7 +201,6 @@ def _heat(figure: Any, axes: Any, values: Array, under: NDArray[np.uint8], targe
         )  # fmt: skip
     axes.set_aspect("equal")
     axes.axis("off")
-    _bar(figure, axes, drawn, values, top, unit)
 
 
 def _bar(figure: Any, axes: Any, drawn: Any, values: Array, top: float, unit: str) -> None:
@@ -174,17 +215,18 @@ def _bar(figure: Any, axes: Any, drawn: Any, values: Array, top: float, unit: st
         bar.set_label(f"{unit}; largest {float(values.max()):.3g}" if more else unit, fontsize=9)
 
 
-def _map_size(target: Target, width: float, height: float) -> tuple[float, float]:
+def map_size(target: Target, width: float, height: float) -> tuple[float, float]:
     """Inches for an image within width x height, with room for a colour bar."""
     room = 0.8
     factor = min((width - room) / target.width, height / target.height)
     return max(factor * target.width, 1.2) + room, max(factor * target.height, 0.9)
 
 
-_STYLE: dict[Any, Any] = {
-    "font.size": 9.5, "font.family": "DejaVu Sans", "text.color": _INK, "axes.edgecolor": _GRID,
-    "axes.labelcolor": _QUIET, "axes.titlecolor": _INK, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.grid": True, "axes.axisbelow": True, "grid.color": _GRID, "grid.linewidth": 0.8, "xtick.color": _QUIET,
-    "ytick.color": _INK, "xtick.major.size": 0, "ytick.major.size": 0, "figure.facecolor": "white",
+STYLE: dict[Any, Any] = {
+    "font.size": 9.5, "font.family": "DejaVu Sans", "text.color": INK, "axes.edgecolor": _GRID,
+    "axes.labelcolor": QUIET, "axes.titlecolor": INK, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "axes.axisbelow": True, "grid.color": _GRID, "grid.linewidth": 0.8, "xtick.color": QUIET,
+    "ytick.color": INK, "xtick.major.size": 0, "ytick.major.size": 0, "figure.facecolor": "white",
     "savefig.facecolor": "white", "figure.constrained_layout.h_pad": 0.08, "figure.constrained_layout.w_pad": 0.08,
 }  # fmt: skip
+"""matplotlib's settings for all figures."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from segattn.contracts import Classes
 from segattn.explaining.drawing import draw
 from segattn.explaining.page import render
 from segattn.explaining.panels import Array, Panel, Pixel, Target
+from segattn.explaining.sheet import draw_sheet
 from segattn.files import write_file
 
 
@@ -57,6 +59,14 @@ class View:
     def page(self) -> str:
         """The text of one HTML page that needs nothing else; a click on its image changes the pixel."""
         return render(self)
+
+    def sheet(self, names: Sequence[str]) -> bytes:
+        """One JPEG with the image, its labels and the panels of these names, 1 to 6 of `panels`, two a row.
+
+        Raises:
+            ValueError: none, too many, or a panel that the view has not (with those that it has).
+        """
+        return draw_sheet(self, names)
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write NAME_explain.html, NAME_explain.npz with all arrays, and NAME_PANEL.png for each panel.

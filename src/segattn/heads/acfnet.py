@@ -29,6 +29,8 @@ class ACFNetHead(nn.Module):
         channels: of the backbone's maps.
         num_classes: K.
         aux_index: which map the auxiliary logits are made from; ResNet's stage 3 in the paper.
+        width: channels of each of ASPP's branches, of the coarse head and of the class feature; the fine head has twice
+            as many, the auxiliary one half.
         class_feature: `class_centers` (paper) or `released_class_feature`; same parameters.
     """
 
@@ -38,33 +40,36 @@ class ACFNetHead(nn.Module):
         num_classes: int,
         *,
         aux_index: int,
+        width: int = 512,
         class_feature: Callable[[Tensor, Tensor], Tensor] = class_centers,
     ) -> None:
         super().__init__()
         if not -len(channels) <= aux_index < len(channels):
             raise ValueError(f"auxiliary map {aux_index}: the backbone has {len(channels)} maps")
         self.aux_index = aux_index
-        self.aspp = ASPP(channels[-1], 512)
+        self.aspp = ASPP(channels[-1], width)
         context = self.aspp.out_channels
         self.coarse = nn.Sequential(
-            ConvNormAct(context, 512, 1),
+            ConvNormAct(context, width, 1),
             nn.Dropout2d(0.5),
-            nn.Conv2d(512, 512, 3, padding=1),
-            nn.BatchNorm2d(512),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.BatchNorm2d(width),
             nn.ReLU(inplace=True),
             nn.Dropout2d(0.1),
-            nn.Conv2d(512, num_classes, 1),
+            nn.Conv2d(width, num_classes, 1),
         )
-        self.class_feature = ClassFeature(context, 512, aggregate=class_feature)
+        self.class_feature = ClassFeature(context, width, aggregate=class_feature)
         self.fine = nn.Sequential(
-            nn.Conv2d(512 + context, 1024, 3, padding=1, bias=False),
-            nn.BatchNorm2d(1024),
+            nn.Conv2d(width + context, 2 * width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(2 * width),
             nn.LeakyReLU(0.01, inplace=True),
             nn.Dropout2d(0.1),
-            nn.Conv2d(1024, num_classes, 1),
+            nn.Conv2d(2 * width, num_classes, 1),
         )
         self.aux = nn.Sequential(
-            ConvNormAct(channels[aux_index], 256), nn.Dropout2d(0.1), nn.Conv2d(256, num_classes, 1)
+            ConvNormAct(channels[aux_index], width // 2),
+            nn.Dropout2d(0.1),
+            nn.Conv2d(width // 2, num_classes, 1),
         )
 
     def _fine_and_coarse(self, features: Features) -> tuple[Tensor, Tensor]:

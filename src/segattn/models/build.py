@@ -111,6 +111,7 @@ def _danet(channels: tuple[int, ...], num_classes: int) -> Head:
 HEADS: dict[str, _HeadEntry] = {
     "danet": _HeadEntry(_danet, maps=1),
     "acfnet": _HeadEntry(partial(ACFNetHead, aux_index=-2), maps=2),
+    "acfnet_narrow": _HeadEntry(partial(ACFNetHead, aux_index=-2, width=64), maps=2),
     "attanet": _HeadEntry(lambda channels, num_classes: AttaNetHead(channels[-3:], num_classes), maps=3),
     "attanet_light": _HeadEntry(AttaNetLightHead, maps=3, exactly=True),
     "light_ham": _HeadEntry(LightHam, maps=4, exactly=True),
@@ -119,8 +120,8 @@ HEADS: dict[str, _HeadEntry] = {
     "semantic_fpn": _HeadEntry(SemanticFPN, maps=2, halving=True),
     "fcn": _HeadEntry(FCN, maps=2),
 }
-"""Every head by name: danet and ham read the last map, fcn the last but one, acfnet both; attanet reads the last three,
-light_ham all four but the first, upernet and semantic_fpn all."""
+"""Every head by name: danet and ham read the last map, fcn the last but one, acfnet both, in its own width
+and in an eighth of it; attanet reads the last three, light_ham all four but the first, upernet and semantic_fpn all."""
 
 MakeHead = Callable[[tuple[int, ...], int], Head]
 """A backbone's channels and a number of classes -> a head."""

@@ -18,6 +18,7 @@ from segattn.predicting.video import read
 from segattn.predicting.video.containers import missing_bytes, require_video
 from segattn.predicting.video.mp4 import set_times
 from segattn.predicting.video.read import Frame, FrameSource, open_source
+from segattn.predicting.video.write import require_place
 
 Film = Callable[..., Path]
 
@@ -143,6 +144,23 @@ def test_no_video(tmp_path: Path, content: bytes, reason: str, capfd: pytest.Cap
     with pytest.raises(ValueError, match=rf"a\.mp4: .*{reason}"):
         open_source(path)
     assert capfd.readouterr().err == ""
+
+
+def test_names_that_opencv_can_not_take(film: Film) -> None:
+    """OpenCV 5.0.0 ends the process with a segmentation fault."""
+    path = film()
+    other = path.with_name("street\udcff.mp4")
+    try:
+        path.rename(other)
+    except (OSError, UnicodeError):
+        pytest.skip("the file system takes UTF-8 only")
+    with pytest.raises(ValueError, match="not UTF-8, which OpenCV can't take"):
+        open_source(other)
+    with pytest.raises(ValueError, match="not UTF-8, which OpenCV can't take"):
+        require_place(other)
+    path = path.with_name("%03d é 日本.mp4")
+    other.rename(path)
+    assert len(all_of(open_source(path))) == 12
 
 
 def test_no_file(tmp_path: Path) -> None:

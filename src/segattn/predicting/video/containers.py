@@ -51,6 +51,20 @@ def require_video(path: Path) -> str:
     raise ValueError(f"{path}: no {KINDS} file by its first bytes, whatever its name says")
 
 
+def opencv_path(path: Path) -> str:
+    """An absolute path as OpenCV takes it.
+
+    Raises:
+        ValueError: it is not UTF-8, which ends the process inside OpenCV (5.0.0).
+    """
+    name = str(path.absolute())
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{path}: a path that is not UTF-8, which OpenCV can't take for videos; rename it") from None
+    return name
+
+
 def missing_bytes(path: Path, kind: str) -> int:
     """How many bytes a file lacks by what its own parts say of their lengths; 0 where they say nothing."""
     walk = {"mp4": _end_of_boxes, "avi": _end_of_chunks, "matroska": _end_of_segment}.get(kind)

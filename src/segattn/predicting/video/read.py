@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segattn.predicting.video.containers import missing_bytes, require_video
+from segattn.contracts import cut
+from segattn.predicting.video.containers import missing_bytes, opencv_path, require_video
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg would print what is wrong with a frame; we say it
 
@@ -91,7 +92,7 @@ class VideoFile:
         self._path, self._every, self._seconds = path, every, seconds
         kind = require_video(path)
         self._missing = missing_bytes(path, kind)
-        self._video = _opened(f"file:{path.absolute()}", cv2.CAP_FFMPEG)
+        self._video = _opened(f"file:{opencv_path(path)}", cv2.CAP_FFMPEG)
         if not self._video.isOpened():
             if self._missing:
                 raise ValueError(
@@ -150,7 +151,7 @@ class VideoFile:
                 break
             last = now
             if number % self._every == 0:
-                _, picture = self._video.retrieve()
+                picture = self._retrieved(number)
                 if shape is not None and picture.shape != shape:
                     self.problems.append(
                         f"{self.name}: frame {number} is {_times(picture.shape)}, those before {_times(shape)}; "
@@ -160,7 +161,7 @@ class VideoFile:
                     break
                 shape = picture.shape
                 _check_size(self.name, shape[1], shape[0])
-                yield Frame(number, now, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+                yield Frame(number, now, picture)
             number += 1
         self._video.release()
         if number == 0:
@@ -169,6 +170,13 @@ class VideoFile:
             )
         self.end = last + gap if self._seconds is None else min(last + gap, max(self._seconds, last))
         self.problems += self._said(number, failed, first_failed, odd_times, last + start + gap / 2, complete)
+
+    def _retrieved(self, number: int) -> NDArray[np.uint8]:
+        """The picture of the frame that was grabbed, (H, W, 3) RGB."""
+        try:
+            return np.asarray(cv2.cvtColor(self._video.retrieve()[1], cv2.COLOR_BGR2RGB), np.uint8)
+        except cv2.error as error:  # such as too little memory for it
+            raise ValueError(f"{self.name}: frame {number} can't be converted ({cut(str(error))})") from None
 
     def _said(
         self, number: int, failed: int, first_failed: float, odd_times: int, read_to: float, complete: bool
@@ -190,7 +198,7 @@ class VideoFile:
 
     def _lost_after(self, seconds: float) -> int:
         """The number of frames after that time which the file holds, decoded or not."""
-        packets = _opened(f"file:{self._path.absolute()}", cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
+        packets = _opened(f"file:{opencv_path(self._path)}", cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
         lost = 0
         while packets.isOpened() and packets.grab():
             lost += packets.get(cv2.CAP_PROP_POS_MSEC) / 1000 > seconds
@@ -233,7 +241,7 @@ class Camera:
                 break
             now = arrived - start
             if number % self._every == 0:
-                yield Frame(number, now, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+                yield Frame(number, now, np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8))
             number += 1
         self._video.release()
         if number == 0:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from segattn.contracts import IGNORE
 from segattn.files import UnwritableError, move_into_place, naming_file
 from segattn.predicting.video.audio import add_audio
+from segattn.predicting.video.containers import opencv_path
 from segattn.predicting.video.mp4 import CutShortError, set_times
 
 Codec = Literal["mp4v", "vp9"]
@@ -74,7 +75,7 @@ class VideoWriter:
         size = picture.shape[1], picture.shape[0]
         rate = min(max(round(self._rate, 3), 0.1), 1000.0)
         writer = cv2.VideoWriter(
-            str(self._hidden.absolute()), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*tag), rate, size, picture.ndim == 3
+            opencv_path(self._hidden), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*tag), rate, size, picture.ndim == 3
         )
         if not writer.isOpened():
             raise OSError(f"this OpenCV has no encoder for {tag} of {size[0]}x{size[1]}, or no room to begin")
@@ -120,10 +121,11 @@ def require_place(path: Path) -> None:
     """Find out before long work that a video can be given this name.
 
     Raises:
-        ValueError: no .mp4.
+        ValueError: no .mp4, or no UTF-8.
         UnwritableError: it is a folder.
     """
     if path.suffix.lower() != ".mp4":
         raise ValueError(f"{path}: expected a name that ends in .mp4")
+    opencv_path(path)
     if path.is_dir():
         raise UnwritableError(f"{path}: can't be written (is a folder)")
