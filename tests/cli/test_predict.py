@@ -32,7 +32,7 @@ def photo(tmp_path: Path) -> Path:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(file.name for file in folder.iterdir())
+    return sorted(file.name for file in folder.iterdir() if not file.name.startswith("."))
 
 
 def test_an_image_gives_labels_an_overlay_and_shares(run: Command, photo: Path, trained: Path, tmp_path: Path) -> None:

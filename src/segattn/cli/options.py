@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from segattn.contracts import cut
 
 if TYPE_CHECKING:
+    from segattn.contracts import Classes
     from segattn.evaluation.protocol import Protocol
     from segattn.models.segmenter import Segmenter
     from segattn.predicting.predict import ReadingSize
@@ -28,6 +29,7 @@ Fields of the recipe's data, network and protocol can be set: --data.root DIR, -
 """
 EXPORTED_HELP = "MODEL can also be an .onnx or .xml file that `segattn export` wrote, which runs on the CPU.\n"
 EXPORTED = (".onnx", ".xml", ".pt2")
+_NAMED_CLASSES = 4
 _USED = {"data", "network", "protocol"}
 """Sections of a recipe that scoring and predicting read."""
 
@@ -131,6 +133,16 @@ def _model_in(folder: str) -> str:
         which = "the best on its validation split" if file.name == MODELS[0] else "the last; none was validated"
         print(f"{folder}: {file.name}, {which}", file=sys.stderr, flush=True)  # beside a document of --json
     return str(file)
+
+
+def made_for(recipe: Recipe, classes: Classes) -> str:
+    """One line: what the weights of a recipe were made for."""
+    from segattn.datasets.catalog import SOURCES
+
+    source = SOURCES.get(recipe.data.dataset)
+    what = source.shows if source is not None else "images such as those that it was trained on"
+    names = ", ".join(classes.names[:_NAMED_CLASSES]) + (", ..." if len(classes) > _NAMED_CLASSES else "")
+    return f"{recipe.name}: made for {what}, {len(classes)} classes: {names}"
 
 
 def add_model_options(parser: argparse.ArgumentParser, name: str, default: str | None = None) -> None:

@@ -13,19 +13,13 @@ from segattn.cli.options import (
     add_json_option,
     add_model_options,
     add_reading_size_option,
-    device_name,
-    find_protocol,
-    on_engine,
-    open_model,
-    ready,
 )
+from segattn.cli.predict_images import add_collection_options, predict_images
 from segattn.cli.predict_video import HELP as VIDEO_HELP
 from segattn.cli.predict_video import add_video_options, predict_videos, takes_videos
 
 if TYPE_CHECKING:
-    from segattn.contracts import Classes
-    from segattn.predicting.predict import Prediction, PredictionFiles, ReadingSize
-    from segattn.recipes.schema import Recipe
+    pass
 
 _NAMED_CLASSES = 4
 
@@ -69,132 +63,12 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         help="lay colours over background and black classes too, which overlays else leave as they are",
     )
     parser.add_argument("--output", type=Path, default=Path("predictions"), metavar="DIR", help="default: predictions")
+    add_collection_options(parser)
     add_video_options(parser)
     add_json_option(parser)
     parser.set_defaults(run=_predict, takes_overrides=True)
 
 
 def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
-    if takes_videos(arguments):
-        return predict_videos(arguments, overrides)
-
-    from segattn.cli.screen import error_text, is_out_of_memory, print_error, print_json
-    from segattn.datasets.images import read_image
-    from segattn.evaluation.inference import meaning_of
-    from segattn.evaluation.score_map import require_probabilities
-    from segattn.files import require_unread, require_writable
-    from segattn.machine import pick_device
-    from segattn.predicting.image_files import find_images, unread_folders
-    from segattn.predicting.predict import PredictionFiles, check_reading_size, predict
-    from segattn.processes import gathered, working_together
-    from segattn.progress import track
-
-    images = find_images(arguments.sources)
-    require_writable(arguments.output)
-    results = (
-        file
-        for path in images
-        for file in PredictionFiles.of(path.stem, arguments.output, confidence=arguments.confidence).written()
-    )
-    require_unread(results, images)
-    device = pick_device(device_name(arguments))
-    with working_together(device) as (rank, world):
-        recipe, model = open_model(arguments.model, arguments.weights, overrides, exported=True)
-        model = ready(model, arguments).to(device)
-        protocol = find_protocol(recipe, arguments.protocol or "whole", overrides)
-        check_reading_size(arguments.size, protocol)
-        if arguments.confidence:
-            require_probabilities(meaning_of(protocol))
-        model = on_engine(model, arguments, recipe, protocol)
-        about = made_for(recipe, model.classes)
-        if rank == 0 and not arguments.json:
-            print(about, flush=True)
-        mine = images[rank::world]
-        own_rows: list[dict[str, Any]] = []
-        options = {"size": arguments.size, "confidence": arguments.confidence}
-        own_unread: list[Exception] = []
-        own_unlabelled: list[Exception] = []
-        for path in track(mine, "labelling", len(mine)) if rank == 0 else mine:
-            try:
-                image = read_image(path, upright=True)
-            except (ValueError, OSError, MemoryError) as error:
-                own_unread.append(
-                    ValueError(f"{path}: {error_text(error)}") if isinstance(error, MemoryError) else error
-                )
-                continue
-            try:
-                prediction = predict(model, image, protocol, **options, name=path.stem)
-            except (ValueError, MemoryError, RuntimeError) as error:
-                if isinstance(error, RuntimeError) and not is_out_of_memory(error):
-                    raise
-                own_unlabelled.append(ValueError(f"{path}: {error_text(error)}"))
-                continue
-            files = prediction.save(arguments.output, confidence=arguments.confidence, tint_all=arguments.tint_all)
-            own_rows.append(_row(path, prediction, files))
-            if not arguments.json:
-                print(_said(path, prediction, files, recipe.name, arguments.size), flush=True)
-        rows = [row for part in gathered(own_rows) for row in part]
-        unread = [error for part in gathered(own_unread) for error in part]
-        unlabelled = [error for part in gathered(own_unlabelled) for error in part]
-    if rank != 0:
-        return
-    notes = unread_folders(arguments.sources, arguments.output)
-    failed = unread + unlabelled
-    if arguments.json:
-        order = {str(path): number for number, path in enumerate(images)}
-        rows.sort(key=lambda row: order[row["image"]])
-        failures = [" ".join(error_text(error).split()) for error in failed]
-        print_json(
-            {"model": about, "protocol": protocol.describe(), "images": rows, "failed": failures, "notes": notes}
-        )
-    else:
-        for note in notes:
-            print(f"note: {note}")
-    if len(images) == len(failed) == 1:
-        raise failed[0]
-    for reason in failed:
-        print_error(reason)
-    if failed:
-        rest = "; the others are labelled" if len(failed) < len(images) else ""
-        what = "labelled" if unlabelled else "read"
-        raise ValueError(f"{len(failed)} of {len(images)} images can't be {what}{rest}")
-
-
-def made_for(recipe: Recipe, classes: Classes) -> str:
-    """One line: what the weights of a recipe were made for."""
-    from segattn.datasets.catalog import SOURCES
-
-    source = SOURCES.get(recipe.data.dataset)
-    what = source.shows if source is not None else "images such as those that it was trained on"
-    names = ", ".join(classes.names[:_NAMED_CLASSES]) + (", ..." if len(classes) > _NAMED_CLASSES else "")
-    return f"{recipe.name}: made for {what}, {len(classes)} classes: {names}"
-
-
-def _row(path: Path, prediction: Prediction, files: PredictionFiles) -> dict[str, Any]:
-    """What `--json` says of an image."""
-    height, width = prediction.labels.shape
-    return {
-        "image": str(path),
-        "size": [height, width],
-        "read_at": list(prediction.read_at),
-        "shares": {name: round(share, 6) for name, share in prediction.shares().items()},
-        "files": {name: str(file) for name, file in files._asdict().items() if file is not None},
-    }
-
-
-def _said(path: Path, prediction: Prediction, files: PredictionFiles, name: str, size: ReadingSize) -> str:
-    shares = ", ".join(f"{name} {_percent(share)}" for name, share in prediction.shares().items())
-    lines = [f"{path}: {shares}", f"  {'  '.join(map(str, files.written()))}"]
-    if prediction.read_at != prediction.labels.shape:
-        why = f", the size that {name} was trained at" if size == "trained" else ""
-        read = f"{_times(prediction.labels.shape)} image read at {_times(prediction.read_at)}{why}"
-        lines.append(f"  {read}; --size native to read it as it is")
-    return "\n".join(lines)
-
-
-def _times(size: tuple[int, ...]) -> str:
-    return f"{size[1]}x{size[0]}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}%" if share >= 0.001 else "<0.1%"
+    label = predict_videos if takes_videos(arguments) else predict_images
+    label(arguments, overrides)

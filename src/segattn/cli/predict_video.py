@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segattn.cli.screen import percent, size_text
 from segattn.contracts import cut
 
 if TYPE_CHECKING:
@@ -98,8 +99,7 @@ def takes_videos(arguments: argparse.Namespace) -> bool:
 
 def predict_videos(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     """Label the videos that the arguments name."""
-    from segattn.cli.options import device_name, find_protocol, on_engine, open_model, ready
-    from segattn.cli.predict import made_for
+    from segattn.cli.options import device_name, find_protocol, made_for, on_engine, open_model, ready
     from segattn.cli.screen import error_text, is_out_of_memory, print_error, print_json
     from segattn.files import UnwritableError, require_separate, require_unread, require_writable
     from segattn.machine import pick_device
@@ -211,30 +211,22 @@ def _row(source: str, files: list[Path], report: VideoReport) -> dict[str, Any]:
 
 
 def _said(source: str, files: list[Path], report: VideoReport, size: ReadingSize, recipe: Recipe) -> str:
-    shares = ", ".join(f"{name} {_percent(share)}" for name, share in report.shares.items())
+    shares = ", ".join(f"{name} {percent(share)}" for name, share in report.shares.items())
     work = sum(report.stages.values())
-    stages = ", ".join(f"{name} {_percent(seconds / work)}" for name, seconds in report.stages.items())
+    stages = ", ".join(f"{name} {percent(seconds / work)}" for name, seconds in report.stages.items())
     lines = [
         f"{source}: {shares}",
         f"  {'  '.join(map(str, files))}",
-        f"  {report.frames} frames of {_times(report.size)}, {report.duration:.1f} s, labelled in {report.wall:.1f} s: "
-        f"{report.frames_per_second:.1f} frames/s; share of the work: {stages}",
+        f"  {report.frames} frames of {size_text(report.size)}, {report.duration:.1f} s, "
+        f"labelled in {report.wall:.1f} s: {report.frames_per_second:.1f} frames/s; share of the work: {stages}",
     ]
     if report.read_at != report.size:
         why = f", the size that {recipe.name} was trained at" if size == "trained" else ""
-        read = f"{_times(report.size)} frames read at {_times(report.read_at)}{why}"
+        read = f"{size_text(report.size)} frames read at {size_text(report.read_at)}{why}"
         lines.append(f"  {read}; --size native to read them as they are")
     if any(side % 2 for side in report.size):
         lines.append("  an odd number of rows or columns: the results have one more of them, 255 in labels")
     return "\n".join(lines)
-
-
-def _times(size: tuple[int, int]) -> str:
-    return f"{size[1]}x{size[0]}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}%" if share >= 0.001 else "<0.1%"
 
 
 def _found(sources: list[str]) -> list[str]:

@@ -57,6 +57,16 @@ def table_width() -> int:
     return Console().width
 
 
+def size_text(size: tuple[int, ...]) -> str:
+    """(height, width, ...) as people write it, 480x360."""
+    return f"{size[1]}x{size[0]}"
+
+
+def percent(share: float) -> str:
+    """A share of 1, which occurs."""
+    return f"{100 * share:.1f}%" if share >= 0.001 else "<0.1%"
+
+
 def print_json(content: Any) -> None:
     """Print one JSON document, in ASCII, which no encoding of the output changes.
 

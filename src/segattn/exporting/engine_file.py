@@ -27,15 +27,20 @@ _EXPORTED_BY = ("torch", "onnx", "onnxscript")
 
 def network_folder(model: Segmenter) -> Path:
     """The folder in the cache for what is known of this network: its weights, and the versions that export it."""
+    versions = " ".join([__version__, *(_version(package) for package in _EXPORTED_BY)])
+    return cache_folder() / "engines" / hashlib.sha256(f"{network_digest(model)} {versions}".encode()).hexdigest()[:24]
+
+
+def network_digest(model: Segmenter) -> str:
+    """SHA-256 of what a network computes with: its description and its weights."""
     digest = hashlib.sha256()
     network = repr(model) if model.network is None else json.dumps(to_dict(model.network), sort_keys=True)
-    versions = [__version__, *(_version(package) for package in _EXPORTED_BY)]
-    for text in (network, str(model.num_classes), model.align_corners, *versions):
+    for text in (network, str(model.num_classes), model.align_corners):
         digest.update(f"{text}\n".encode())
     for name, value in model.state_dict().items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return cache_folder() / "engines" / digest.hexdigest()[:24]
+    return digest.hexdigest()
 
 
 def engine_model(model: Segmenter, engine: str, *, threads: int, say: Callable[[str], None]) -> Segmenter:

@@ -12,7 +12,7 @@ from segattn.datasets.headers import IMAGE_SUFFIXES
 from segattn.datasets.images import is_leftover
 from segattn.files import require_separate
 
-_LONGEST_NAME = 255 - len("._confidence.png.part")
+LONGEST_NAME = 255 - len("._confidence.png.part")
 """Bytes of an image's name, as file systems allow 255 for what is written."""
 
 
@@ -94,5 +94,5 @@ def _check_names(files: list[Path]) -> None:
     outputs: dict[str, Path] = {}
     for file in files:
         require_separate(outputs, file, f"{file.stem}_labels.png")
-        if len(os.fsencode(file.stem)) > _LONGEST_NAME:
+        if len(os.fsencode(file.stem)) > LONGEST_NAME:
             raise ValueError(f"{file}: too long a name to put _confidence.png after it; shorten it")

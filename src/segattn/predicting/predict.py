@@ -168,6 +168,10 @@ class Prediction:
         shares = class_shares(self.labels, len(self.classes))
         return with_legend(overlay(self.image, self.labels, self.classes, tint_all=tint_all), self.classes, shares)
 
+    def labels_png(self) -> bytes:
+        """The labels as a PNG of one 8-bit channel of ids, with the classes' colours as its palette."""
+        return palette_png(self.labels, dict(enumerate(self.classes.palette)))
+
     def save(self, folder: str | Path, *, confidence: bool = False, tint_all: bool = False) -> PredictionFiles:
         """Write NAME_labels.png and NAME_overlay.png into `folder`.
 
@@ -185,7 +189,7 @@ class Prediction:
         files = PredictionFiles.of(self.name, folder, confidence=confidence)
         if files.confidence is not None:  # first, as it may fail
             write_image(files.confidence, np.rint(255 * self.confidence).astype(np.uint8))
-        write_file(files.labels, palette_png(self.labels, dict(enumerate(self.classes.palette))))
+        write_file(files.labels, self.labels_png())
         write_image(files.overlay, self.overlay(tint_all=tint_all))
         return files
 

@@ -23,9 +23,9 @@ from segattn.machine import pick_device
 from segattn.models.segmenter import Segmenter
 from segattn.pictures import overlay as overlaid
 from segattn.predicting.predict import ReadingSize, check_reading_size, resized, size_to_read
+from segattn.predicting.stages import run_stages
 from segattn.predicting.video.audio import AudioError, require_audio
 from segattn.predicting.video.read import Frame, camera_number, open_source
-from segattn.predicting.video.stages import run_stages
 from segattn.predicting.video.write import Codec, VideoWriter, require_place
 
 _SMOOTHEST = 0.99

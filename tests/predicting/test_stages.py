@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from segattn.predicting.video import stages
-from segattn.predicting.video.stages import run_stages
+from segattn.predicting import stages
+from segattn.predicting.stages import run_stages
 
 
 def test_all_in_order_and_at_the_same_time() -> None:

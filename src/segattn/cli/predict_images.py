@@ -1,0 +1,311 @@
+"""The part of segattn predict that labels images: a few, or as many as there are."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segattn.cli.options import EXPORTED, device_name, find_protocol, made_for, on_engine, open_model, ready
+from segattn.cli.screen import percent, size_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from segattn.evaluation.protocol import Protocol
+    from segattn.models.segmenter import Segmenter
+    from segattn.predicting.collection import Collection, Item
+    from segattn.predicting.many import Labelled
+    from segattn.predicting.predict import Prediction, PredictionFiles, ReadingSize
+    from segattn.recipes.schema import Recipe
+
+_MOST_ERRORS = 50
+"""Lines on the standard error stream; failed.txt has all."""
+
+
+def add_collection_options(parser: argparse.ArgumentParser) -> None:
+    """The options for many images."""
+    group = parser.add_argument_group("many images")
+    group.add_argument(
+        "--fresh",
+        action="store_true",
+        help="label everything again; else, of several images, those that the same model and options have labelled "
+        "already are left as they are, so that a call that was stopped does the rest when it is made again",
+    )
+    group.add_argument(
+        "--parquet",
+        action="store_true",
+        help="write labels-*.parquet (name, height, width, labels as PNG) instead of two files an image (pip install "
+        "'segattn[scale]')",
+    )
+
+
+def predict_images(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    """Label the images that the arguments name."""
+    from segattn.cli.screen import error_text, is_out_of_memory
+    from segattn.evaluation.inference import meaning_of
+    from segattn.evaluation.score_map import require_probabilities
+    from segattn.files import require_unread, require_writable
+    from segattn.machine import pick_device
+    from segattn.predicting.collection import collect, require_pyarrow
+    from segattn.predicting.many import label_many
+    from segattn.predicting.predict import PredictionFiles, check_reading_size
+    from segattn.processes import gathered, working_together
+    from segattn.progress import progress_bar
+
+    images = collect(arguments.sources)
+    if arguments.parquet:
+        require_pyarrow("--parquet")
+        if arguments.confidence:
+            raise ValueError("--confidence: is written as a PNG beside each image's labels; leave out --parquet")
+    require_writable(arguments.output)
+    results = (
+        file
+        for path in images.files
+        for file in PredictionFiles.of(path.stem, arguments.output, confidence=arguments.confidence).written()
+    )
+    require_unread(results, images.files)
+    device = pick_device(device_name(arguments))
+    with working_together(device) as (rank, world):
+        recipe, model = open_model(arguments.model, arguments.weights, overrides, exported=True)
+        model = ready(model, arguments).to(device)
+        protocol = find_protocol(recipe, arguments.protocol or "whole", overrides)
+        check_reading_size(arguments.size, protocol)
+        if arguments.confidence:
+            require_probabilities(meaning_of(protocol))
+        about = made_for(recipe, model.classes)
+        work = _Work(arguments, images, recipe, _made_by(arguments, model, protocol, about), rank)
+        model = on_engine(model, arguments, recipe, protocol)
+        if rank == 0 and not arguments.json:
+            print(about, flush=True)
+        with progress_bar("labelling", len(range(rank, images.total, world))) as done:
+            work.progress = done if rank == 0 else None
+            times = label_many(
+                model,
+                work.open(islice(images.items(), rank, None, world)),
+                protocol,
+                size=arguments.size,
+                confidence=arguments.confidence,
+                take=work.take,
+                survives=is_out_of_memory,
+            )
+        work.finish()
+        parts = gathered(work.summary)
+    if rank != 0:
+        return
+    summary = _Summary()
+    for part in parts:
+        summary.add(part)
+    if summary.labelled > 1 and not arguments.json:
+        busy = sum(times.stages.values()) or 1.0
+        shares = ", ".join(f"{name} {percent(seconds / busy)}" for name, seconds in times.stages.items())
+        print(f"{summary.labelled / times.wall:.1f} images/s; share of the work: {shares}")
+    _end(arguments, images, summary, about, protocol.describe(), [error_text(error) for error in summary.errors])
+
+
+@dataclass
+class _Summary:
+    """What a process has done, or all of them.
+
+    Attributes:
+        rows: of `--json`.
+        unread, unlabelled: why images could not be read, or labelled.
+        labelled, finished: images that were labelled now, and before.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    unread: list[Exception] = field(default_factory=list)
+    unlabelled: list[Exception] = field(default_factory=list)
+    labelled: int = 0
+    finished: int = 0
+
+    @property
+    def errors(self) -> list[Exception]:
+        return self.unread + self.unlabelled
+
+    def add(self, other: _Summary) -> None:
+        self.rows += other.rows
+        self.unread += other.unread
+        self.unlabelled += other.unlabelled
+        self.labelled += other.labelled
+        self.finished += other.finished
+
+
+class _Work:
+    """Which images are to be labelled, and what is done with each result."""
+
+    def __init__(
+        self, arguments: argparse.Namespace, images: Collection, recipe: Recipe, made_by: dict[str, Any], rank: int
+    ) -> None:
+        from segattn.predicting.finished import Finished
+
+        self.arguments, self.recipe = arguments, recipe
+        self.progress: Any = None
+        self._done = 0
+        self.summary = _Summary()
+        many = images.total > 1
+        self._finished = Finished(arguments.output, made_by, fresh=arguments.fresh) if many else None
+        self._table = None
+        if arguments.parquet:
+            from segattn.predicting.parquet_labels import ParquetLabels
+
+            fresh = self._finished is None or self._finished.anew
+            self._table = ParquetLabels(arguments.output, rank, fresh=fresh)
+
+    def open(self, items: Iterator[Item]) -> Iterator[Item]:
+        """The images that are not labelled yet."""
+        for item in items:
+            if self._is_finished(item):
+                self.summary.finished += 1
+                self._step()
+            else:
+                yield self._apart(item)
+
+    def take(self, result: Labelled) -> None:
+        """Write the labels of an image, or keep why there are none."""
+        from segattn.cli.screen import error_text
+
+        item, prediction = result.item, result.prediction
+        if prediction is None:
+            error = result.error
+            assert error is not None
+            assert result.failed is not None
+            if result.failed == "labelled" or isinstance(error, MemoryError):
+                error = ValueError(f"{item.where}: {error_text(error)}")
+            (self.summary.unread if result.failed == "read" else self.summary.unlabelled).append(error)
+        elif self._table is not None:
+            self._table.add(prediction)
+            self.summary.labelled += 1
+        else:
+            self._save(item, prediction)
+        self._step()
+
+    def finish(self) -> None:
+        """Write what waits."""
+        if self._table is not None:
+            self._table.finish()
+            for file in self._table.files:
+                print(f"  {file}", file=sys.stderr if self.arguments.json else sys.stdout)
+
+    def _save(self, item: Item, prediction: Prediction) -> None:
+        arguments = self.arguments
+        files = prediction.save(arguments.output, confidence=arguments.confidence, tint_all=arguments.tint_all)
+        self.summary.labelled += 1
+        if arguments.json:
+            self.summary.rows.append(_row(item.where, prediction, files))
+        else:
+            print(_said(item.where, prediction, files, self.recipe.name, arguments.size), flush=True)
+
+    def _step(self) -> None:
+        self._done += 1
+        if self.progress is not None:
+            self.progress(self._done)
+
+    def _is_finished(self, item: Item) -> bool:
+        if self._table is not None:
+            return item.name in self._table.names
+        source = item.source if isinstance(item.source, Path) else None
+        return self._finished is not None and self._finished.has(self._files(item).written(), source)
+
+    def _apart(self, item: Item) -> Item:
+        """The image, unless its results would replace it."""
+        if not isinstance(item.source, Path) or self._table is not None:
+            return item
+        if item.source.exists() and any(
+            file.exists() and file.samefile(item.source) for file in self._files(item).written()
+        ):
+            return item.without("would be replaced by its own results; give another output folder")
+        return item
+
+    def _files(self, item: Item) -> PredictionFiles:
+        from segattn.predicting.predict import PredictionFiles
+
+        return PredictionFiles.of(item.name, self.arguments.output, confidence=self.arguments.confidence)
+
+
+def _made_by(arguments: argparse.Namespace, model: Segmenter, protocol: Protocol, about: str) -> dict[str, Any]:
+    """What results come from: others are not taken for finished."""
+    from segattn.exporting.engine_file import network_digest
+    from segattn.weights.download import checksum
+
+    exported = arguments.model.endswith(EXPORTED)
+    return {
+        "model": about,
+        "weights": checksum(Path(arguments.model)) if exported else network_digest(model),
+        "protocol": protocol.describe(),
+        "size": arguments.size,
+        "engine": arguments.engine,
+        "confidence": arguments.confidence,
+        "tint_all": arguments.tint_all,
+    }
+
+
+def _end(
+    arguments: argparse.Namespace, images: Collection, summary: _Summary, about: str, protocol: str, failures: list[str]
+) -> None:
+    """Say what was left out and what failed.
+
+    Raises:
+        ValueError: some images could not be labelled.
+    """
+    from segattn.cli.screen import print_error, print_json
+    from segattn.files import write_file
+    from segattn.predicting.image_files import unread_folders
+
+    listed = arguments.output / "failed.txt"
+    lines = [" ".join(text.split()) for text in failures]
+    if images.listed or len(failures) > _MOST_ERRORS:
+        if failures:
+            write_file(listed, "".join(f"{line}\n" for line in lines).encode(errors="surrogateescape"))
+        else:
+            listed.unlink(missing_ok=True)
+    notes = unread_folders(
+        [source for source in arguments.sources if Path(source) not in images.listed], arguments.output
+    )
+    if summary.finished:
+        notes.append(
+            f"{summary.finished} of {images.total} images were labelled before by the same model and options and are "
+            "left as they are; --fresh labels them again"
+        )
+    if arguments.json:
+        order = {str(path): number for number, path in enumerate(images.files)}
+        summary.rows.sort(key=lambda row: order.get(row["image"], len(order)))
+        content = {"model": about, "protocol": protocol, "images": summary.rows, "failed": lines, "notes": notes}
+        print_json({**content, "finished": summary.finished})
+    else:
+        for note in notes:
+            print(f"note: {note}")
+    if images.total == len(failures) == 1:
+        raise summary.errors[0]
+    for reason in summary.errors[:_MOST_ERRORS]:
+        print_error(reason)
+    if failures:
+        rest = "; the others are labelled" if len(failures) < images.total else ""
+        what = "labelled" if summary.unlabelled else "read"
+        where = f"; {listed} names all" if len(failures) > _MOST_ERRORS else ""
+        raise ValueError(f"{len(failures)} of {images.total} images can't be {what}{rest}{where}")
+
+
+def _row(where: str, prediction: Prediction, files: PredictionFiles) -> dict[str, Any]:
+    """What `--json` says of an image."""
+    height, width = prediction.labels.shape
+    return {
+        "image": where,
+        "size": [height, width],
+        "read_at": list(prediction.read_at),
+        "shares": {name: round(share, 6) for name, share in prediction.shares().items()},
+        "files": {name: str(file) for name, file in files._asdict().items() if file is not None},
+    }
+
+
+def _said(where: str, prediction: Prediction, files: PredictionFiles, name: str, size: ReadingSize) -> str:
+    shares = ", ".join(f"{name} {percent(share)}" for name, share in prediction.shares().items())
+    lines = [f"{where}: {shares}", f"  {'  '.join(map(str, files.written()))}"]
+    if prediction.read_at != prediction.labels.shape:
+        why = f", the size that {name} was trained at" if size == "trained" else ""
+        read = f"{size_text(prediction.labels.shape)} image read at {size_text(prediction.read_at)}{why}"
+        lines.append(f"  {read}; --size native to read it as it is")
+    return "\n".join(lines)

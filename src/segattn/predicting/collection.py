@@ -1,0 +1,165 @@
+"""Many images by name: folders and patterns, lists of paths, and Parquet files, read as they are come to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from segattn.contracts import cut
+from segattn.files import require_regular
+from segattn.predicting.image_files import LONGEST_NAME, find_images
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+LISTS = (".txt", ".parquet")
+INSTALL = "pip install 'segattn[scale]'"
+_PATHS, _IMAGES = ("path", "file", "filename"), ("image", "bytes")
+
+
+class Item(NamedTuple):
+    """An image to label.
+
+    Attributes:
+        name: of the result files, below the output folder; it has the folders of a path that a list or table names.
+        source: the file, the bytes of one, or why there is none.
+        where: what errors call it.
+    """
+
+    name: str
+    source: Path | bytes | ValueError
+    where: str
+
+    def without(self, why: str) -> Item:
+        """The same, and why it can't be labelled."""
+        return self._replace(source=ValueError(f"{cut(self.where)}: {why}"))
+
+
+class Collection(NamedTuple):
+    """Images in order.
+
+    Attributes:
+        files: those that were named themselves, by a folder or by a pattern.
+        listed: .txt and .parquet files, whose images are read one after another and never all in memory.
+        total: how many there are.
+    """
+
+    files: list[Path]
+    listed: list[Path]
+    total: int
+
+    def items(self) -> Iterator[Item]:
+        """Each image; those that can't be labelled, as their results would have an earlier one's name, say so."""
+        for path in self.files:
+            yield Item(path.stem, path, str(path))
+        taken: set[int] = set()  # of hashes, as names of a million images would fill memory
+        for file in self.listed:
+            for item in _listed(file):
+                key = hash(item.name)
+                if key in taken:
+                    item = item.without(f"an earlier image in {file} has the same name without folder and suffix")
+                elif any(len(os.fsencode(part)) > LONGEST_NAME for part in item.name.split("/")):
+                    item = item.without("too long a name to put _confidence.png after it; shorten it")
+                taken.add(key)
+                yield item
+
+
+def collect(sources: Iterable[str]) -> Collection:
+    """What files, folders, patterns, lists (.txt, a path a line) and tables (.parquet) name.
+
+    Paths in a list or table are taken from its folder where they are relative. A table has a column of paths ("path",
+    "file" or "filename") or of images ("image" or "bytes": the bytes of a file, or Hugging Face's pair of bytes and
+    path), or both, where paths then name the results.
+
+    Raises:
+        FileNotFoundError, ValueError: a source names nothing, as `find_images`; an empty list; a table without these
+            columns; or pyarrow, which reads tables, is not installed.
+    """
+    sources = list(sources)
+    listed = [Path(source) for source in sources if source.lower().endswith(LISTS) and not os.path.isdir(source)]
+    plain = [source for source in sources if Path(source) not in listed]
+    files = find_images(plain) if plain or not listed else []
+    return Collection(files, listed, len(files) + sum(map(_count, listed)))
+
+
+def _count(file: Path) -> int:
+    require_regular(file)
+    count = _opened(file).metadata.num_rows if file.suffix.lower() == ".parquet" else sum(1 for _ in _lines(file))
+    if count == 0:
+        raise ValueError(f"{file}: names no images; expected a path a line, or a row an image")
+    return count
+
+
+def _listed(file: Path) -> Iterator[Item]:
+    return _rows(file) if file.suffix.lower() == ".parquet" else (_item(file, line) for line in _lines(file))
+
+
+def _lines(file: Path) -> Iterator[str]:
+    with open(file, encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            text = line.strip()
+            if text and not text.startswith("#"):
+                yield text
+
+
+def _item(file: Path, text: str) -> Item:
+    item = Item(result_name(text), file.parent / text, text)
+    return item.without("an address; expected a file of this machine") if "://" in text else item
+
+
+def result_name(text: str) -> str:
+    """The name of the results of a path or URL: its folders and name, without what leads out of a folder."""
+    path = PurePath(text.partition("://")[2] or text)
+    parts = [part for part in path.with_suffix("").parts if part not in (path.anchor, "..", ".")]
+    return "/".join(parts) or "image"
+
+
+def _rows(file: Path) -> Iterator[Item]:
+    table = _opened(file)
+    paths, images = (_column(table, names) for names in (_PATHS, _IMAGES))
+    number = 0
+    for batch in table.iter_batches(batch_size=64, columns=[name for name in (paths, images) if name is not None]):
+        for row in batch.to_pylist():
+            yield _row_item(file, number, row.get(paths), row.get(images) if images else None)
+            number += 1
+
+
+def _row_item(file: Path, number: int, path: Any, image: Any) -> Item:
+    if isinstance(image, dict):
+        path, image = path or image.get("path"), image.get("bytes")
+    if isinstance(path, str) and image is None:
+        return _item(file, path)
+    where = path if isinstance(path, str) else f"{file}: row {number}"
+    item = Item(result_name(path) if isinstance(path, str) else f"image{number:08d}", image, where)
+    return item if isinstance(image, bytes) else item.without("neither a path nor the bytes of an image")
+
+
+def require_pyarrow(what: str) -> None:
+    """That Parquet can be read and written. Raises ValueError, which names what needs it."""
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError as error:
+        raise ValueError(f"{what}: needs pyarrow, which is not installed ({error}): {INSTALL}") from None
+
+
+def _opened(file: Path) -> pq.ParquetFile:
+    require_pyarrow(str(file))
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{file}: no Parquet file, or a damaged one ({cut(str(error))})") from None
+    if _column(table, _PATHS) is None and _column(table, _IMAGES) is None:
+        raise ValueError(
+            f"{file}: has the columns {cut(', '.join(table.schema_arrow.names))}; expected one of paths "
+            f"({', '.join(_PATHS)}) or of images ({', '.join(_IMAGES)})"
+        )
+    return table
+
+
+def _column(table: pq.ParquetFile, names: tuple[str, ...]) -> str | None:
+    return next((name for name in names if name in table.schema_arrow.names), None)

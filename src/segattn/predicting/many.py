@@ -1,0 +1,76 @@
+"""Many images labelled: while one is in the network, the next are read and the results of the last are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, NamedTuple
+
+from segattn.evaluation.protocol import Protocol
+from segattn.models.segmenter import Segmenter
+from segattn.predicting.collection import Item
+from segattn.predicting.predict import Prediction, ReadingSize, predict
+from segattn.predicting.sources import Named, read_source
+from segattn.predicting.stages import StageTimes, run_stages
+
+
+class Labelled(NamedTuple):
+    """An image and its labels, or why it has none: it can't be read, or the network can't take it."""
+
+    item: Item
+    prediction: Prediction | None
+    failed: Literal["read", "labelled"] | None = None
+    error: Exception | None = None
+
+
+def label_many(
+    model: Segmenter,
+    items: Iterable[Item],
+    protocol: Protocol,
+    *,
+    size: ReadingSize,
+    confidence: bool,
+    take: Callable[[Labelled], None],
+    survives: Callable[[Exception], bool],
+) -> StageTimes:
+    """Label images in order and hand each to `take`, which writes it, in a thread of its own.
+
+    Args:
+        model, protocol, size, confidence: as for `predict`.
+        survives: whether an error that is neither a ValueError nor of an operating system concerns its image alone.
+
+    Raises:
+        Exception: whatever `take` and the iterable raise, and errors that don't survive; nothing goes on then.
+    """
+
+    def read() -> Iterator[tuple[Item, Named | Exception]]:
+        for item in items:
+            if isinstance(item.source, ValueError):
+                yield item, item.source
+                continue
+            try:
+                yield item, read_source(item.source, item.name)
+            except Exception as error:
+                if not isinstance(error, (ValueError, OSError)) and not survives(error):
+                    raise
+                yield item, _of(item, error)
+
+    def label(one: tuple[Item, Named | Exception]) -> Labelled:
+        item, found = one
+        if isinstance(found, Exception):
+            return Labelled(item, None, "read", found)
+        options: dict[str, Any] = {"size": size, "confidence": confidence, "name": item.name}
+        try:
+            return Labelled(item, predict(model, found.pixels, protocol, **options))
+        except Exception as error:
+            if not isinstance(error, ValueError) and not survives(error):
+                raise
+            return Labelled(item, None, "labelled", error)
+
+    return run_stages(read(), label, take)
+
+
+def _of(item: Item, error: Exception) -> Exception:
+    """The error, with the image's name where it is not in it."""
+    if isinstance(item.source, bytes) and isinstance(error, ValueError):
+        return ValueError(f"{item.where}: {error}")
+    return error

@@ -1,0 +1,71 @@
+"""Labels of many images as Parquet files of some hundred rows each, for what reads tables rather than many files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from segattn.files import write_file
+from segattn.predicting.predict import Prediction
+
+_ROWS = 500
+
+
+class ParquetLabels:
+    """Writes labels-RANK-NUMBER.parquet: name, height, width, and labels, the bytes of a palette PNG of class ids.
+
+    Each file is written whole once it has `_ROWS` rows, so that a run that is stopped loses the last ones only.
+
+    Args:
+        folder: of the files.
+        rank: of this process, which writes files of its own.
+        fresh: earlier files are another model's, and go.
+    """
+
+    def __init__(self, folder: Path, rank: int, *, fresh: bool) -> None:
+        import pyarrow.parquet as pq
+
+        self._folder, self._rank = folder, rank
+        self._rows: list[dict[str, Any]] = []
+        self.names: set[str] = set()
+        """Of the images that earlier runs have labelled."""
+        parts = sorted(folder.glob("labels-*.parquet"))
+        for part in parts:
+            if fresh:
+                part.unlink()
+            else:
+                self.names.update(pq.read_table(part, columns=["name"]).column("name").to_pylist())
+        own = [] if fresh else [part for part in parts if part.name.startswith(f"labels-{rank:05d}-")]
+        self._next = 1 + max((int(part.stem.rpartition("-")[2]) for part in own), default=-1)
+        self.files: list[Path] = []
+
+    def add(self, prediction: Prediction) -> None:
+        """Take the labels of an image. Raises OSError."""
+        height, width = prediction.labels.shape
+        png = prediction.labels_png()
+        self._rows.append({"name": prediction.name, "height": height, "width": width, "labels": png})
+        if len(self._rows) == _ROWS:
+            self.finish()
+
+    def finish(self) -> None:
+        """Write what there is. Raises OSError."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if not self._rows:
+            return
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(self._rows), sink, compression="none")  # PNGs are compressed
+        path = self._folder / f"labels-{self._rank:05d}-{self._next:05d}.parquet"
+        write_file(path, sink.getvalue().to_pybytes())
+        self.files.append(path)
+        self._rows, self._next = [], self._next + 1
+
+
+def read_labels(files: Iterable[Path]) -> dict[str, bytes]:
+    """The palette PNG of each image by its name, from files of `ParquetLabels`."""
+    import pyarrow.parquet as pq
+
+    tables = (pq.read_table(file, columns=["name", "labels"]) for file in files)
+    return {row["name"]: row["labels"] for table in tables for row in table.to_pylist()}
