@@ -135,7 +135,9 @@ def test_one_line_for_what_is_wrong(
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "take videos and images in separate calls" in fail("predict", source, photo, *words)
     assert "--every: is for videos, and none is named" in fail("predict", photo, *words, "--every", "2")
-    assert "--confidence: is written for images only" in fail("predict", source, *words, "--confidence")
+    for option in ("--confidence", "--fresh", "--parquet"):
+        assert f"{option}: is for images only" in fail("predict", source, *words, option)
+    assert "--video labels writes none" in fail("predict", source, *words, "--codec", "vp9", "--video", "labels")
     assert "needs the ffmpeg program" in fail("predict", source, *words, "--audio", "keep")
     assert "smooth 2: expected 0" in fail("predict", source, *words, "--smooth", "2")
     assert "no such video" in fail("predict", tmp_path / "none.mp4", *words)

@@ -92,8 +92,11 @@ def takes_videos(arguments: argparse.Namespace) -> bool:
     if len(videos) < len(arguments.sources):
         other = next(source for source in arguments.sources if source not in videos)
         raise ValueError(f"{videos[0]} is a video and {other} is not; take videos and images in separate calls")
-    if arguments.confidence:
-        raise ValueError("--confidence: is written for images only, not for videos")
+    for name in ("confidence", "fresh", "parquet"):
+        if getattr(arguments, name):
+            raise ValueError(f"--{name}: is for images only; leave it out for videos")
+    if arguments.video == "labels" and arguments.codec != _DEFAULTS["codec"]:
+        raise ValueError(f"--codec {arguments.codec}: is of the overlay, and --video labels writes none")
     return True
 
 
