@@ -77,11 +77,28 @@ def test_predict_labels_each_image_once(street: Path, tmp_path: Path) -> None:
         ends = launch(processes, "predict", str(street / "val"), "--device", "cpu", "--output", str(folder))
         assert [code for code, _, _ in ends] == [0] * processes, ends
         lines = "".join(out for _, out, _ in ends).replace(str(folder), "").splitlines()
-        return {file.name: file.read_bytes() for file in folder.iterdir()}, sorted(lines)
+        timed = [line for line in lines if "images/s" in line]
+        assert len(timed) == 1
+        return {file.name: file.read_bytes() for file in folder.iterdir()}, sorted(set(lines) - set(timed))
 
     one, two = labelled(1), labelled(2)
-    assert len(one[0]) == 10
+    assert sorted(one[0]) == [
+        ".segattn.json",
+        *sorted(f"p{n}_{kind}.png" for n in range(5) for kind in ("labels", "overlay")),
+    ]
     assert two == one
+
+
+def test_processes_agree_on_what_was_made_by_another_model(street: Path, tmp_path: Path) -> None:
+    """The one that comes late would else take the first one's new record for an old one, and keep old labels."""
+    pyarrow = pytest.importorskip("pyarrow.parquet")
+    command = ("predict", str(street / "val"), "--device", "cpu", "--parquet", "--output", str(tmp_path))
+    for protocol in ("whole", "multi_flip"):
+        ends = launch(2, *command, "--protocol", protocol)
+        assert [code for code, _, _ in ends] == [0, 0], ends
+        assert "labelled before" not in "".join(out for _, out, _ in ends)
+    names = [name for file in tmp_path.glob("*.parquet") for name in pyarrow.read_table(file)["name"].to_pylist()]
+    assert sorted(names) == [f"p{n}" for n in range(5)]
 
 
 @pytest.mark.parametrize("broken", [0, 1])

@@ -11,12 +11,12 @@ from segattn.cli.main import main
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Runs a command that must succeed without a word on the error stream, and gives what it prints."""
+    """Runs a command that must succeed with nothing but `err` on the error stream, and gives what it prints."""
 
-    def command(*words: object) -> str:
+    def command(*words: object, err: str = "") -> str:
         code = main([str(word) for word in words])
         captured = capsys.readouterr()
-        assert (code, captured.err) == (0, "")
+        assert (code, captured.err) == (0, err)
         return captured.out
 
     return command

@@ -168,7 +168,15 @@ def test_a_temperature_is_fitted_stored_and_used(run: Command, confident: Path, 
     (tmp_path / "run").mkdir()
     confident.rename(tmp_path / "run" / "last.safetensors")
     second = tmp_path / "second.safetensors"
-    run("evaluate", tmp_path / "run", "--data.root", camvid, "--calibrate", second)
+    run(
+        "evaluate",
+        tmp_path / "run",
+        "--data.root",
+        camvid,
+        "--calibrate",
+        second,
+        err=f"{tmp_path / 'run'}: last.safetensors, the last; none was validated\n",
+    )
     assert read_model(second)[1] == description  # a run's folder is its model
 
     again = run("evaluate", out, "--data.root", camvid, "--calibration")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from segattn.files import write_file
+from segattn.processes import gathered, place
 
 FILE = ".segattn.json"
 """In the output folder: what its results were made by. Results that are older than it were made by something else."""
@@ -30,10 +31,11 @@ class Finished:
             same = path.read_bytes() == content
         except OSError:
             same = False
-        self.anew = fresh or not same
-        """Whether nothing in the folder is finished."""
-        if self.anew:
+        self.anew = any(gathered(fresh or not same))
+        """Whether nothing in the folder is finished; all processes look before one of them writes."""
+        if self.anew and place().rank == 0:
             write_file(path, content)
+        gathered(None)  # its time is read below
         self._since = os.stat(path).st_mtime_ns
 
     def has(self, files: Sequence[Path], source: Path | None) -> bool:

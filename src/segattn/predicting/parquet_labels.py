@@ -8,6 +8,7 @@ from typing import Any
 
 from segattn.files import write_file
 from segattn.predicting.predict import Prediction
+from segattn.processes import gathered
 
 _ROWS = 500
 
@@ -30,13 +31,15 @@ class ParquetLabels:
         self._rows: list[dict[str, Any]] = []
         self.names: set[str] = set()
         """Of the images that earlier runs have labelled."""
-        parts = sorted(folder.glob("labels-*.parquet"))
-        for part in parts:
-            if fresh:
+        if fresh and rank == 0:
+            for part in folder.glob("labels-*.parquet"):
                 part.unlink()
-            else:
-                self.names.update(pq.read_table(part, columns=["name"]).column("name").to_pylist())
-        own = [] if fresh else [part for part in parts if part.name.startswith(f"labels-{rank:05d}-")]
+        gathered(None)  # before another process writes files of the same names
+        parts = sorted(folder.glob("labels-*.parquet"))
+        gathered(None)
+        for part in parts:
+            self.names.update(pq.read_table(part, columns=["name"]).column("name").to_pylist())
+        own = [part for part in parts if part.name.startswith(f"labels-{rank:05d}-")]
         self._next = 1 + max((int(part.stem.rpartition("-")[2]) for part in own), default=-1)
         self.files: list[Path] = []
 
