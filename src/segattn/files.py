@@ -236,7 +236,7 @@ def append(file: IO[bytes], path: Path, data: bytes) -> None:
 
 @contextmanager
 def translating_save(path: Path) -> Iterator[None]:
-    """Around torch.save to a path, which has its own words for a full disk and for a folder that has gone: the system's.
+    """Around torch.save to a path, which has its own words for a full disk and a folder that has gone: the system's.
 
     Raises:
         OSError: in place of torch's RuntimeError.
