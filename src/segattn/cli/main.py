@@ -15,6 +15,7 @@ from contextlib import nullcontext
 from typing import Any, NoReturn
 
 from segattn.cli import (
+    app,
     benchmark,
     compare,
     completion,
@@ -105,6 +106,7 @@ def build_parser() -> argparse.ArgumentParser:
         evaluate,
         predict,
         explain,
+        app,
         train,
         export,
         report,
