@@ -44,6 +44,7 @@ _DESCRIPTION = "Attention-based semantic segmentation: train, score, predict."
 _EPILOG = """\
 examples:
   segattn predict photo.jpg                            labels, overlay and class shares with the shipped weights
+  segattn app                                          the same and more on a page in the browser
   segattn list                                         every recipe; segattn show NAME prints one as YAML
   segattn data synthetic streets                       a small street data set to try things on
   segattn train attanet_light_camvid --data my_data    your own images and masks, see docs/own-data.md

@@ -51,7 +51,7 @@ def labelled(choices: Sequence[Choice], photo: Named, folder: Path) -> dict[str,
     """Label an image with each model.
 
     Writes image.jpg as it is shown, and for each model N a folder N with ids.png (one grey channel of class ids, as it
-    is shown), NAME_labels.png, NAME_overlay.png and NAME_shares.json at the image's own size.
+    is shown), NAME_MODEL_labels.png, .._overlay.png and .._shares.json at the image's own size.
 
     Returns:
         name; size and shown, [height, width]; image, a path; results, a list with name, about, ids (a path), read_at,
@@ -68,9 +68,9 @@ def labelled(choices: Sequence[Choice], photo: Named, folder: Path) -> dict[str,
     results = []
     for number, choice in enumerate(choices):
         start = time.perf_counter()
-        prediction = predict(choice.model, pixels, name=file_name(photo.name))
+        prediction = predict(choice.model, pixels, name=file_name(f"{photo.name}_{choice.name}"))
         seconds = time.perf_counter() - start
-        results.append(_result(choice, prediction, folder / str(number), size, seconds))
+        results.append(_result(choice, prediction, photo.name, folder / str(number), size, seconds))
     shown = pixels if factor == 1 else resize_image(pixels, size)
     write_file(image, encoded(shown, ".jpg"))
     return {
@@ -83,7 +83,7 @@ def labelled(choices: Sequence[Choice], photo: Named, folder: Path) -> dict[str,
 
 
 def _result(
-    choice: Choice, prediction: Prediction, folder: Path, size: tuple[int, int], seconds: float
+    choice: Choice, prediction: Prediction, image: str, folder: Path, size: tuple[int, int], seconds: float
 ) -> dict[str, Any]:
     folder.mkdir()
     labels = prediction.labels
@@ -93,14 +93,13 @@ def _result(
     saved = prediction.save(folder)
     shares = saved.labels.with_name(f"{prediction.name}_shares.json")
     document = {
-        "image": prediction.name,
+        "image": image,
         "model": choice.name,
         "size": [height, width],
         "read_at": list(prediction.read_at),
         "shares": {name: round(share, 6) for name, share in prediction.shares().items()},
     }
     write_file(shares, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
-    stem = f"{prediction.name}_{file_name(choice.name)}"
     files = {"labels": saved.labels, "overlay": saved.overlay, "shares": shares}
     return {
         "name": choice.name,
@@ -109,9 +108,7 @@ def _result(
         "read_at": list(prediction.read_at),
         "seconds": round(seconds, 3),
         "classes": legend(prediction.classes, labels),
-        "files": [
-            {"what": what, "path": str(path), "name": f"{stem}_{what}{path.suffix}"} for what, path in files.items()
-        ],
+        "files": [{"what": what, "path": str(path), "name": path.name} for what, path in files.items()],
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 import socket
@@ -84,7 +85,10 @@ def serve(choices: Sequence[Choice], limits: Limits, host: str, port: int, say: 
                 await super().startup(sockets)
                 say(address_of(opened, host))
 
-        Server(config).run(sockets=[opened])
+        server = Server(config)
+        # pages that are still open then are cut off, of which uvicorn would give a traceback each
+        logging.getLogger("uvicorn.error").addFilter(lambda record: not server.should_exit)
+        server.run(sockets=[opened])
     finally:
         opened.close()
         shutil.rmtree(folder, ignore_errors=True)
