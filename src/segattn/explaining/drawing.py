@@ -34,28 +34,48 @@ _HEIGHT = 4.2  # inches that a map may take
 _WIDTH = 8.4
 
 
-def draw(panel: Panel, image: NDArray[np.uint8], target: Target, *, dpi: int = 110) -> bytes:
-    """A panel as the bytes of a PNG."""
+def draw(
+    panel: Panel,
+    image: NDArray[np.uint8],
+    target: Target,
+    *,
+    dpi: int = 110,
+    width: float = _WIDTH,
+    words: bool = True,
+) -> bytes:
+    """A panel as the bytes of a PNG.
+
+    Args:
+        width: inches that it may take.
+        words: put title and text above it.
+    """
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with mpl.rc_context(STYLE):
-        figure = Figure(size_of(panel, target, _WIDTH, _HEIGHT), layout="constrained")
+        figure = Figure(size_of(panel, target, width, _HEIGHT), layout="constrained")
         FigureCanvasAgg(figure)
         fill(panel, figure, grey(image), target)
-        wrapped = textwrap.fill(panel.text, round(13.2 * figure.get_figwidth()))
-        lines = wrapped.count("\n") + 1
-        head = 0.42 + 0.19 * lines
-        height = figure.get_figheight()
-        figure.set_figheight(height + head)
-        figure.set_layout_engine("constrained", rect=(0, 0, 1, height / (height + head)))
-        top = height + head
-        figure.text(0.1 / figure.get_figwidth(), 1 - 0.24 / top, panel.title, fontsize=12.5, fontweight="bold")
-        figure.text(0.1 / figure.get_figwidth(), 1 - 0.38 / top, wrapped, fontsize=9, color=QUIET, va="top")
+        if words:
+            _head(figure, panel)
         data = io.BytesIO()
         figure.savefig(data, format="png", dpi=dpi)
     return data.getvalue()
+
+
+def _head(figure: Any, panel: Panel) -> None:
+    """Title and text, for which the figure grows."""
+    wrapped = textwrap.fill(panel.text, round(13.2 * figure.get_figwidth()))
+    lines = wrapped.count("\n") + 1
+    head = 0.42 + 0.19 * lines
+    height = figure.get_figheight()
+    top = height + head
+    figure.set_figheight(top)
+    figure.set_layout_engine("constrained", rect=(0, 0, 1, height / top))
+    left = 0.1 / figure.get_figwidth()
+    figure.text(left, 1 - 0.24 / top, panel.title, fontsize=12.5, fontweight="bold")
+    figure.text(left, 1 - 0.38 / top, wrapped, fontsize=9, color=QUIET, va="top")
 
 
 def top_of(values: Array) -> float:
