@@ -46,7 +46,10 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         "  segattn predict camera:0 --seconds 10 --video both",
     )
     parser.add_argument(
-        "sources", nargs="+", metavar="SOURCE", help="images, folders of images, or quoted globs; or videos"
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="images, folders of images, quoted globs, lists of paths (.txt) or tables (.parquet); or videos",
     )
     add_model_options(parser, "--model", default="attanet_lite0_camvid")
     add_engine_option(parser)
