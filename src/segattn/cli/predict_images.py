@@ -13,7 +13,7 @@ from segattn.cli.options import EXPORTED, device_name, find_protocol, made_for, 
 from segattn.cli.screen import percent, size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from segattn.evaluation.protocol import Protocol
     from segattn.models.segmenter import Segmenter
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _MOST_ERRORS = 50
 """Lines on the standard error stream; failed.txt has all."""
+
+_MOST_TIFFS = 20
+"""Files that are looked into for a place on Earth."""
 
 
 def add_collection_options(parser: argparse.ArgumentParser) -> None:
@@ -288,6 +291,7 @@ def _end(
     notes = unread_folders(
         [source for source in arguments.sources if Path(source) not in images.listed], arguments.output
     )
+    notes += _on_earth(images.files)
     if summary.finished:
         notes.append(
             f"{summary.finished} of {images.total} images were labelled before by the same model and options and are "
@@ -316,6 +320,17 @@ def _end(
         what = "labelled" if summary.unlabelled else "read"
         where = f"; {listed} names all" if len(failures) > _MOST_ERRORS else ""
         raise ValueError(f"{len(failures)} of {images.total} images can't be {what}{rest}{where}")
+
+
+def _on_earth(files: Sequence[Path]) -> list[str]:
+    """A line for the first GeoTIFF."""
+    from segattn.datasets.tiff import is_georeferenced
+
+    named = (file for file in files if file.suffix.lower() in (".tif", ".tiff") and file.is_file())
+    found = next((file for file in islice(named, _MOST_TIFFS) if is_georeferenced(file)), None)
+    if found is None:
+        return []
+    return [f"{found} says where on Earth it lies, which is lost in a PNG; --raster writes its labels as GeoTIFF"]
 
 
 def _row(where: str, prediction: Prediction, files: PredictionFiles) -> dict[str, Any]:
