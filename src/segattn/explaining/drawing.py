@@ -32,6 +32,7 @@ _BARS = 15
 _NAMED = 30  # rows of a matrix up to which they have names
 _HEIGHT = 4.2  # inches that a map may take
 _WIDTH = 8.4
+_ROOM_FOR_FOUR = 7.0  # inches
 _NARROW = 4.8  # inches, for a page
 
 
@@ -127,15 +128,16 @@ def _(panel: MapPanel, figure: Any, under: NDArray[np.uint8], target: Target) ->
     _heat(figure, figure.subplots(), panel.values, under, target, panel.unit)
 
 
-def _rows_and_columns(panel: MapsPanel) -> tuple[int, int]:
+def _rows_and_columns(panel: MapsPanel, width: float) -> tuple[int, int]:
+    """Of maps in so many inches: in few, titles and colour bars need the room of two."""
     count = len(panel.values)
-    columns = min(count, 2 if count <= 4 else 4)
+    columns = min(count, 2 if count <= 4 or width < _ROOM_FOR_FOUR else 4)
     return -(-count // columns), columns
 
 
 @size_of.register
 def _(panel: MapsPanel, target: Target, width: float, height: float) -> tuple[float, float]:
-    rows, columns = _rows_and_columns(panel)
+    rows, columns = _rows_and_columns(panel, width)
     one = map_size(target, 1.53 * width / columns, 0.62 * height)
     return columns * one[0], rows * (one[1] + 0.32) + 0.2
 
@@ -143,7 +145,7 @@ def _(panel: MapsPanel, target: Target, width: float, height: float) -> tuple[fl
 @fill.register
 def _(panel: MapsPanel, figure: Any, under: NDArray[np.uint8], target: Target) -> None:
     count = len(panel.values)
-    grid = np.atleast_1d(figure.subplots(*_rows_and_columns(panel))).ravel()
+    grid = np.atleast_1d(figure.subplots(*_rows_and_columns(panel, figure.bbox.width / figure.dpi))).ravel()
     for axes in grid[count:]:
         axes.axis("off")
     for axes, values, label in zip(grid, panel.values, panel.labels, strict=False):
