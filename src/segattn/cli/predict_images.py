@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from segattn.predicting.predict import Prediction, PredictionFiles, ReadingSize
     from segattn.recipes.schema import Recipe
 
-_MOST_ERRORS = 50
+MOST_ERRORS = 50
 """Lines on the standard error stream; failed.txt has all."""
 
 
@@ -40,6 +40,16 @@ def add_collection_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write labels-*.parquet (name, height, width, labels as PNG) instead of two files an image (pip install "
         "'segattn[scale]')",
+    )
+    group.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="label on a Ray cluster (pip install 'segattn[scale]'): local starts one on this machine, auto joins the "
+        "one that runs on it, HOST:PORT or ray://HOST:10001 another. Writes NAME_labels.png, or tables by --parquet; "
+        "the output can be an address such as s3://bucket/labels",
+    )
+    group.add_argument(
+        "--ray-workers", type=int, metavar="N", help="of the cluster; default: one a GPU or, without GPUs, one a core"
     )
 
 
@@ -77,7 +87,7 @@ def predict_images(arguments: argparse.Namespace, overrides: dict[str, str]) -> 
         if arguments.confidence:
             require_probabilities(meaning_of(protocol))
         about = made_for(recipe, model.classes)
-        work = _Work(arguments, images, recipe, _made_by(arguments, model, protocol, about), rank)
+        work = _Work(arguments, images, recipe, made_by(arguments, model, protocol, about), rank)
         model = on_engine(model, arguments, recipe, protocol)
         if rank == 0 and not arguments.json:
             print(about, flush=True)
@@ -138,7 +148,7 @@ class _Work:
     """Which images are to be labelled, and what is done with each result."""
 
     def __init__(
-        self, arguments: argparse.Namespace, images: Collection, recipe: Recipe, made_by: dict[str, Any], rank: int
+        self, arguments: argparse.Namespace, images: Collection, recipe: Recipe, origin: dict[str, Any], rank: int
     ) -> None:
         from segattn.predicting.finished import Finished
 
@@ -147,7 +157,7 @@ class _Work:
         self._done = 0
         self.summary = _Summary()
         many = images.total > 1
-        self._finished = Finished(arguments.output, made_by, fresh=arguments.fresh) if many else None
+        self._finished = Finished(arguments.output, origin, fresh=arguments.fresh) if many else None
         self._table = None
         if arguments.parquet:
             from segattn.predicting.parquet_labels import ParquetLabels
@@ -226,7 +236,7 @@ class _Work:
         return PredictionFiles.of(item.name, self.arguments.output, confidence=self.arguments.confidence)
 
 
-def _made_by(arguments: argparse.Namespace, model: Segmenter, protocol: Protocol, about: str) -> dict[str, Any]:
+def made_by(arguments: argparse.Namespace, model: Segmenter, protocol: Protocol, about: str) -> dict[str, Any]:
     """What results come from: others are not taken for finished."""
     from segattn.exporting.engine_file import network_digest
     from segattn.weights.download import checksum
@@ -257,7 +267,7 @@ def _end(
 
     listed = arguments.output / "failed.txt"
     lines = [" ".join(text.split()) for text in failures]
-    if images.listed or len(failures) > _MOST_ERRORS:
+    if images.listed or images.addresses or len(failures) > MOST_ERRORS:
         if failures:
             write_file(listed, "".join(f"{line}\n" for line in lines).encode(errors="surrogateescape"))
         else:
@@ -280,12 +290,12 @@ def _end(
             print(f"note: {note}")
     if images.total == len(failures) == 1:
         raise summary.errors[0]
-    for reason in summary.errors[:_MOST_ERRORS]:
+    for reason in summary.errors[:MOST_ERRORS]:
         print_error(reason)
     if failures:
         rest = "; the others are labelled" if len(failures) < images.total else ""
         what = "labelled" if summary.unlabelled else "read"
-        where = f"; {listed} names all" if len(failures) > _MOST_ERRORS else ""
+        where = f"; {listed} names all" if len(failures) > MOST_ERRORS else ""
         raise ValueError(f"{len(failures)} of {images.total} images can't be {what}{rest}{where}")
 
 
