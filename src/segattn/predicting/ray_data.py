@@ -258,7 +258,7 @@ def _run(joined: Cluster, job: Job, tables: list[dict[str, list[Any]]]) -> Itera
         batch_size=None,  # a table is a task, which is what a killed worker costs
         batch_format="pyarrow",
         fn_constructor_args=(ray.put(job), attempts),
-        compute=ActorPoolStrategy(size=joined.workers, max_tasks_in_flight_per_actor=1),
+        compute=ActorPoolStrategy(size=min(joined.workers, len(tables)), max_tasks_in_flight_per_actor=1),
         num_cpus=1,
         num_gpus=1 if joined.on_gpus else None,
     )
