@@ -18,6 +18,8 @@ import segattn
 
 
 class Labeller:
+    """A worker."""
+
     def __init__(self) -> None:
         self.model = segattn.create_model("attanet_lite0_camvid", weights="default")
 
@@ -27,6 +29,7 @@ class Labeller:
 
 
 def label(source: str, output: str, workers: int) -> None:
+    """Write the labels of a folder's or bucket's images."""
     images = ray.data.read_binary_files(source, include_paths=True, file_extensions=["jpg", "png"])
     actors = ray.data.ActorPoolStrategy(size=workers)
     images.map(Labeller, compute=actors, num_cpus=1).write_parquet(output)
