@@ -99,7 +99,8 @@ ALLOWED: dict[str, set[str]] = {
     "measure": {*EVERYTHING_BELOW, "api", "predicting", "exporting", "measure"},
     "reports": {*EVERYTHING_BELOW, "measure", "reports"},
     "explaining": {*EVERYTHING_BELOW, "reports", "predicting", "explaining"},
-    "cli": {*ON_TOP, "cli"},
+    "serve": {*ON_TOP, "serve"},
+    "cli": {*ON_TOP, "serve", "cli"},
     "__main__": {"cli"},
     "__init__": ON_TOP,
     # single files that differ from their folder

@@ -15,6 +15,7 @@ from contextlib import nullcontext
 from typing import Any, NoReturn
 
 from segattn.cli import (
+    app,
     benchmark,
     compare,
     completion,
@@ -43,6 +44,7 @@ _DESCRIPTION = "Attention-based semantic segmentation: train, score, predict."
 _EPILOG = """\
 examples:
   segattn predict photo.jpg                            labels, overlay and class shares with the shipped weights
+  segattn app                                          the same and more on a page in the browser
   segattn list                                         every recipe; segattn show NAME prints one as YAML
   segattn data synthetic streets                       a small street data set to try things on
   segattn train attanet_light_camvid --data my_data    your own images and masks, see docs/own-data.md
@@ -105,6 +107,7 @@ def build_parser() -> argparse.ArgumentParser:
         evaluate,
         predict,
         explain,
+        app,
         train,
         export,
         report,

@@ -123,6 +123,21 @@ def open_model(
     return recipe, opened
 
 
+def weights_file(arguments: argparse.Namespace, recipe: Recipe) -> Path:
+    """The file whose weights `open_model` has opened for these arguments."""
+    from segattn.recipes.catalog import RECIPES
+    from segattn.weights.checkpoint import model_file
+    from segattn.weights.pretrained import default_weights
+    from segattn.weights.released import named_weights
+
+    is_file = arguments.model.endswith((".safetensors", *EXPORTED))
+    file = arguments.model if is_file else arguments.weights
+    if arguments.model not in RECIPES and Path(arguments.model).is_dir():
+        file = arguments.model
+    file = default_weights(recipe.name) if file in (None, "default") else named_weights(recipe, file)
+    return model_file(file)
+
+
 def _model_in(folder: str) -> str:
     """The model's file in a run's folder, which is told."""
     from segattn.processes import place

@@ -15,6 +15,8 @@ from segattn.cli.options import (
     add_reading_size_option,
 )
 from segattn.cli.predict_images import add_collection_options, predict_images
+from segattn.cli.predict_raster import HELP as RASTER_HELP
+from segattn.cli.predict_raster import add_raster_options, predict_rasters, takes_rasters
 from segattn.cli.predict_ray import predict_on_ray
 from segattn.cli.predict_video import HELP as VIDEO_HELP
 from segattn.cli.predict_video import add_video_options, predict_videos, takes_videos
@@ -30,6 +32,7 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         "refused before the first is written. Hidden files, tools' leftovers and folders' sub-folders are not read.\n"
         "Images that can't be labelled are named at the end; exit code 2 then.\n\n"
         + VIDEO_HELP
+        + RASTER_HELP
         + MODEL_HELP
         + EXPORTED_HELP,
         epilog="examples:\n"
@@ -40,6 +43,7 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         "  segattn predict photo.jpg --model runs/mine/best.safetensors --protocol multi_flip\n"
         "  segattn predict street.mp4 --smooth 0.5\n"
         "  segattn predict camera:0 --seconds 10 --video both\n"
+        "  segattn predict scene.tif --raster --bands 4,3,2 --range 0,3000\n"
         "  segattn predict s3://bucket/photos --ray auto --output s3://bucket/labels",
     )
     parser.add_argument(
@@ -68,6 +72,7 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
     )
     add_collection_options(parser)
     add_video_options(parser)
+    add_raster_options(parser)
     add_json_option(parser)
     parser.set_defaults(run=_predict, takes_overrides=True)
 
@@ -87,7 +92,9 @@ def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
             )
         if not isinstance(arguments.output, Path):
             raise ValueError(f"--output {arguments.output}: only --ray ADDRESS (or --ray local) writes to an address")
-    if takes_videos(arguments):
+    if takes_rasters(arguments):
+        predict_rasters(arguments, overrides)
+    elif takes_videos(arguments):
         predict_videos(arguments, overrides)
     elif arguments.ray is not None:
         predict_on_ray(arguments, overrides)

@@ -144,5 +144,6 @@ class Evidence(Idea):
             f"at random.{verdict}",
             unit="part of the logit",
             values=as_array(evidence),
+            of_pixel=True,
         )
         return Part({"class_evidence": panel.values, "evidence_check": np.array(values, np.float32)}, [panel])

@@ -114,6 +114,7 @@ class ReceptiveField(Idea):
             f"around the cell's middle holds 95% (the network's input has {sway.shape[0]} x {sway.shape[1]}).",
             unit="share of the gradient, sums to 1",
             values=sway,
+            of_pixel=True,
         )
         return Part({"receptive_field": sway, "receptive_field_side": np.int64(side).reshape(())}, [panel])
 

@@ -66,6 +66,7 @@ class Panel:
     unit: of the values.
     values: what is drawn; the leaf says of which shape.
     others: for panels that depend on the asked pixel and are cheap to make for another.
+    of_pixel: whether it is about the asked pixel, without `others`, and not about the whole image.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Panel:
     unit: str
     values: Array
     others: Others | None = field(default=None, repr=False)
+    of_pixel: bool = False
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

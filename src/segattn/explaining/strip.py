@@ -85,6 +85,7 @@ class Strip(Idea):
             unit="share of the cell's attention, sums to 1",
             values=attention,
             axes=("cell of the row", "strip (column of the map)"),
+            of_pixel=True,
         )
         return Part({"strip_attention": attention, "strip_attention_pixel": own}, [pixel, matrix])
 

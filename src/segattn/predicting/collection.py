@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from segattn.contracts import cut
-from segattn.files import require_regular
+from segattn.files import require_regular, same_file
 from segattn.predicting.addresses import file_system, find_addresses, is_address, join, local_path, naming_address
 from segattn.predicting.image_files import LONGEST_NAME, find_images
 
@@ -60,13 +60,16 @@ class Collection(NamedTuple):
         """Each image; those that can't be labelled, as their results would have an earlier one's name, say so."""
         for path in self.files:
             yield Item(path.stem, path, str(path))
-        taken: set[int] = set()  # of hashes, as names of a million images would fill memory
+        # of hashes, as names of a million images would fill memory
+        taken = {hash(same_file(path.stem)) for path in self.files}
         addressed = (Item(result_name(address), address, address) for address in self.addresses)
-        for where, items in chain([("the call", addressed)], ((file, _listed(file)) for file in self.listed)):
+        for items in chain([addressed], map(_listed, self.listed)):
             for item in items:
-                key = hash(item.name)
+                key = hash(same_file(item.name))
                 if key in taken:
-                    item = item.without(f"an earlier image in {where} has the same name without folder and suffix")
+                    item = item.without("an earlier image in this call has results of the same name")
+                elif "\0" in item.name:
+                    item = item.without("no such file; a path holds no null byte")
                 elif any(len(os.fsencode(part)) > LONGEST_NAME for part in item.name.split("/")):
                     item = item.without("too long a name to put _confidence.png after it; shorten it")
                 taken.add(key)
@@ -115,7 +118,9 @@ def _listed(file: Path | str) -> Iterator[Item]:
 def _lines(file: Path | str) -> Iterator[str]:
     with _bytes_of(file) as lines:
         for line in lines:
-            text = os.fsdecode(line).strip()
+            text = os.fsdecode(line).removeprefix("\ufeff").strip()
+            if "\0" in text:
+                raise ValueError(f"{file}: holds null bytes; a list is text in UTF-8 (not UTF-16), a path a line")
             if text and not text.startswith("#"):
                 yield text
 
@@ -143,7 +148,8 @@ def _item(file: Path | str, text: str) -> Item:
 def result_name(text: str) -> str:
     """The name of the results of a path or URL: its folders and name, without what leads out of a folder."""
     path = PurePath(text.partition("://")[2] or text)
-    parts = [part for part in path.with_suffix("").parts if part not in (path.anchor, "..", ".")]
+    bare = path.with_suffix("") if path.name else path
+    parts = [part for part in bare.parts if part not in (path.anchor, "..", ".")]
     return "/".join(parts) or "image"
 
 
@@ -151,8 +157,15 @@ def _rows(file: Path | str) -> Iterator[Item]:
     table = _opened(file)
     paths, images = (_column(table, names) for names in (_PATHS, _IMAGES))
     number = 0
-    for batch in table.iter_batches(batch_size=64, columns=[name for name in (paths, images) if name is not None]):
-        for row in batch.to_pylist():
+    batches = table.iter_batches(batch_size=64, columns=[name for name in (paths, images) if name is not None])
+    while True:
+        try:
+            rows = next(batches).to_pylist()
+        except StopIteration:
+            return
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{file}: damaged from row {number} on ({cut(str(error))}); copy it again") from None
+        for row in rows:
             yield _row_item(file, number, row.get(paths), row.get(images) if images else None)
             number += 1
 
@@ -160,6 +173,8 @@ def _rows(file: Path | str) -> Iterator[Item]:
 def _row_item(file: Path | str, number: int, path: Any, image: Any) -> Item:
     if isinstance(image, dict):
         path, image = path or image.get("path"), image.get("bytes")
+    if path is None and isinstance(image, str):
+        path, image = image, None
     if isinstance(path, str) and image is None:
         return _item(file, path)
     where = path if isinstance(path, str) else f"{file}: row {number}"

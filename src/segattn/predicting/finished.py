@@ -44,7 +44,7 @@ class Finished:
         try:
             times = [os.stat(file).st_mtime_ns for file in files]
             read = 0 if source is None else os.stat(source).st_mtime_ns
-        except OSError:
+        except (OSError, ValueError):  # the latter of a null byte in a name
             return False
         return min(times) >= max(self._since, read)
 

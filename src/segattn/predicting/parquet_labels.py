@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from segattn.contracts import cut
 from segattn.files import write_file
 from segattn.predicting.predict import Prediction
 from segattn.processes import gathered
 
 _ROWS = 500
+_NAME = re.compile(r"labels-\d{5}-\d{5,}\.parquet")
 
 
 class ParquetLabels:
@@ -22,6 +25,9 @@ class ParquetLabels:
         folder: of the files.
         rank: of this process, which writes files of its own.
         fresh: earlier files are another model's, and go.
+
+    Raises:
+        ValueError: an earlier file is damaged.
     """
 
     def __init__(self, folder: Path, rank: int, *, fresh: bool) -> None:
@@ -31,14 +37,23 @@ class ParquetLabels:
         self._rows: list[dict[str, Any]] = []
         self.names: set[str] = set()
         """Of the images that earlier runs have labelled."""
+        self.removed = 0
+        """Files of an earlier run that this one can't go on with."""
         if fresh and rank == 0:
-            for part in folder.glob("labels-*.parquet"):
+            for part in _tables_in(folder):
                 part.unlink()
+                self.removed += 1
         gathered(None)  # before another process writes files of the same names
-        parts = sorted(folder.glob("labels-*.parquet"))
+        parts = _tables_in(folder)
         gathered(None)
         for part in parts:
-            self.names.update(pq.read_table(part, columns=["name"]).column("name").to_pylist())
+            try:
+                self.names.update(pq.read_table(part, columns=["name"]).column("name").to_pylist())
+            except (ValueError, OSError) as error:
+                raise ValueError(
+                    f"{part}: damaged, or no table of labels ({cut(str(error))}); remove it, and its images are "
+                    "labelled again"
+                ) from None
         own = [part for part in parts if part.name.startswith(f"labels-{rank:05d}-")]
         self._next = 1 + max((int(part.stem.rpartition("-")[2]) for part in own), default=-1)
         self.files: list[Path] = []
@@ -74,6 +89,10 @@ def table_bytes(rows: list[dict[str, Any]]) -> bytes:
     pq.write_table(pa.Table.from_pylist(rows), sink, compression="none")  # PNGs are compressed
     written: bytes = sink.getvalue().to_pybytes()
     return written
+
+
+def _tables_in(folder: Path) -> list[Path]:
+    return sorted(part for part in folder.glob("labels-*.parquet") if _NAME.fullmatch(part.name))
 
 
 def read_labels(files: Iterable[Path]) -> dict[str, bytes]:
