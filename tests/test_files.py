@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from segattn import files
 
@@ -166,3 +167,15 @@ def test_a_source_is_not_written_over_under_another_name(tmp_path: Path) -> None
     for name in ("a", "hard", "soft", "../" + tmp_path.name + "/a"):
         with pytest.raises(ValueError, match="would be written and is a source itself"):
             files.require_unread([tmp_path / name], [tmp_path / "a"])
+
+
+def test_a_folder_that_went_away_is_told_of(tmp_path: Path) -> None:
+    """As where a run's folder is removed while it trains; torch raises a RuntimeError."""
+    path = tmp_path / "gone" / "state.pt"
+    reason = r"state\.pt: can't be written \(its folder is not there any more\)"
+    with (
+        pytest.raises(OSError, match=reason),
+        files.atomic_path(path) as temporary,
+        files.translating_save(temporary),
+    ):
+        torch.save({}, temporary)

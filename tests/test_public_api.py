@@ -39,6 +39,7 @@ PUBLIC = [
     "load_weights",
     "open_dataset",
     "predict",
+    "predict_raster",
     "predict_video",
     "protocol",
     "push_to_hub",

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import pytest
+import rasterio
 
 import segattn
 from segattn.cli.main import build_parser, split_overrides, whole_fields
@@ -148,10 +149,15 @@ def test_every_relative_link_exists(page: Path) -> None:
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with two images, and with my_data as the README's section on own images has it."""
+    """A folder with two images and a raster, and with my_data as the README's section on own images has it."""
     random = np.random.default_rng(0)
     cv2.imwrite(str(tmp_path / "photo.jpg"), random.integers(0, 255, (90, 120, 3), np.uint8))
     cv2.imwrite(str(tmp_path / "street.png"), draw_street(random, (256, 512))[0])
+    scene = random.integers(0, 3000, (4, 70, 90)).astype(np.uint16)
+    size = {"count": 4, "height": 70, "width": 90, "dtype": "uint16"}
+    place = {"crs": "EPSG:32632", "transform": rasterio.Affine(10, 0, 500000, 0, -10, 5200000)}
+    with rasterio.open(tmp_path / "scene.tif", "w", driver="GTiff", **size, **place) as file:
+        file.write(scene)
     for kind, channels in (("images", (3,)), ("masks", ())):
         (tmp_path / f"my_data/{kind}").mkdir(parents=True)
         for name in ("train", "val"):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from segattn.models.segmenter import Segmenter
     from segattn.models.wrapped import wrap
     from segattn.predicting.predict import Prediction, predict
+    from segattn.predicting.raster.label import predict_raster
     from segattn.predicting.video.label import predict_video
     from segattn.recipes.catalog import list_recipes, recipe
     from segattn.recipes.schema import Recipe
@@ -53,6 +54,7 @@ _HOMES = {
     "Prediction": "predicting.predict",
     "predict": "predicting.predict",
     "predict_video": "predicting.video.label",
+    "predict_raster": "predicting.raster.label",
     "explain": "explaining.explain",
     "evaluate": "evaluation.evaluate",
     "export": "exporting.export",

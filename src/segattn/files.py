@@ -236,7 +236,7 @@ def append(file: IO[bytes], path: Path, data: bytes) -> None:
 
 @contextmanager
 def translating_save(path: Path) -> Iterator[None]:
-    """Around torch.save to a path, which tells of a full disk as of positions in an archive: the system's own reason.
+    """Around torch.save to a path, which has its own words for a full disk and a folder that has gone: the system's.
 
     Raises:
         OSError: in place of torch's RuntimeError.
@@ -244,6 +244,8 @@ def translating_save(path: Path) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if "Parent directory" in str(error):
+            raise OSError("its folder is not there any more") from None
         if "inline_container" not in str(error) and "PytorchStreamWriter" not in str(error):
             raise
         with path.open("ab", buffering=0) as file:  # what stopped torch stops this too, and says why

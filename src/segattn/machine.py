@@ -165,9 +165,34 @@ def provenance() -> dict[str, object]:
     words = ["segattn" if script == "__main__.py" else script, *sys.argv[1:]]
     return {
         "command": shlex.join(words),
-        "date": datetime.now(timezone.utc).date().isoformat(),
+        "date": today(),
         "machine": machine(),
     }
+
+
+def today() -> str:
+    """The day (UTC) in ISO form, or that of SOURCE_DATE_EPOCH, so that what is built again can be the same.
+
+    Raises:
+        ValueError: SOURCE_DATE_EPOCH is no number of seconds since 1970.
+    """
+    text = os.environ.get("SOURCE_DATE_EPOCH")
+    if text is None:
+        return datetime.now(timezone.utc).date().isoformat()
+    try:
+        return datetime.fromtimestamp(int(text), timezone.utc).date().isoformat()
+    except (ValueError, OverflowError, OSError):
+        raise ValueError(f"SOURCE_DATE_EPOCH is {shown(text)}: expected seconds since 1970") from None
+
+
+def device_in_words(device: torch.device) -> str:
+    """A device by its own name: "cpu: AMD EPYC 9B14, 2 cores", "cuda: NVIDIA L4"."""
+    import torch
+
+    if device.type == "cpu":
+        cores = usable_cores()
+        return f"cpu: {processor().partition(',')[0]}, {cores} core{'s' if cores > 1 else ''}"
+    return f"cuda: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type
 
 
 def usable_cores() -> int:

@@ -113,6 +113,14 @@ def class_shares(labels: NDArray[np.integer], count: int) -> NDArray[np.float64]
     return np.asarray(counts / max(counts.sum(), 1.0))
 
 
+def counted_shares(counts: NDArray[np.int64], classes: Classes) -> dict[str, float]:
+    """Of counts by id, (256,): the fraction of the labelled pixels of each class that occurs, the largest first."""
+    known = counts[: len(classes)]
+    total = max(int(known.sum()), 1)
+    order = np.argsort(-known, kind="stable")
+    return {classes.names[index]: float(known[index] / total) for index in order if known[index] > 0}
+
+
 def write_image(path: Path, image: NDArray[np.uint8]) -> None:
     """Write an (H, W) or RGB (H, W, 3) image in the format of the suffix; the file appears whole or not at all.
 

@@ -16,8 +16,11 @@ _LONGEST_BAR, _SHORTEST_BAR = 40, 4
 
 
 @contextmanager
-def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar for the time of the block, which calls what it is given with the number of items that are done."""
+def progress_bar(what: str, total: int) -> Iterator[Callable[..., None]]:
+    """A bar for the time of the block, which calls what it is given with the number of items that are done.
+
+    And, where it is known only then, with how many there are.
+    """
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress
 
@@ -30,7 +33,7 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
         redirect_stdout=sys.stdout.isatty(),  # lines printed meanwhile go above the bar, but never out of a pipe
     ) as bar:
         task = bar.add_task(what, total=total)
-        yield lambda done: bar.update(task, completed=done)
+        yield lambda done, total=None: bar.update(task, completed=done, total=total)
 
 
 def progress_columns(console: Console, count: ProgressColumn, count_width: int) -> tuple[ProgressColumn, ...]:

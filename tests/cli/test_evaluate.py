@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -27,7 +28,11 @@ def test_scores_a_report_and_label_files(run: Command, trained: Path, camvid: Pa
     assert lines[-2:] == [str(tmp_path / "report" / "scores.json"), str(tmp_path / "report" / "report.html")]
     scores = json.loads((tmp_path / "report" / "scores.json").read_text())
     assert f"mIoU {scores['miou']:.2f}" in text
-    assert "attanet_light_camvid on camvid val" in (tmp_path / "report" / "report.html").read_text()
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "attanet_light_camvid on camvid val" in page
+    digest = hashlib.sha256(trained.read_bytes()).hexdigest()
+    assert f"{trained.parent.name}/best.safetensors, sha256 {digest[:12]}" in page
+    assert "<dt>device</dt><dd>cpu: " in page
     assert sorted(file.name for file in (tmp_path / "labels").iterdir()) == ["val0.png", "val1.png", "val2.png"]
     labels = cv2.imread(str(tmp_path / "labels" / "val0.png"), cv2.IMREAD_UNCHANGED)
     assert labels.shape == (48, 64)
@@ -123,7 +128,7 @@ def test_calibration_is_reported_everywhere(run: Command, fail: Command, trained
     assert f"ECE {scores['ece']:.2f}  NLL {scores['calibration']['nll']:.4f}" in text
     page = (camvid / "report" / "report.html").read_text()
     assert "expected calibration error" in page
-    assert "<h2>Confidence</h2>" in page
+    assert "<h2>Confidence <small>camvid val, whole</small></h2>" in page
     assert "no probabilities" in fail(*words, "--calibration", "--protocol", "attanet_slide")
 
 

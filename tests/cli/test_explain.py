@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +34,9 @@ def test_an_image_gives_a_page_arrays_and_figures(run: Command, photo: Path, tra
     page = (out / "photo_explain.html").read_text()
     assert "<h1>What attanet_light_camvid looked at in photo.png</h1>" in page
     assert "pixel y 10, x 50" in page
+    for name, value in (("recipe", "attanet_light_camvid"), ("image", "photo, 48 x 64 pixels"), ("device", "cpu: ")):
+        assert re.search(rf"<dt>{name}</dt><dd[^>]*>{value}", page), name
+    assert f"best.safetensors, sha256 {hashlib.sha256(trained.read_bytes()).hexdigest()[:12]}" in page
 
 
 def test_a_sheet_is_written_beside_the_figures(run: Command, photo: Path, trained: Path, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_a_comparison(
     words = ("compare", trained, "--score-only", "--data.root", camvid, "--output", tmp_path, "--device", "cpu")
     found = document(run(*words, "--json"))
     assert [row["miou"] is not None for row in found["rows"]] == [True]
-    assert found["files"] == [str(tmp_path / name) for name in ("comparison.json", "comparison.md")]
+    assert found["files"] == [str(tmp_path / name) for name in ("comparison.json", "comparison.md", "comparison.html")]
 
 
 def leaves(parser: Any) -> list[Any]:

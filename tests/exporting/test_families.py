@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -47,7 +49,18 @@ def check_all_formats(model: Segmenter, folder: Path) -> None:
     ):
         for proof in prove(engine.run, reference, way, images, SHAPES):
             assert proof.difference is not None
-            assert proof.difference < 5e-5, engine.name
+            assert proof.difference < 5e-5 or proof.difference < 8 * rounding(reference, images, proof.shape), (
+                engine.name
+            )
+
+
+def rounding(reference: Exported, images: Images, shape: tuple[int, int, int]) -> float:
+    """How far float32 is from float64 in PyTorch itself, as a share of the range: up to 3e-5 through 101 layers of
+    random weights, whose logits span thousands."""
+    x = torch.from_numpy((images.batch(shape) / np.float32(255)).astype(np.float32))
+    with torch.inference_mode():
+        exact = copy.deepcopy(reference).double()(x.double())
+        return float((reference(x) - exact).abs().max() / (exact.max() - exact.min()))
 
 
 def test_every_family_leaves_as_onnx(family: Segmenter, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -122,6 +124,17 @@ def test_trains_scores_and_continues(
     assert lines[0].startswith("| network | parameters | GMACs |")
     assert lines[2].startswith("| first | 1.00 M | ")
     assert lines[3].startswith("| second | 4.")
+
+    text = (output / "comparison.html").read_text(encoding="utf-8")
+    weights = hashlib.sha256((output / "first" / "last.safetensors").read_bytes()).hexdigest()
+    assert first["sha256"] == weights
+    assert f"first/last.safetensors, sha256 {weights[:12]}" in text
+    for piece in ("<h1>2 networks on cityscapes, scored on val</h1>", f"{first['miou']:.2f} %", "12.3 ms", "3 MiB"):
+        assert piece in text
+    absent = [name for name, score in first["per_class"].items() if score["iou"] is None]
+    assert text.count("\u2013 absent") == len(absent) + [s["iou"] for s in second["per_class"].values()].count(None)
+    assert text.count("<small>cityscapes, scored on val, whole</small>") == 2
+    assert not re.search(r"https?:|url\(|@import|<link|<script", text)
 
     # what was trained is what the plan says, and what its file says of itself
     trained = load_model(output / "second" / "last.safetensors")[0]

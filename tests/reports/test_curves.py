@@ -57,9 +57,9 @@ def test_panels_name_the_loss_terms_the_best_score_and_the_speed(
 ) -> None:
     scores = [validation_record(step, miou) for step, miou in ((10, 40.0), (20, 55.25), (30, 50.0))]
     words = texts_of(monkeypatch, write_log(tmp_path / "my_run", [*map(train_record, range(2, 31)), *scores]))
-    for expected in ("my_run", "sum", "main", "aux", "mIoU", "best mIoU 55.25 at step 20", "images per second"):
+    for expected in ("my_run", "sum", "main", "aux", "mIoU", "best mIoU 55.25 % at step 20", "images per second"):
         assert expected in words
-    assert "25% of the time waiting for data" in words
+    assert "25 % of the time waiting for data" in words
     assert "median 20" in words
     assert "parameter groups" in words
 

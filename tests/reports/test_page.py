@@ -7,6 +7,7 @@ import pytest
 from jinja2 import UndefinedError
 
 import segattn
+from segattn.reports.origin import Origin
 from segattn.reports.page import printable, write_html
 
 SOURCES = Path(segattn.__file__).parent
@@ -14,16 +15,14 @@ PROJECT = Path(__file__).parents[2]
 
 
 def test_a_value_that_is_missing_is_an_error_and_no_file(tmp_path: Path) -> None:
-    with pytest.raises(UndefinedError, match="validations"):
-        write_html(tmp_path / "page.html", "training", title="a title")
+    with pytest.raises(UndefinedError, match="curves"):
+        write_html(tmp_path / "page.html", "training", title="a title", origin=Origin())
     assert not list(tmp_path.iterdir())
 
 
 def test_text_is_escaped_in_elements_and_attributes(tmp_path: Path) -> None:
-    validations = [(1, {"\"><b>'&": "one.jpg"})]
-    path = write_html(
-        tmp_path / "a" / "page.html", "training", title="<b>", validations=validations, names=["\"><b>'&"]
-    )
+    values = {"curves": [], "left_out": 0, "validations": [(1, {"\"><b>'&": "one.jpg"})], "names": ["\"><b>'&"]}
+    path = write_html(tmp_path / "a" / "page.html", "training", title="<b>", origin=Origin(split="<b>"), **values)
     text = path.read_text(encoding="utf-8")
     assert "<b>" not in text
     assert 'data-name="&#34;&gt;&lt;b&gt;&#39;&amp;"' in text

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,13 +11,24 @@ import cv2
 import numpy as np
 import pytest
 
+import segattn
 from segattn.contracts import IGNORE, Classes, Sample
 from segattn.evaluation.metrics import ConfusionMatrix, Scores, image_score
 from segattn.evaluation.protocol import ATTANET_SLIDE, MULTI_FLIP, WHOLE, Protocol
 from segattn.reports.highlights import WIDTH
+from segattn.reports.origin import Origin, WeightsFile
 from segattn.reports.scores import Report
 
 CLASSES = Classes(("road", "sky", "car"), ((128, 64, 128), (70, 130, 180), (0, 0, 142)))
+ORIGIN = Origin(
+    recipe="a_recipe",
+    weights=(WeightsFile("runs/one/last.safetensors", "0123456789abcdef" * 4),),
+    data="streets",
+    split="val",
+    protocol=WHOLE.describe(),
+    device="cpu: a processor, 2 cores",
+    date="2026-01-02",
+)
 VOID_TAGS = {"meta", "img", "br", "link", "input"}
 
 
@@ -89,7 +101,7 @@ def scored(
         images.append(image_score(counts, index, item.name, str(item.image_path)))
         report.add(item, labels)
     scores = Scores(confusion.counts, classes.names, protocol.absent, protocol.describe(), tuple(images))
-    return scores, report.write(scores, title=title, protocol=protocol)
+    return scores, report.write(scores, title=title, origin=replace(ORIGIN, protocol=scores.protocol))
 
 
 def some_cases(count: int, classes: int = 3, shape: tuple[int, int] = (30, 40)) -> list[tuple[Sample, np.ndarray]]:
@@ -122,14 +134,45 @@ def test_page_holds_the_scores_and_nests(tmp_path: Path) -> None:
         assert ("b", f"{value:.2f}") in page.texts
     for name, score in scores.per_class.items():
         assert ("td", name) in page.texts
-        assert ("b", f"{score.iou:.2f}") in page.texts
-        assert ("td", f"{score.acc:.2f}") in page.texts
+        assert ("b", f"{score.iou:.2f} %") in page.texts
+        assert ("td", f"{score.acc:.2f} %") in page.texts
         assert ("td", f"{100 * score.pixels / scores.confusion.sum():.1f} %") in page.texts
     assert ("b", "12") in page.texts
     assert ("h1", "a title") in page.texts
     assert ("title", "a title") in page.texts
+    assert page.texts.count(("small", "%")) == 3
     assert "multi_flip" in page.text
     assert "scales 0.5 0.75 1 1.25 1.5 1.75" in page.text
+
+
+def test_the_head_says_where_the_scores_come_from_and_every_section_of_what(tmp_path: Path) -> None:
+    page = Page(scored(tmp_path, some_cases(12))[1].read_text(encoding="utf-8"))
+    values = [text for tag, text in page.texts if tag == "dd"]
+    assert values == [
+        "a_recipe",
+        "one/last.safetensors, sha256 0123456789ab",
+        "streets",
+        "val",
+        "cpu: a processor, 2 cores",
+        "2026-01-02",
+        segattn.__version__,
+        WHOLE.describe(),
+    ]
+    assert "0123456789abcdef" * 4 in str(page.all("dd")[1]["title"])
+    headings = [text for tag, text in page.texts if tag == "h2"]
+    assert headings == ["Classes", "Confusion", "Images"]
+    assert page.texts.count(("small", "streets val, whole")) == len(headings)
+
+
+def test_a_class_that_is_absent_and_one_that_is_never_found_look_different(tmp_path: Path) -> None:
+    mask = np.zeros((8, 8), np.uint8)
+    mask[4:] = 1
+    _, path = scored(tmp_path, [(sample("one", mask), np.zeros_like(mask))])
+    rows = {row.split("</td>")[0].rpartition(">")[2]: row for row in path.read_text().split("<tr")[2:5]}
+    assert "<b>0.00 %</b>" in rows["sky"]
+    assert "absent" not in rows["sky"]
+    assert "\u2013 absent: neither labelled nor predicted" in rows["car"]
+    assert "0.00" not in rows["car"]
 
 
 def test_bars_are_as_long_as_the_iou_and_in_the_palette(tmp_path: Path) -> None:
@@ -233,7 +276,7 @@ def test_of_many_images_the_middle_is_exact_and_only_those_shown_are_read_again(
         report.add(item, labels)
     assert not read
     scores = Scores(confusion.counts, CLASSES.names, images=tuple(images))
-    page = Page(report.write(scores, title="many", protocol=WHOLE).read_text())
+    page = Page(report.write(scores, title="many", origin=ORIGIN).read_text())
     ranking = [image.name for image in sorted(images, key=lambda image: (-image.miou, -image.index))]
     shown = shown_images(page)
     assert shown["Best"] == ranking[:3]
@@ -257,7 +300,7 @@ def test_reports_of_several_processes_give_one(tmp_path: Path, world: int, monke
     assert sum(map(len, sent)) == 9
     monkeypatch.setattr("segattn.reports.scores.gathered", lambda _: sent)
     reports[0].gather(scores)
-    many = reports[0].write(scores, title="a title", protocol=WHOLE)
+    many = reports[0].write(scores, title="a title", origin=ORIGIN)
     assert many.read_bytes() == path.read_bytes()
 
 
@@ -348,7 +391,7 @@ def test_json_beside_it_reads_back(tmp_path: Path) -> None:
 
 def test_a_report_without_images_is_whole(tmp_path: Path) -> None:
     confusion = np.array([[5, 1, 0], [0, 3, 0], [0, 2, 1]])
-    path = Report(tmp_path, Samples()).write(Scores(confusion, CLASSES.names), title="numbers", protocol=WHOLE)
+    path = Report(tmp_path, Samples()).write(Scores(confusion, CLASSES.names), title="numbers", origin=ORIGIN)
     page = Page(path.read_text())
     assert not page.all("img")
     assert ("h2", "Images") not in page.texts
@@ -357,7 +400,7 @@ def test_a_report_without_images_is_whole(tmp_path: Path) -> None:
 def test_scores_of_other_classes_are_refused(tmp_path: Path) -> None:
     scores = Scores(np.eye(2, dtype=np.int64), ("a", "b"))
     with pytest.raises(ValueError, match=r"scores of the classes \('a', 'b'\), but the report is of"):
-        Report(tmp_path, Samples()).write(scores, title="", protocol=WHOLE)
+        Report(tmp_path, Samples()).write(scores, title="", origin=ORIGIN)
     assert not list(tmp_path.iterdir())
 
 

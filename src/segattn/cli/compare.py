@@ -22,7 +22,7 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         "protocol, and print them side by side: parameters, multiply-accumulates, time, memory, scores.\n"
         "The conditions are those of the first recipe, or of --like; only the network is each recipe's own, with\n"
         "its auxiliary outputs. What can't be held fixed is said below the table.\n\n"
-        "OUTPUT/NAME has each run, OUTPUT/comparison.json and comparison.md the table. Stopped, the same command\n"
+        "OUTPUT/NAME has each run, OUTPUT/comparison.json, .md and .html the table. Stopped, the same command\n"
         "continues; Ctrl-C and SIGTERM leave with exit code 3.\n\n"
         "With --score-only, models that are already trained are scored on one data set by one protocol.\n"
         "Any field of the conditions can be set: --data.root DIR, --training.batch_size 4, ...",
@@ -60,12 +60,13 @@ def _compare(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 
     from segattn.cli.screen import print_json, print_table
     from segattn.measure.compare import Stopped
+    from segattn.reports.comparison_page import write_page
 
     try:
         found = _scored(arguments, overrides) if arguments.score_only else _trained(arguments, overrides)
     except Stopped:
         sys.exit(3)
-    files = found.write(arguments.output)
+    files = (*found.write(arguments.output), write_page(found, arguments.output))
     if arguments.json:
         print_json({**json.loads(found.to_json()), "files": [str(file) for file in files]})
         return

@@ -21,6 +21,7 @@ from segattn.cli.options import (
     on_engine,
     open_model,
     ready,
+    weights_file,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from segattn.contracts import Sample
-    from segattn.recipes.schema import Recipe
 
 
 def add_command(commands: argparse._SubParsersAction[Any]) -> None:
@@ -76,9 +76,10 @@ def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.datasets.base import require_separate_files
     from segattn.evaluation.evaluate import evaluate, sum_over_processes
     from segattn.evaluation.submission import submission_writer
-    from segattn.machine import pick_device
+    from segattn.machine import device_in_words, pick_device
     from segattn.measure.calibrate import Fitting
     from segattn.processes import working_together
+    from segattn.reports.origin import Fact, Origin, WeightsFile, data_name
     from segattn.reports.scores import Report
     from segattn.weights.classes import fit_classes
 
@@ -98,12 +99,12 @@ def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
             if changed is not None:
                 raise ValueError(f"--{changed}: a temperature is for the network as its file describes it")
             check_weights_output(arguments.calibrate)
-            source, trained_split = _weights_file(arguments, recipe)
+            source = weights_file(arguments, recipe)
             fitting = Fitting(
                 source,
                 arguments.calibrate,
                 recipe=recipe,
-                trained_split=trained_split,
+                trained_split=_trained_split(source),
                 split=split,
                 dataset=dataset,
                 protocol=protocol,
@@ -137,7 +138,19 @@ def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     if shard.rank != 0:
         return
     title = f"{recipe.name} on {recipe.data.dataset} {split}"
-    page = report.write(scores, title=title, protocol=protocol) if report else None
+    page = None
+    if report:
+        engine = _engine(arguments)
+        origin = Origin(
+            recipe=recipe.name,
+            weights=(WeightsFile.of(weights_file(arguments, recipe)),),
+            data=data_name(recipe.data),
+            split=split,
+            protocol=scores.protocol,
+            device=device_in_words(device) + (f", run by {engine}" if engine else ""),
+            more=(Fact("classes", mapped),) if mapped else (),
+        )
+        page = report.write(scores, title=title, origin=origin)
     files = [page.with_name("scores.json"), page] if page else []
     fitted = str(fitting.finish(model.temperature)) if fitting else None
     if arguments.json:
@@ -161,18 +174,18 @@ def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         print(file)
 
 
-def _weights_file(arguments: argparse.Namespace, recipe: Recipe) -> tuple[Path, str]:
-    """The file that the model came from, and the split that it was trained on."""
-    from segattn.recipes.catalog import RECIPES
-    from segattn.weights.checkpoint import described_recipe, model_file, require_description
-    from segattn.weights.pretrained import default_weights
-    from segattn.weights.released import named_weights
+def _engine(arguments: argparse.Namespace) -> str:
+    """What runs the network, where that is not torch."""
+    if arguments.model.endswith(EXPORTED):
+        return {".onnx": "onnxruntime", ".xml": "openvino"}.get(Path(arguments.model).suffix, "torch.export")
+    return "" if arguments.engine == "torch" else f"engine {arguments.engine}"
 
-    file = arguments.model if arguments.model.endswith(".safetensors") else arguments.weights
-    if arguments.model not in RECIPES and Path(arguments.model).is_dir():
-        file = model_file(arguments.model)
-    file = default_weights(recipe.name) if file in (None, "default") else named_weights(recipe, file)
+
+def _trained_split(file: Path) -> str:
+    """The split that a model of ours was trained on."""
+    from segattn.weights.checkpoint import described_recipe, require_description
+
     try:
-        return Path(file), described_recipe(require_description(Path(file))).data.train_split
+        return described_recipe(require_description(file)).data.train_split
     except KeyError:
         raise ValueError(f"{file}: its description has no recipe, which every model of ours has") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from segattn.cli.options import (
     find_protocol,
     open_model,
     ready,
+    weights_file,
 )
 
 
@@ -67,6 +69,7 @@ def _explain(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.explaining.explain import explain
     from segattn.files import require_writable, write_file
     from segattn.machine import pick_device
+    from segattn.reports.origin import WeightsFile
 
     require_writable(arguments.output)
     device = pick_device(arguments.device)
@@ -83,6 +86,8 @@ def _explain(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         protocol=protocol,
         title=f"What {recipe.name}{weights} looked at in {arguments.image.name}",
     )
+    weights_files = () if arguments.random else (WeightsFile.of(weights_file(arguments, recipe)),)
+    view = replace(view, origin=replace(view.origin, recipe=recipe.name + weights.rstrip(","), weights=weights_files))
     sheet = view.sheet(_words(arguments.sheet)) if arguments.sheet is not None else None
     files = view.save(arguments.output)
     if sheet is not None:

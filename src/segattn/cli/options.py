@@ -123,6 +123,21 @@ def open_model(
     return recipe, opened
 
 
+def weights_file(arguments: argparse.Namespace, recipe: Recipe) -> Path:
+    """The file whose weights `open_model` has opened for these arguments."""
+    from segattn.recipes.catalog import RECIPES
+    from segattn.weights.checkpoint import model_file
+    from segattn.weights.pretrained import default_weights
+    from segattn.weights.released import named_weights
+
+    is_file = arguments.model.endswith((".safetensors", *EXPORTED))
+    file = arguments.model if is_file else arguments.weights
+    if arguments.model not in RECIPES and Path(arguments.model).is_dir():
+        file = arguments.model
+    file = default_weights(recipe.name) if file in (None, "default") else named_weights(recipe, file)
+    return model_file(file)
+
+
 def _model_in(folder: str) -> str:
     """The model's file in a run's folder, which is told."""
     from segattn.processes import place
@@ -236,12 +251,9 @@ def add_engine_option(parser: argparse.ArgumentParser) -> None:
 
 def on_engine(model: Segmenter, arguments: argparse.Namespace, recipe: Recipe, protocol: Protocol) -> Segmenter:
     """The model, on its device, as `--engine` runs it, which is told on the standard error stream."""
+    check_engine(arguments)
     if arguments.engine == "torch":
         return model
-    if arguments.model.endswith(EXPORTED):
-        raise ValueError(f"--engine {arguments.engine}: {arguments.model} is an exported file, which has its engine")
-    if arguments.fold:
-        raise ValueError(f"--fold: is of torch, and --engine {arguments.engine} chooses another form; give one of both")
     from segattn.exporting import fastest
     from segattn.processes import place
 
@@ -249,13 +261,27 @@ def on_engine(model: Segmenter, arguments: argparse.Namespace, recipe: Recipe, p
         if place().rank == 0:
             print(text, file=sys.stderr, flush=True)
 
-    height, width = recipe.data.trained_at or recipe.data.count_at
-    size = protocol.resize.size(height, width, 1.0)
-    if protocol.windows is not None:
-        size = (protocol.windows.crop, protocol.windows.crop)
-    running = fastest.on_engine(model, arguments.engine, size, say=say)
+    running = fastest.on_engine(model, arguments.engine, usual_size(recipe, protocol), say=say)
     say(running.words)
     return running.model
+
+
+def check_engine(arguments: argparse.Namespace) -> None:
+    """That `--engine` plays a part with the other options. Raises ValueError."""
+    if arguments.engine == "torch":
+        return
+    if arguments.model.endswith(EXPORTED):
+        raise ValueError(f"--engine {arguments.engine}: {arguments.model} is an exported file, which has its engine")
+    if arguments.fold:
+        raise ValueError(f"--fold: is of torch, and --engine {arguments.engine} chooses another form; give one of both")
+
+
+def usual_size(recipe: Recipe, protocol: Protocol) -> tuple[int, int]:
+    """The (height, width) at which the network usually sees images."""
+    if protocol.windows is not None:
+        return protocol.windows.crop, protocol.windows.crop
+    height, width = recipe.data.trained_at or recipe.data.count_at
+    return protocol.resize.size(height, width, 1.0)
 
 
 def add_loading_options(parser: argparse.ArgumentParser) -> None:

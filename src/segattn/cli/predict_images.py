@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import os
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -13,7 +13,7 @@ from segattn.cli.options import EXPORTED, device_name, find_protocol, made_for, 
 from segattn.cli.screen import percent, size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from segattn.evaluation.protocol import Protocol
     from segattn.models.segmenter import Segmenter
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from segattn.predicting.predict import Prediction, PredictionFiles, ReadingSize
     from segattn.recipes.schema import Recipe
 
-_MOST_ERRORS = 50
+MOST_ERRORS = 50
 """Lines on the standard error stream; failed.txt has all."""
+
+_MOST_TIFFS = 20
+"""Files that are looked into for a place on Earth."""
 
 
 def add_collection_options(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +43,16 @@ def add_collection_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write labels-*.parquet (name, height, width, labels as PNG) instead of two files an image (pip install "
         "'segattn[scale]')",
+    )
+    group.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="label on a Ray cluster (pip install 'segattn[scale]'): local starts one on this machine, auto joins the "
+        "one that runs on it, HOST:PORT or ray://HOST:10001 another. Writes NAME_labels.png, or tables by --parquet; "
+        "the output can be an address such as s3://bucket/labels",
+    )
+    group.add_argument(
+        "--ray-workers", type=int, metavar="N", help="of the cluster; default: one a GPU or, without GPUs, one a core"
     )
 
 
@@ -77,7 +90,7 @@ def predict_images(arguments: argparse.Namespace, overrides: dict[str, str]) -> 
         if arguments.confidence:
             require_probabilities(meaning_of(protocol))
         about = made_for(recipe, model.classes)
-        work = _Work(arguments, images, recipe, _made_by(arguments, model, protocol, about), rank)
+        work = _Work(arguments, images, recipe, made_by(arguments, model, protocol, about), rank)
         model = on_engine(model, arguments, recipe, protocol)
         if rank == 0 and not arguments.json:
             print(about, flush=True)
@@ -114,6 +127,7 @@ class _Summary:
         rows: of `--json`.
         unread, unlabelled: why images could not be read, or labelled.
         labelled, finished: images that were labelled now, and before.
+        tables, removed: the tables of labels that were written, and how many of earlier ones were removed.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -121,6 +135,8 @@ class _Summary:
     unlabelled: list[Exception] = field(default_factory=list)
     labelled: int = 0
     finished: int = 0
+    tables: list[str] = field(default_factory=list)
+    removed: int = 0
 
     @property
     def errors(self) -> list[Exception]:
@@ -132,28 +148,34 @@ class _Summary:
         self.unlabelled += other.unlabelled
         self.labelled += other.labelled
         self.finished += other.finished
+        self.tables += other.tables
+        self.removed += other.removed
 
 
 class _Work:
     """Which images are to be labelled, and what is done with each result."""
 
     def __init__(
-        self, arguments: argparse.Namespace, images: Collection, recipe: Recipe, made_by: dict[str, Any], rank: int
+        self, arguments: argparse.Namespace, images: Collection, recipe: Recipe, origin: dict[str, Any], rank: int
     ) -> None:
-        from segattn.predicting.finished import Finished
+        from segattn.predicting.finished import FILE, Finished
+        from segattn.processes import gathered
 
         self.arguments, self.recipe = arguments, recipe
         self.progress: Any = None
         self._done = 0
         self.summary = _Summary()
-        many = images.total > 1
-        self._finished = Finished(arguments.output, made_by, fresh=arguments.fresh) if many else None
+        self._leaves = images.total > 1 or arguments.parquet  # a single image's own two files are always made again
+        self._finished = None
+        if self._leaves or any(gathered((arguments.output / FILE).exists())):  # whose record holds no longer
+            self._finished = Finished(arguments.output, origin, fresh=arguments.fresh and self._leaves)
         self._table = None
         if arguments.parquet:
             from segattn.predicting.parquet_labels import ParquetLabels
 
-            fresh = self._finished is None or self._finished.anew
-            self._table = ParquetLabels(arguments.output, rank, fresh=fresh)
+            assert self._finished is not None
+            self._table = ParquetLabels(arguments.output, rank, fresh=self._finished.anew)
+            self.summary.removed = self._table.removed
 
     def open(self, items: Iterator[Item]) -> Iterator[Item]:
         """The images that are not labelled yet."""
@@ -187,8 +209,10 @@ class _Work:
         """Write what waits."""
         if self._table is not None:
             self._table.finish()
-            for file in self._table.files:
-                print(f"  {file}", file=sys.stderr if self.arguments.json else sys.stdout)
+            self.summary.tables = list(map(str, self._table.files))
+            if not self.arguments.json:
+                for file in self.summary.tables:
+                    print(f"  {file}")
 
     def _save(self, item: Item, prediction: Prediction) -> None:
         arguments = self.arguments
@@ -205,6 +229,8 @@ class _Work:
             self.progress(self._done)
 
     def _is_finished(self, item: Item) -> bool:
+        if not self._leaves or isinstance(item.source, ValueError):
+            return False
         if self._table is not None:
             return item.name in self._table.names
         source = item.source if isinstance(item.source, Path) else None
@@ -212,10 +238,12 @@ class _Work:
 
     def _apart(self, item: Item) -> Item:
         """The image, unless its results would replace it."""
+        if self._table is not None and not _is_utf8(item.name):
+            return item.without("a name that is not UTF-8, which no table can hold; rename it, or leave out --parquet")
         if not isinstance(item.source, Path) or self._table is not None:
             return item
-        if item.source.exists() and any(
-            file.exists() and file.samefile(item.source) for file in self._files(item).written()
+        if os.path.exists(item.source) and any(
+            os.path.exists(file) and file.samefile(item.source) for file in self._files(item).written()
         ):
             return item.without("would be replaced by its own results; give another output folder")
         return item
@@ -226,7 +254,15 @@ class _Work:
         return PredictionFiles.of(item.name, self.arguments.output, confidence=self.arguments.confidence)
 
 
-def _made_by(arguments: argparse.Namespace, model: Segmenter, protocol: Protocol, about: str) -> dict[str, Any]:
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def made_by(arguments: argparse.Namespace, model: Segmenter, protocol: Protocol, about: str) -> dict[str, Any]:
     """What results come from: others are not taken for finished."""
     from segattn.exporting.engine_file import network_digest
     from segattn.weights.download import checksum
@@ -257,7 +293,7 @@ def _end(
 
     listed = arguments.output / "failed.txt"
     lines = [" ".join(text.split()) for text in failures]
-    if images.listed or len(failures) > _MOST_ERRORS:
+    if images.listed or images.addresses or len(failures) > MOST_ERRORS:
         if failures:
             write_file(listed, "".join(f"{line}\n" for line in lines).encode(errors="surrogateescape"))
         else:
@@ -265,28 +301,46 @@ def _end(
     notes = unread_folders(
         [source for source in arguments.sources if Path(source) not in images.listed], arguments.output
     )
+    notes += _on_earth(images.files)
     if summary.finished:
         notes.append(
             f"{summary.finished} of {images.total} images were labelled before by the same model and options and are "
             "left as they are; --fresh labels them again"
         )
+    if summary.removed:
+        notes.append(
+            f"{summary.removed} tables of labels of an earlier call, by another model or options or before --fresh, "
+            f"were in {arguments.output} and are replaced"
+        )
     if arguments.json:
         order = {str(path): number for number, path in enumerate(images.files)}
         summary.rows.sort(key=lambda row: order.get(row["image"], len(order)))
         content = {"model": about, "protocol": protocol, "images": summary.rows, "failed": lines, "notes": notes}
-        print_json({**content, "finished": summary.finished})
+        tables = {"labelled": summary.labelled, "tables": summary.tables} if arguments.parquet else {}
+        print_json({**content, **tables, "finished": summary.finished})
     else:
         for note in notes:
             print(f"note: {note}")
     if images.total == len(failures) == 1:
         raise summary.errors[0]
-    for reason in summary.errors[:_MOST_ERRORS]:
+    for reason in summary.errors[:MOST_ERRORS]:
         print_error(reason)
     if failures:
         rest = "; the others are labelled" if len(failures) < images.total else ""
         what = "labelled" if summary.unlabelled else "read"
-        where = f"; {listed} names all" if len(failures) > _MOST_ERRORS else ""
+        where = f"; {listed} names all" if len(failures) > MOST_ERRORS else ""
         raise ValueError(f"{len(failures)} of {images.total} images can't be {what}{rest}{where}")
+
+
+def _on_earth(files: Sequence[Path]) -> list[str]:
+    """A line for the first GeoTIFF."""
+    from segattn.datasets.tiff import is_georeferenced
+
+    named = (file for file in files if file.suffix.lower() in (".tif", ".tiff") and file.is_file())
+    found = next((file for file in islice(named, _MOST_TIFFS) if is_georeferenced(file)), None)
+    if found is None:
+        return []
+    return [f"{found} says where on Earth it lies, which is lost in a PNG; --raster writes its labels as GeoTIFF"]
 
 
 def _row(where: str, prediction: Prediction, files: PredictionFiles) -> dict[str, Any]:

@@ -13,7 +13,7 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         "report",
         help="draw the curves of a training run, and a page of its sample predictions",
         description="Draw loss, learning rate, score and speed of a training run as curves.png and curves.svg, and\n"
-        "write training.html: the curves, and the sample predictions of every validation.",
+        "write training.html, one page that holds the curves and the sample predictions of the validations.",
         epilog="example:\n  segattn report runs/attanet_light_camvid",
     )
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="the folder that `segattn train` wrote")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 ORIENTATION = 274
@@ -11,10 +13,11 @@ DEFLATE = (8, 32946)
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _MEANING, _FILL, _SAMPLES = 256, 257, 258, 259, 262, 266, 277
 _PLANAR, _EXTRA, _FORMAT, _SUBFILE = 284, 338, 339, 254
 _PLACES, _COUNTS = (273, 324), (279, 325)
+_GEO_KEYS = 34735
 
 _WANTED = {
     _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _MEANING, _FILL, _SAMPLES, _PLANAR, _EXTRA, _FORMAT, _SUBFILE, ORIENTATION,
-    *_PLACES, *_COUNTS,
+    _GEO_KEYS, *_PLACES, *_COUNTS,
 }  # fmt: skip
 
 _CODES = {1: "B", 3: "H", 4: "I", 16: "Q"}
@@ -114,6 +117,16 @@ def orientation(data: bytes) -> int:
     except (EOFError, struct.error, ValueError):
         return 1
     return value if 1 <= value <= 8 else 1
+
+
+def is_georeferenced(path: Path) -> bool:
+    """Whether a file is a GeoTIFF, which says where on Earth it lies; False where it can't be read."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            order, big, position = _beginning(data)  # type: ignore[arg-type]  # is indexed as bytes are
+            return bool(_Directory(data, position, order, big=big).values(_GEO_KEYS))  # type: ignore[arg-type]
+    except (OSError, EOFError, struct.error, ValueError):
+        return False
 
 
 def _beginning(data: bytes) -> tuple[str, bool, int]:

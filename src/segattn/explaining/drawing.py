@@ -22,16 +22,18 @@ from segattn.explaining.panels import (
     Target,
 )
 from segattn.pictures import resize_image
+from segattn.reports.themed import GRID, INK, QUIET, SERIES, svg_source
 
 COLOURS = "inferno"
 """matplotlib's name of the colours of all maps and matrices."""
 
-INK, QUIET, _GRID, _ACCENT = "#1f2430", "#667085", "#e4e7ec", "#2457a6"
 _SIDE = 1200  # of the image under a map, at most
 _BARS = 15
 _NAMED = 30  # rows of a matrix up to which they have names
 _HEIGHT = 4.2  # inches that a map may take
 _WIDTH = 8.4
+_ROOM_FOR_FOUR = 7.0  # inches
+_NARROW = 4.8  # inches, for a page
 
 
 def draw(
@@ -62,6 +64,19 @@ def draw(
         data = io.BytesIO()
         figure.savefig(data, format="png", dpi=dpi)
     return data.getvalue()
+
+
+def draw_for_page(panel: Panel, image: NDArray[np.uint8], target: Target) -> str:
+    """A panel without its words as what an `img` of a page takes: narrow, so that it is legible on a phone."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(STYLE):
+        figure = Figure(size_of(panel, target, _NARROW, _HEIGHT), layout="constrained")
+        FigureCanvasAgg(figure)
+        fill(panel, figure, grey(image), target)
+        return svg_source(figure, dpi=120)
 
 
 def _head(figure: Any, panel: Panel) -> None:
@@ -113,15 +128,16 @@ def _(panel: MapPanel, figure: Any, under: NDArray[np.uint8], target: Target) ->
     _heat(figure, figure.subplots(), panel.values, under, target, panel.unit)
 
 
-def _rows_and_columns(panel: MapsPanel) -> tuple[int, int]:
+def _rows_and_columns(panel: MapsPanel, width: float) -> tuple[int, int]:
+    """Of maps in so many inches: in few, titles and colour bars need the room of two."""
     count = len(panel.values)
-    columns = min(count, 2 if count <= 4 else 4)
+    columns = min(count, 2 if count <= 4 or width < _ROOM_FOR_FOUR else 4)
     return -(-count // columns), columns
 
 
 @size_of.register
 def _(panel: MapsPanel, target: Target, width: float, height: float) -> tuple[float, float]:
-    rows, columns = _rows_and_columns(panel)
+    rows, columns = _rows_and_columns(panel, width)
     one = map_size(target, 1.53 * width / columns, 0.62 * height)
     return columns * one[0], rows * (one[1] + 0.32) + 0.2
 
@@ -129,7 +145,7 @@ def _(panel: MapsPanel, target: Target, width: float, height: float) -> tuple[fl
 @fill.register
 def _(panel: MapsPanel, figure: Any, under: NDArray[np.uint8], target: Target) -> None:
     count = len(panel.values)
-    grid = np.atleast_1d(figure.subplots(*_rows_and_columns(panel))).ravel()
+    grid = np.atleast_1d(figure.subplots(*_rows_and_columns(panel, figure.bbox.width / figure.dpi))).ravel()
     for axes in grid[count:]:
         axes.axis("off")
     for axes, values, label in zip(grid, panel.values, panel.labels, strict=False):
@@ -149,7 +165,7 @@ def _(panel: BarsPanel, figure: Any, under: NDArray[np.uint8], target: Target) -
     order = np.argsort(-panel.values, kind="stable")[:_BARS]
     axes = figure.subplots()
     places = range(len(order))
-    axes.barh(places, panel.values[order], color=_ACCENT, height=0.7)
+    axes.barh(places, panel.values[order], color=SERIES[0], height=0.7)
     axes.set_yticks(places, [panel.labels[i] for i in order])
     axes.invert_yaxis()
     axes.margins(x=0.1)
@@ -169,7 +185,7 @@ def _(panel: ProfilePanel, target: Target, width: float, height: float) -> tuple
 @fill.register
 def _(panel: ProfilePanel, figure: Any, under: NDArray[np.uint8], target: Target) -> None:
     axes = figure.subplots()
-    axes.bar(range(1, len(panel.values) + 1), panel.values, color=_ACCENT, width=1.0, edgecolor="white", linewidth=0.4)
+    axes.bar(range(1, len(panel.values) + 1), panel.values, color=SERIES[0], width=0.9)
     axes.set_xlim(0.5, len(panel.values) + 0.5)
     axes.set_ylim(bottom=0)
     axes.set_xlabel(panel.axis)
@@ -243,9 +259,9 @@ def map_size(target: Target, width: float, height: float) -> tuple[float, float]
 
 
 STYLE: dict[Any, Any] = {
-    "font.size": 9.5, "font.family": "DejaVu Sans", "text.color": INK, "axes.edgecolor": _GRID,
+    "font.size": 9.5, "font.family": "DejaVu Sans", "text.color": INK, "axes.edgecolor": GRID,
     "axes.labelcolor": QUIET, "axes.titlecolor": INK, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.grid": True, "axes.axisbelow": True, "grid.color": _GRID, "grid.linewidth": 0.8, "xtick.color": QUIET,
+    "axes.grid": True, "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.8, "xtick.color": QUIET,
     "ytick.color": INK, "xtick.major.size": 0, "ytick.major.size": 0, "figure.facecolor": "white",
     "savefig.facecolor": "white", "figure.constrained_layout.h_pad": 0.08, "figure.constrained_layout.w_pad": 0.08,
 }  # fmt: skip

@@ -22,9 +22,11 @@ from segattn.explaining.panels import Array, Hook, Idea, Pixel, Scene, Target, a
 from segattn.explaining.strip import Fusion, Strip
 from segattn.explaining.view import View
 from segattn.layers import resize
+from segattn.machine import device_in_words
 from segattn.models.segmenter import Segmenter
 from segattn.predicting.predict import ReadingSize, check_reading_size, resized, size_to_read
 from segattn.predicting.sources import read_source
+from segattn.reports.origin import Origin
 
 if TYPE_CHECKING:
     from segattn.predicting.sources import Source
@@ -126,7 +128,7 @@ def explain(
         target=target,
         labels=labels,
         classes=model.classes,
-        protocol=protocol.describe(),
+        origin=Origin(protocol=protocol.describe(), device=device_in_words(x.device)),
         seen=seen,
         arrays={key: array for part in parts for key, array in part.arrays.items()},
         panels=[panel for part in parts for panel in part.panels],

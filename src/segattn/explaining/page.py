@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segattn.explaining.drawing import COLOURS, draw, top_of
-from segattn.explaining.panels import Array, BarsPanel, MapPanel, Pixel, Target
+from segattn.explaining.drawing import COLOURS, draw_for_page, top_of
+from segattn.explaining.panels import Array, BarsPanel, MapPanel, MapsPanel, Pixel, Target
 from segattn.pictures import class_shares, overlay, resize_image
+from segattn.reports.origin import Fact
 from segattn.reports.page import data_uri, render_html
 
 if TYPE_CHECKING:
@@ -47,21 +49,22 @@ def render(view: View) -> str:
     shares = class_shares(view.labels, len(view.classes))
     live = {panel.name for panel in (*maps, *bars)}
     stills = {
-        panel.name: data_uri(draw(panel, view.image, view.target, dpi=100), "png")
-        for panel in view.panels
-        if panel.name not in live
+        panel.name: draw_for_page(panel, view.image, view.target) for panel in view.panels if panel.name not in live
     }
     sizes = [len(text) for text in (plain, classes, *stills.values(), *(atlas.source for atlas in atlases.values()))]
     return render_html(
         "explain",
         title=view.title,
+        origin=replace(view.origin, more=(*view.origin.more, *_sizes(view))),
         view=view,
         plain=plain,
         overlay=classes,
         shares=[(i, float(shares[i])) for i in np.argsort(-shares, kind="stable") if shares[i] > 0],
         maps=[(panel, atlases[panel.name]) for panel in maps],
         bars=[(panel, _largest(panel.values)) for panel in bars],
-        stills=[(panel, stills[panel.name]) for panel in view.panels if panel.name in stills],
+        stills=[
+            (panel, stills[panel.name], isinstance(panel, MapsPanel)) for panel in view.panels if panel.name in stills
+        ],
         grid=(rows, columns),
         megabytes=sum(sizes) / 1e6,
         data={
@@ -72,6 +75,14 @@ def render(view: View) -> str:
             "bars": {panel.name: [_largest(values) for values in _others(panel, pixels)] for panel in bars},
             "labels": {panel.name: panel.labels for panel in bars},
         },
+    )
+
+
+def _sizes(view: View) -> tuple[Fact, Fact]:
+    hint = "height x width in pixels"
+    return (
+        Fact("image", f"{view.name}, {view.target.height} x {view.target.width} pixels", hint),
+        Fact("network input", f"{view.seen[0]} x {view.seen[1]} pixels", hint),
     )
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from segattn.contracts import cut, nearest
-from segattn.explaining.drawing import INK, QUIET, STYLE, fill, grey, map_size, mark, size_of
+from segattn.explaining.drawing import STYLE, fill, grey, map_size, mark, size_of
 from segattn.pictures import class_shares, overlay
+from segattn.reports.themed import INK, QUIET
 
 if TYPE_CHECKING:
     from segattn.explaining.panels import Panel

@@ -16,6 +16,7 @@ from segattn.explaining.page import render
 from segattn.explaining.panels import Array, Panel, Pixel, Target
 from segattn.explaining.sheet import draw_sheet
 from segattn.files import write_file
+from segattn.reports.origin import Origin
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +30,7 @@ class View:
         target: the asked pixel and the image's size.
         labels: (H, W) uint8 training ids, as `segattn.predict` gives them.
         classes: what the ids stand for.
-        protocol: how the image was brought to the network, in words.
+        origin: protocol, device and the rest of what the page's head says.
         seen: (height, width) of the network's input.
         arrays: by name; see `segattn.explain`.
         panels: what is drawn, each with its unit and what it means.
@@ -41,10 +42,15 @@ class View:
     target: Target
     labels: NDArray[np.uint8] = field(repr=False)
     classes: Classes = field(repr=False)
-    protocol: str
+    origin: Origin = field(repr=False)
     seen: tuple[int, int]
     arrays: dict[str, Array] = field(repr=False)
     panels: list[Panel] = field(repr=False)
+
+    @property
+    def protocol(self) -> str:
+        """How the image was brought to the network, in words."""
+        return self.origin.protocol or ""
 
     @property
     def at(self) -> Pixel:

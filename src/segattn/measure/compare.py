@@ -21,7 +21,7 @@ from segattn import __version__
 from segattn.api import create_model, load_model, load_teacher, open_split, open_unlabelled
 from segattn.contracts import SegmentationDataset
 from segattn.evaluation.evaluate import evaluate
-from segattn.machine import machine, pick_device, provenance
+from segattn.machine import device_in_words, machine, pick_device, provenance
 from segattn.measure.benchmark import Settings, measure
 from segattn.measure.comparison import Comparison, Row, known_rows
 from segattn.measure.complexity import complexity
@@ -34,6 +34,7 @@ from segattn.training.optim import matches
 from segattn.training.state import differences
 from segattn.training.train import train
 from segattn.weights.classes import fit_classes
+from segattn.weights.download import checksum
 
 _NOT_CONDITIONS = ("name", "network", "pretrained")
 
@@ -195,6 +196,7 @@ def _conditions(base: Recipe, split: str | None, device: str) -> dict[str, str]:
     return {
         "data": f"{base.data.dataset}, scored on {split or base.data.val_split}",
         "protocol": base.protocol.describe(),
+        "device": device_in_words(pick_device(device)),
         "cost": f"one image of {height}x{width}, float32, on {_cost_device(device)}; the peak is the whole process's",
     }
 
@@ -217,18 +219,27 @@ def _run(
     found = Comparison(conditions, provenance(), ())
     for job in jobs:
         trained = job()
-        key = _key(trained, base, scored, conditions)
+        weights = checksum(trained.file) if trained.file else None
+        key = _key(trained, weights, base, scored, conditions)
         row = known.get(key) or _row(trained, key, base, scored, device)
-        # notes, steps and validation come from the run, not from what the key covers
-        row = replace(row, notes=trained.notes, steps=trained.steps, best_validation=trained.best_validation)
+        # these come from the run, not from what the key covers
+        row = replace(
+            row,
+            notes=trained.notes,
+            steps=trained.steps,
+            best_validation=trained.best_validation,
+            file=str(trained.file) if trained.file else None,
+            sha256=weights,
+        )
         found = replace(found, rows=(*found.rows, row))
         found.write(output)
         gc.collect()
     return found
 
 
-def _key(trained: _Trained, base: Recipe, scored: SegmentationDataset, conditions: dict[str, str]) -> str:
-    weights = hashlib.sha256(trained.file.read_bytes()).hexdigest() if trained.file else None
+def _key(
+    trained: _Trained, weights: str | None, base: Recipe, scored: SegmentationDataset, conditions: dict[str, str]
+) -> str:
     facts = [weights, trained.recipe.name, to_dict(trained.recipe.network), to_dict(base.protocol), to_dict(base.data)]
     rest = [len(scored), scored.classes.names, conditions["data"], conditions["cost"], machine(), __version__]
     return hashlib.sha256(json.dumps([*facts, *rest], sort_keys=True).encode()).hexdigest()[:32]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-HEADINGS = ("network", "parameters", "GMACs", "ms an image", "peak MiB", "mIoU", "mAcc", "aAcc")
+HEADINGS = ("network", "parameters", "GMACs", "ms an image", "peak MiB", "mIoU %", "mAcc %", "aAcc %")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,7 @@ class Row:
         miou, macc, aacc: in percent, of the model as it was after the last step; None for a training that failed.
         per_class: by class name, `iou` and `acc` in percent and labelled `pixels`; None where a figure is 0/0.
         notes: in words, what of the base's conditions could not be kept.
+        file: of the weights, and its sha256; None for a training that failed.
     """
 
     name: str
@@ -50,6 +51,8 @@ class Row:
     aacc: float | None
     per_class: dict[str, dict[str, float | None]]
     notes: tuple[str, ...]
+    file: str | None = None
+    sha256: str | None = None
 
     def cells(self) -> tuple[str, ...]:
         """The cells under `HEADINGS`."""

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from segattn.contracts import Sample, SegmentationDataset
 from segattn.evaluation.metrics import ConfusionMatrix, ImageScore, Scores
-from segattn.evaluation.protocol import Protocol
 from segattn.files import require_writable, write_file
 from segattn.pictures import UNLABELLED, WRONG, resize_labels
 from segattn.processes import gathered
 from segattn.reports.confusion import heat_map, matrix, most_confused
 from segattn.reports.highlights import Groups, Shown, choose, drawn_size, show
+from segattn.reports.origin import Origin
 from segattn.reports.page import write_html
 
 _NUMBERED = 30
@@ -40,7 +40,7 @@ class Report:
 
         report = Report(folder, dataset)
         scores = evaluate(model, dataset, protocol, on_prediction=report.add)
-        report.write(scores, title="...", protocol=protocol)
+        report.write(scores, title="...", origin=Origin(split="val", protocol=scores.protocol))
 
     The images to show are chosen from all scores, so every prediction is kept until then, at the size in which it would
     be drawn and compressed: 9 kB an image of CamVid at 480x360, 20 kB at 960x720. The images themselves are read again.
@@ -84,8 +84,11 @@ class Report:
         mine = {index: prediction for index, prediction in self._predictions.items() if index in chosen}
         self._predictions = {index: kept for part in gathered(mine) for index, kept in part.items()}
 
-    def write(self, scores: Scores, *, title: str, protocol: Protocol) -> Path:
+    def write(self, scores: Scores, *, title: str, origin: Origin) -> Path:
         """Write `scores.json` (which `Scores.from_json` reads) and `report.html`, each whole or not at all.
+
+        Args:
+            origin: of the scores, for the page's head.
 
         Returns:
             The path of `report.html`.
@@ -99,13 +102,11 @@ class Report:
         groups = Groups(*([self._shown(score) for score in group] for group in choose(scores.images)))
         write_file(self.folder / "scores.json", (scores.to_json() + "\n").encode())
         numbered = len(self.classes) <= _NUMBERED
-        name, _, settings = protocol.describe().partition(": ")
         return write_html(
             self.folder / "report.html",
             "scores",
             title=title,
-            protocol=name,
-            settings=[setting for setting in settings.split(", ") if setting],
+            origin=origin,
             scores=scores,
             pixels=int(scores.confusion.sum()),
             classes=self.classes,

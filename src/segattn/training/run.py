@@ -18,6 +18,7 @@ from segattn.contracts import Classes, SegmentationDataset, SegmentationModel, r
 from segattn.datasets.absent import require_all_classes
 from segattn.datasets.base import PairedDataset
 from segattn.evaluation.evaluate import evaluate, sum_over_processes
+from segattn.machine import device_in_words, today
 from segattn.processes import gathered, joined, place
 from segattn.recipes.schema import Recipe
 from segattn.training.loader import Batches, TrainingSet, training_loader, usual_size
@@ -173,6 +174,8 @@ class Run:
             **{f"loss/{name}": value for name, value in zip(names, terms, strict=True)},
             "lr": rate(schedule, step - 1),
             "lr_by_group": [group["lr"] for group in self.state.optimizer.param_groups],
+            "date": today(),
+            "device": device_in_words(self.device),
             **meter.read(batch_size=self.recipe.training.batch_size, steps_left=schedule.iterations - step),
         }
 

@@ -39,8 +39,8 @@ TENSORBOARD = "tensorboard"
 SAMPLES = "samples"
 WANDB = "wandb_id.txt"
 _STATE = "state.pt"
-_RECIPE = "recipe.yaml"
-_FILES = (_STATE, _RECIPE, LOG, "last.safetensors", "last.json", "best.safetensors", "best.json", WANDB)
+RECIPE = "recipe.yaml"
+_FILES = (_STATE, RECIPE, LOG, "last.safetensors", "last.json", "best.safetensors", "best.json", WANDB)
 
 NOT_REPEATABLE = "the augmentation is a pipeline of Python, so that recipe.yaml alone can't repeat this run"
 
@@ -181,7 +181,7 @@ class RunFolder:
                 )
             self._check_classes(saved)
             self._check_teacher(saved)
-        with atomic_path(self.path / _RECIPE) as temporary:
+        with atomic_path(self.path / RECIPE) as temporary:
             temporary.write_text(self._heading() + to_yaml(self.recipe), encoding="utf-8")
 
     def _check_classes(self, saved: dict[str, Any]) -> None:

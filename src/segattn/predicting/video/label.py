@@ -21,6 +21,7 @@ from segattn.evaluation.score_map import ScoreMap, require_probabilities
 from segattn.files import require_unread
 from segattn.machine import pick_device
 from segattn.models.segmenter import Segmenter
+from segattn.pictures import counted_shares
 from segattn.pictures import overlay as overlaid
 from segattn.predicting.predict import ReadingSize, check_reading_size, resized, size_to_read
 from segattn.predicting.stages import run_stages
@@ -181,7 +182,7 @@ def predict_video(
         duration=frames.end,
         wall=times.wall,
         stages=times.stages,
-        shares=_shares(counts, model.classes),
+        shares=counted_shares(counts, model.classes),
         classes=model.classes,
         problems=tuple(problems),
     )
@@ -226,10 +227,3 @@ def _check(every: int, smooth: float, seconds: float | None, codec: str, protoco
         raise ValueError(f"codec {cut(str(codec))}: expected {' or '.join(get_args(Codec))}")
     if smooth:
         require_probabilities(meaning_of(protocol))
-
-
-def _shares(counts: NDArray[np.int64], classes: Classes) -> dict[str, float]:
-    known = counts[: len(classes)]
-    total = max(int(known.sum()), 1)
-    order = np.argsort(-known, kind="stable")
-    return {classes.names[index]: float(known[index] / total) for index in order if known[index] > 0}

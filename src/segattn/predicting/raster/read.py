@@ -1,0 +1,229 @@
+"""Reads windows of a raster through rasterio, as the RGB that networks take."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segattn.files import require_regular
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DRIVERS = ("GTiff", "JP2OpenJPEG", "HFA", "ENVI", "PNG", "JPEG")
+"""Of GDAL: formats of pixels. Those that name other files or addresses, such as VRT, are not opened."""
+
+_CACHE = 64 << 20  # bytes of decoded blocks; GDAL's own default is a twentieth of the memory
+_SAMPLE = 512  # pixels a side of the overview from which a range is proposed
+
+Range = tuple[float, float]
+
+
+def require_rasterio() -> Any:
+    """rasterio. Raises ValueError where it is not installed."""
+    try:
+        import rasterio
+    except ImportError:
+        raise ValueError("rasters need rasterio, which is not installed: pip install 'segattn[raster]'") from None
+    return rasterio
+
+
+@contextmanager
+def gdal() -> Iterator[None]:
+    """A block in which GDAL keeps little in memory, and a raster may lie nowhere."""
+    rasterio = require_rasterio()
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE), warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        yield
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a raster.
+
+    Attributes:
+        top, left: its first row and column.
+        pixels: (h, w, 3) uint8.
+        valid: (h, w), False where the raster has no data.
+        error: why it can't be read; `valid` is then False everywhere.
+    """
+
+    top: int
+    left: int
+    pixels: NDArray[np.uint8]
+    valid: NDArray[np.bool_]
+    error: str | None = None
+
+
+class RasterReader:
+    """A raster, open within a `with` block and a `gdal` block.
+
+    Args:
+        path: of a file that GDAL reads by one of `DRIVERS`.
+        bands: the three bands, from 1, that are red, green and blue, or one for all of them; None for those that the
+            file calls so, or its only one.
+        value_range: the values that become 0 and 255; None where the bands have 8 bits, and are taken as they are.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: no file, not a raster, bands that it has not, bands of more than 8 bits
+            without a range, or colours in a table.
+    """
+
+    def __init__(self, path: Path, bands: Sequence[int] | None, value_range: Range | None) -> None:
+        rasterio = require_rasterio()
+        require_regular(path, "raster")
+        self.path = path
+        self._close = ExitStack()
+        self.data = _opened(rasterio, path)
+        self._close.callback(self.data.close)
+        try:
+            self.bands = self._chosen(bands)
+            self._range = self._checked(value_range)
+        except BaseException:
+            self._close.close()
+            raise
+
+    def __enter__(self) -> RasterReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close.close()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return int(self.data.height), int(self.data.width)
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Where on Earth it lies, as rasterio's keywords for a new file; empty where the raster doesn't say."""
+        found: dict[str, Any] = {}
+        if self.data.crs is not None:
+            found["crs"] = self.data.crs
+        points, system = self.data.gcps
+        if points:
+            found.update(gcps=points, crs=system)
+        elif not self.data.transform.is_identity:
+            found["transform"] = self.data.transform
+        if self.data.rpcs is not None:
+            found["rpcs"] = self.data.rpcs
+        return found
+
+    def read(self, top: int, left: int, height: int, width: int) -> Window:
+        """A part of the raster, inside it."""
+        from rasterio.errors import RasterioError
+        from rasterio.windows import Window as Part
+
+        part = Part(left, top, width, height)
+        try:
+            values = self.data.read(list(self.bands), window=part)
+            valid = self.data.read_masks(list(self.bands), window=part).any(0)
+        except RasterioError as error:
+            where = f"rows {top} to {top + height - 1}, columns {left} to {left + width - 1}"
+            return Window(
+                top,
+                left,
+                np.zeros((height, width, 3), np.uint8),
+                np.zeros((height, width), np.bool_),
+                f"{self.path}: {where}: can't be read ({_first_line(error)})",
+            )
+        if values.dtype.kind == "f":
+            valid &= np.isfinite(values).all(0)
+        pixels = self._as_bytes(values)
+        if len(pixels) == 1:
+            pixels = pixels.repeat(3, axis=0)
+        return Window(top, left, np.ascontiguousarray(pixels.transpose(1, 2, 0)), valid)
+
+    def _as_bytes(self, values: NDArray[Any]) -> NDArray[np.uint8]:
+        if self._range is None:
+            return np.asarray(values, np.uint8)
+        low, high = self._range
+        scaled = (np.nan_to_num(values.astype(np.float32)) - low) * (255 / (high - low))
+        return np.asarray(np.rint(np.clip(scaled, 0, 255)), np.uint8)
+
+    def _chosen(self, bands: Sequence[int] | None) -> tuple[int, ...]:
+        count = self.data.count
+        if bands is not None:
+            if len(bands) not in (1, 3):
+                raise ValueError(f"bands {_listed(bands)}: expected 3 (red, green, blue) or 1; the network takes RGB")
+            missing = [band for band in bands if not 1 <= band <= count]
+            if missing:
+                raise ValueError(f"{self.path}: has no band {_listed(missing)}; its bands are 1 to {count}")
+            return tuple(bands)
+        names = [colour.name for colour in self.data.colorinterp]
+        if "palette" in names:
+            raise ValueError(
+                f"{self.path}: its values are indices of a colour table; write the colours out first, as "
+                "gdal_translate -expand rgb does"
+            )
+        if all(name in names for name in ("red", "green", "blue")):
+            return tuple(names.index(name) + 1 for name in ("red", "green", "blue"))
+        colours = [number for number, name in enumerate(names, 1) if name != "alpha"]
+        if len(colours) in (1, 3):
+            return tuple(colours)
+        raise ValueError(
+            f"{self.path}: has {count} bands ({', '.join(names)}), and which are red, green and blue is not said; name "
+            "them (--bands 4,3,2)"
+        )
+
+    def _checked(self, value_range: Range | None) -> Range | None:
+        kinds = {self.data.dtypes[band - 1] for band in self.bands}
+        if value_range is not None:
+            low, high = value_range
+            if not (np.isfinite(low) and np.isfinite(high) and low < high):
+                raise ValueError(f"range {low:g},{high:g}: expected two numbers, the first the smaller")
+            return value_range
+        if kinds == {"uint8"}:
+            return None
+        if any(kind.startswith("complex") for kind in kinds):
+            raise ValueError(f"{self.path}: its values are complex numbers ({', '.join(sorted(kinds))})")
+        raise ValueError(
+            f"{self.path}: its values are {', '.join(sorted(kinds))}, of which black and white are not known; give "
+            f"them (--range LOW,HIGH). {self._proposed()}"
+        )
+
+    def _proposed(self) -> str:
+        """The range that 98% of a sample lie in, in words."""
+        from rasterio.errors import RasterioError
+
+        shape = tuple(min(side, _SAMPLE) for side in self.size)
+        try:
+            values = self.data.read(list(self.bands), out_shape=(len(self.bands), *shape), masked=True).compressed()
+        except RasterioError:
+            return "The values of its sample can't be read"
+        values = values[np.isfinite(values)]
+        if not values.size:
+            return "It has no valid value"
+        low, high = np.percentile(values, (1, 99))
+        return f"Of a sample, 98% lie within {low:g},{high:g}"
+
+
+def _opened(rasterio: Any, path: Path) -> Any:
+    problems = []
+    for driver in DRIVERS:
+        try:
+            return rasterio.open(path, driver=driver)
+        except rasterio.errors.RasterioIOError as error:
+            problems.append(_first_line(error))
+    kinds = ", ".join(DRIVERS)
+    raise ValueError(f"{path}: not readable as a raster of the kinds {kinds}, in GDAL's words ({problems[0]})")
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ",".join(map(str, numbers))
+
+
+def _first_line(error: Exception) -> str:
+    """What GDAL says, without the path, which the message names anyway."""
+    cause = error.__cause__ or error
+    return (str(cause) or type(cause).__name__).splitlines()[0][:200]
