@@ -6,7 +6,7 @@ LOWEST := .venv-lowest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-browser test-lowest clean
+.PHONY: help demo demo-page test test-slow test-browser test-lowest clean
 
 help:  ## what the targets do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -22,6 +22,13 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 demo: $(VENV)/.installed  ## install, then label an image, train on a folder of data, score, label and report: under 5 minutes
 	$(BIN)/python examples/demo.py demo
+
+$(VENV)/.installed-export: $(VENV)/.installed
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[export]'
+	@touch $@
+
+demo-page: $(VENV)/.installed-export  ## a static page that labels photos in the browser, in demo-page/ (needs npm)
+	$(BIN)/python tools/demo_page.py demo-page
 
 test: $(VENV)/.installed-dev  ## install, lint, type-check and run the tests
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -41,5 +48,5 @@ $(LOWEST)/.installed: pyproject.toml constraints-lowest.txt
 test-lowest: $(LOWEST)/.installed  ## the tests with the lowest versions of the dependencies, in an environment of their own
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -p no:xdist -m 'not slow and not browser'
 
-clean:  ## remove the environments and what the demo wrote
-	rm -rf $(VENV) $(LOWEST) demo
+clean:  ## remove the environments and what the demos wrote
+	rm -rf $(VENV) $(LOWEST) demo demo-page

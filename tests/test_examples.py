@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import io
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 import segattn
 from segattn.cli.main import build_parser, split_overrides
@@ -169,3 +176,25 @@ def test_own_loggers_trackio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert any("samples/0" in args[0] for args, _ in logged)
     assert all(kwargs["step"] <= 2 for _, kwargs in logged)
     assert client.named("finish") == [((), {})]
+
+
+def test_a_worker_of_the_example_for_ray(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
+    assert cv2.imwrite(str(tmp_path / "x.png"), image)
+    example = load("predict_with_ray")
+    row = example.Labeller()({"path": "x.png", "bytes": (tmp_path / "x.png").read_bytes()})
+    assert row["path"] == "x.png"
+    assert Image.open(io.BytesIO(row["labels"])).size == (56, 40)
+
+
+@pytest.mark.slow
+def test_predict_with_ray(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        assert cv2.imwrite(str(tmp_path / f"in/{name}.png"), np.zeros((40, 56, 3), np.uint8))
+    words = [sys.executable, str(EXAMPLES / "predict_with_ray.py"), str(tmp_path / "in"), str(tmp_path / "out")]
+    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"})
+    assert done.returncode == 0, done.stderr
+    labels = pq.read_table(tmp_path / "out").to_pydict()
+    assert sorted(Path(path).name for path in labels["path"]) == ["a.png", "b.png"]
+    assert Image.open(io.BytesIO(labels["labels"][0])).size == (56, 40)

@@ -12,6 +12,13 @@ import pytest
 from segattn.recipes.catalog import RECIPES
 
 ROOT = Path(__file__).parents[1]
+TITLES = {
+    "AttaNet": "AttaNet",
+    "DANet": "Dual Attention",
+    "ACFNet": "ACFNet",
+    "VAN": "Visual Attention",
+    "Agent Attention": "Agent Attention",
+}
 WITHOUT_A_ROW = {"danet_r50_deepstem", "df2_backbone", "van_b0_fpn_newer"}
 """Fixtures of networks that no recipe has as a whole."""
 
@@ -70,6 +77,29 @@ def test_weights_are_linked_and_their_licence_is_given(page: str, name: str) -> 
         (line,) = [line for line in page.splitlines() if line.endswith(f": {checkpoint.note}") and f"`{name}`" in line]
         assert line.startswith("* ")
     assert RECIPES[name].paper is None or f"<{RECIPES[name].paper.code}>" in page
+
+
+def test_the_readme_counts_right(papers_page: ModuleType) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.partition("## What is reproduced")[2].partition("\n\nNot one")[0]
+    stated = {
+        row[0]: row[1:] for row in re.findall(r"^\| ([\w ]+) \| (\d+) \| (.+) \| (\d+|none) \|$", table, re.MULTILINE)
+    }
+    found: dict[str, list[int]] = {}
+    for recipe in RECIPES.values():
+        if recipe.paper is None or not recipe.claims:
+            continue
+        (name,) = (name for name in stated if recipe.paper.title.startswith(TITLES[name]))
+        count = found.setdefault(name, [0, 0, 0])
+        count[0] += 1
+        count[1] += papers_page._parity(recipe).startswith("[`")
+        count[2] += recipe.checkpoint.availability == "released"
+        assert not recipe.results, f"{recipe.name} was measured: say so in README.md"
+    for name, (rows, whole, released) in found.items():
+        shown = re.match(r"\d*", stated[name][1])
+        assert shown is not None
+        assert (stated[name][0], shown[0] or "0", stated[name][2]) == (str(rows), str(whole), str(released or "none"))
+    assert len(found) == 5
 
 
 def test_protocols_are_those_of_the_claims(page: str) -> None:

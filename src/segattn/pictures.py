@@ -27,7 +27,7 @@ def colorize(labels: NDArray[np.integer], classes: Classes) -> Image:
     table = np.zeros((256, 3), np.uint8)
     table[: len(classes)] = classes.palette
     table[IGNORE] = 0
-    return np.asarray(table[labels])
+    return np.take(table, labels, axis=0)
 
 
 def overlay(
@@ -42,7 +42,10 @@ def overlay(
     bare[IGNORE] = True
     if not tint_all:
         bare[untinted(classes)] = True
-    return np.where(bare[labels][..., None], image, blended).astype(np.uint8)
+    untouched = np.take(bare, labels)
+    if untouched.any():
+        blended[untouched] = image[untouched]
+    return np.asarray(blended, np.uint8)
 
 
 def untinted(classes: Classes) -> list[int]:

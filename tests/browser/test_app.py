@@ -161,6 +161,27 @@ def test_a_click_on_a_pixel_shows_its_scores_and_what_was_looked_at(
     ]
 
 
+def test_of_many_clicks_the_last_one_is_answered(visit: Open, street: Path) -> None:
+    page = visit()
+    stage = labelled(page, street).first
+    for x in (40, 90, 140, 190):
+        stage.click(position={"x": x, "y": 30})
+    where = page.locator(".sa-where").inner_text().partition(":")[0]
+    page.locator(".sa-answer h2", has_text=re.compile(f"Pixel {where}$")).wait_for()
+    page.locator(".sa-look img").nth(2).wait_for()
+    assert page.get_by_role("button", name="Scores and attention").is_visible()
+
+
+def test_an_answer_about_the_last_image_is_not_shown_with_the_next(visit: Open, street: Path) -> None:
+    page = visit()
+    labelled(page, street).first.click()
+    page.get_by_role("button", name="Asking").wait_for()
+    page.get_by_role("button", name="Try a drawn street").click()
+    page.locator(".sa-stage img[alt^='street-']").wait_for()
+    page.wait_for_timeout(3000)
+    assert not page.locator(".sa-answer").is_visible()
+
+
 def test_the_legend_highlights_on_hover_and_hides_on_click(
     visit: Open, street: Path, prediction: segattn.Prediction
 ) -> None:
@@ -317,6 +338,9 @@ def test_nothing_is_cut_off_and_text_can_be_read(visit: Open, street: Path, widt
     stage.click()
     page.locator(".sa-look img").nth(2).wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    box = stage.bounding_box()
+    assert box is not None
+    assert box["height"] <= 900
     parts = (".sa-head p", ".sa-class b", ".sa-look .sa-quiet", ".sa-error", "#models label span", ".sa-files a")
     for part in parts:
         assert contrast(page, part) >= 4.5, part

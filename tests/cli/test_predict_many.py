@@ -53,7 +53,12 @@ def test_a_list_keeps_its_folders_apart_and_names_what_is_bad(
     assert found(tmp_path / "out") == expected
     failed = (tmp_path / "out/failed.txt").read_text().splitlines()
     assert len(failed) == 4
-    for reason in ("broken.png", "none.png", "a/one.jpg: an earlier image in", "s3://bucket/x.png: an address"):
+    for reason in (
+        "broken.png",
+        "none.png",
+        "a/one.jpg: an earlier image in",
+        "s3://bucket/x.png: needs a package that is not installed: pip install s3fs",
+    ):
         assert any(reason in line for line in failed), reason
         assert reason in errors
     assert "4 of 7 images can't be read; the others are labelled" in errors

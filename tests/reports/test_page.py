@@ -11,7 +11,6 @@ from segattn.reports.origin import Origin
 from segattn.reports.page import printable, write_html
 
 SOURCES = Path(segattn.__file__).parent
-PROJECT = Path(__file__).parents[2]
 
 
 def test_a_value_that_is_missing_is_an_error_and_no_file(tmp_path: Path) -> None:
@@ -31,15 +30,6 @@ def test_text_is_escaped_in_elements_and_attributes(tmp_path: Path) -> None:
 
 def test_bytes_of_a_name_that_are_no_text_are_shown_in_words() -> None:
     assert printable("b\udcffd <\u00e4>") == "b\\udcffd <\u00e4>"
-
-
-def test_every_template_is_in_the_package_that_is_built() -> None:
-    settings = (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
-    packaged = re.findall(r'"([^"]+)"', settings.partition("package-data]")[2].partition("\n\n")[0])
-    shipped = {file for pattern in packaged for file in SOURCES.glob(pattern)}
-    templates = {file for file in (SOURCES / "reports" / "templates").iterdir() if file.is_file()}
-    assert len(templates) >= 4
-    assert templates <= shipped
 
 
 def test_templates_refer_to_nothing_outside() -> None:

@@ -28,7 +28,7 @@ import segattn
 from segattn.cli.main import main
 from segattn.contracts import Classes
 from segattn.serve.content import SIDE, Choice, asked, at_temperature, file_name, labelled, legend, looked_at
-from segattn.serve.desk import Desk
+from segattn.serve.desk import Desk, Held
 from segattn.serve.limits import Limits, read_upload
 from segattn.serve.server import POLICY, address_of, listening_socket
 from segattn.serve.shelf import Shelf
@@ -273,69 +273,130 @@ def upload(desk: Desk, name: str = "street.png") -> Path:
     return street(folder / name)
 
 
+def held_by(desk: Desk, visitor: str, *, drawn: bool = False) -> Held:
+    if drawn:
+        desk.draw_sample(visitor)
+    else:
+        desk.take(visitor, str(upload(desk)), "street.png")
+    held = desk._visitor(visitor).held
+    assert held is not None
+    return held
+
+
+def error(desk: Desk, names: list[str]) -> str:
+    """What is wrong with labelling the visitor's image."""
+    said = desk.label("visitor", names)
+    assert said is not None
+    return str(said["error"])
+
+
 def test_an_upload_is_labelled_asked_about_and_labelled_again(desk: Desk) -> None:
     path = upload(desk)
-    held = desk.take(str(path), "street.png")
+    desk.take("visitor", str(path), "street.png")
     assert not path.exists()
-    first = desk.label(held, ["attanet_light_camvid"])
+    first = desk.label("visitor", ["attanet_light_camvid"])
+    assert first is not None
     assert [result["name"] for result in first["results"]] == ["attanet_light_camvid"]
-    both = desk.label(held, ["attanet_lite0_camvid", "attanet_light_camvid"])
+    both = desk.label("visitor", ["attanet_lite0_camvid", "attanet_light_camvid"])
+    assert both is not None
     assert len(both["results"]) == 2
     assert both["serial"] > first["serial"]
     assert not Path(first["image"]).exists()
-    scores, drawn = desk.ask(held, ["attanet_light_camvid"], [10, 20])
+    scores, drawn = desk.ask("visitor", ["attanet_light_camvid"], [10, 20])
+    assert scores is not None
+    assert drawn is not None
     assert (scores["drawn"], drawn["drawn"]) == (False, True)
     assert scores["results"][0]["scores"] == drawn["results"][0]["scores"]
 
 
 def test_only_uploads_are_taken(desk: Desk, tmp_path: Path) -> None:
     street(tmp_path / "private.png")
-    own = desk.take(str(upload(desk)), "street.png").file
+    own = held_by(desk, "visitor").file
     paths = (tmp_path / "private.png", desk.uploads / "../private.png", own, desk.uploads, None, "no\0path")
     for path in paths:
         with pytest.raises(ValueError, match="the file did not arrive"):
-            desk.take(str(path), "street.png")
+            desk.take("visitor", str(path), "street.png")
     (desk.uploads / "link.png").symlink_to(tmp_path / "private.png")
     with pytest.raises(ValueError, match="the file did not arrive"):
-        desk.take(str(desk.uploads / "link.png"), "street.png")
+        desk.take("visitor", str(desk.uploads / "link.png"), "street.png")
     assert (tmp_path / "private.png").exists()
 
 
 def test_the_desk_says_what_is_wrong(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-    held = desk.take(str(upload(desk)), "street.png")
+    held = held_by(desk, "visitor")
     name = "attanet_light_camvid"
 
-    def said(at: object) -> str:
-        (answer,) = desk.ask(held, [name], at)
+    def said(at: object, visitor: str = "visitor") -> str:
+        (answer,) = desk.ask(visitor, [name], at)
+        assert answer is not None
         return str(answer["error"])
 
-    assert desk.label(held, [])["error"] == desk.label(held, ["another"])["error"] == "choose a model"
+    assert desk.label("somebody else", [name]) == {}
+    assert error(desk, []) == error(desk, ["another"]) == "choose a model"
     assert "pixel 96,0 (y,x) lies outside" in said([96, 0])
     assert said("0,0") == said([1.5, 2]) == said([True, 2]) == "a pixel is two whole numbers, y and x"
-    assert next(desk.ask(None, [name], [0, 0]))["error"] == "choose an image first"
+    assert said([0, 0], "somebody else") == "choose an image first"
     held.file.unlink()
-    assert desk.label(held, [name])["error"] == "street.png: is not kept any longer; choose it again"
+    assert error(desk, [name]) == "street.png: is not kept any longer; choose it again"
     assert capsys.readouterr().err == ""
+
+
+def test_only_the_last_of_a_visitors_requests_is_answered(desk: Desk) -> None:
+    held_by(desk, "visitor")
+    held_by(desk, "other")
+    name, go = "attanet_light_camvid", threading.Event()
+    answers: dict[str, Any] = {}
+
+    def label(key: str, visitor: str) -> None:
+        answers[key] = desk.label(visitor, [name])
+
+    blocking = threading.Thread(target=lambda: desk.worker.run(lambda: go.wait(20)))
+    threads = [blocking]
+    for key, visitor in (("first", "visitor"), ("second", "visitor"), ("third", "other")):
+        threads.append(threading.Thread(target=label, args=(key, visitor)))
+    for thread in threads:
+        thread.start()
+        time.sleep(0.1)
+    assert answers == {"first": None}  # it gave up its place
+    questions = desk.ask("visitor", [name], [0, 0])
+    threads.append(threading.Thread(target=lambda: answers.update(asked=next(questions))))
+    threads[-1].start()
+    time.sleep(0.1)
+    go.set()
+    for thread in threads:
+        thread.join()
+    assert answers["second"]["results"]
+    assert answers["third"]["results"]
+    assert answers["asked"]["results"]
+    desk.label("visitor", [name])
+    assert list(questions) == [None]  # figures of a pixel that was asked about before
+
+
+def test_visitors_are_forgotten_where_there_are_many(desk: Desk) -> None:
+    held_by(desk, "visitor", drawn=True)
+    for number in range(1000):
+        desk.label(str(number), [])
+    assert desk.label("visitor", ["attanet_light_camvid"]) == {}
 
 
 def test_mistakes_of_ours_go_to_the_terminal_and_too_little_memory_is_said(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    held = desk.take(str(upload(desk)), "street.png")
+    held_by(desk, "visitor")
     raised: list[Exception] = [KeyError("secret"), RuntimeError("CUDA out of memory"), MemoryError()]
 
     def fail(*arguments: object) -> None:
         raise raised.pop(0)
 
     monkeypatch.setattr("segattn.serve.desk.labelled", fail)
-    said = [desk.label(held, ["attanet_light_camvid"])["error"] for _ in range(3)]
+    said = [error(desk, ["attanet_light_camvid"]) for _ in range(3)]
     assert said[0] == "something went wrong that should not; the terminal of `segattn app` says what"
     assert said[1] == said[2] == "there is not enough memory for this image here; a smaller one needs less"
     assert "KeyError: 'secret'" in capsys.readouterr().err
 
 
 def test_a_drawn_street_is_another_each_time(desk: Desk) -> None:
-    one, two = desk.draw_sample(), desk.draw_sample()
+    one, two = (held_by(desk, visitor, drawn=True) for visitor in ("one", "two"))
     assert one.file.read_bytes() != two.file.read_bytes()
     assert read_upload(one.file, one.name, Limits()).pixels.shape == (480, 640, 3)
 

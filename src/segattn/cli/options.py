@@ -251,12 +251,9 @@ def add_engine_option(parser: argparse.ArgumentParser) -> None:
 
 def on_engine(model: Segmenter, arguments: argparse.Namespace, recipe: Recipe, protocol: Protocol) -> Segmenter:
     """The model, on its device, as `--engine` runs it, which is told on the standard error stream."""
+    check_engine(arguments)
     if arguments.engine == "torch":
         return model
-    if arguments.model.endswith(EXPORTED):
-        raise ValueError(f"--engine {arguments.engine}: {arguments.model} is an exported file, which has its engine")
-    if arguments.fold:
-        raise ValueError(f"--fold: is of torch, and --engine {arguments.engine} chooses another form; give one of both")
     from segattn.exporting import fastest
     from segattn.processes import place
 
@@ -264,13 +261,27 @@ def on_engine(model: Segmenter, arguments: argparse.Namespace, recipe: Recipe, p
         if place().rank == 0:
             print(text, file=sys.stderr, flush=True)
 
-    height, width = recipe.data.trained_at or recipe.data.count_at
-    size = protocol.resize.size(height, width, 1.0)
-    if protocol.windows is not None:
-        size = (protocol.windows.crop, protocol.windows.crop)
-    running = fastest.on_engine(model, arguments.engine, size, say=say)
+    running = fastest.on_engine(model, arguments.engine, usual_size(recipe, protocol), say=say)
     say(running.words)
     return running.model
+
+
+def check_engine(arguments: argparse.Namespace) -> None:
+    """That `--engine` plays a part with the other options. Raises ValueError."""
+    if arguments.engine == "torch":
+        return
+    if arguments.model.endswith(EXPORTED):
+        raise ValueError(f"--engine {arguments.engine}: {arguments.model} is an exported file, which has its engine")
+    if arguments.fold:
+        raise ValueError(f"--fold: is of torch, and --engine {arguments.engine} chooses another form; give one of both")
+
+
+def usual_size(recipe: Recipe, protocol: Protocol) -> tuple[int, int]:
+    """The (height, width) at which the network usually sees images."""
+    if protocol.windows is not None:
+        return protocol.windows.crop, protocol.windows.crop
+    height, width = recipe.data.trained_at or recipe.data.count_at
+    return protocol.resize.size(height, width, 1.0)
 
 
 def add_loading_options(parser: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ from segattn.cli.options import (
 from segattn.cli.predict_images import add_collection_options, predict_images
 from segattn.cli.predict_raster import HELP as RASTER_HELP
 from segattn.cli.predict_raster import add_raster_options, predict_rasters, takes_rasters
+from segattn.cli.predict_ray import predict_on_ray
 from segattn.cli.predict_video import HELP as VIDEO_HELP
 from segattn.cli.predict_video import add_video_options, predict_videos, takes_videos
 
@@ -42,13 +43,15 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         "  segattn predict photo.jpg --model runs/mine/best.safetensors --protocol multi_flip\n"
         "  segattn predict street.mp4 --smooth 0.5\n"
         "  segattn predict camera:0 --seconds 10 --video both\n"
-        "  segattn predict scene.tif --raster --bands 4,3,2 --range 0,3000",
+        "  segattn predict scene.tif --raster --bands 4,3,2 --range 0,3000\n"
+        "  segattn predict s3://bucket/photos --ray auto --output s3://bucket/labels",
     )
     parser.add_argument(
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="images, folders of images, quoted globs, lists of paths (.txt) or tables (.parquet); or videos",
+        help="images, folders of images, or quoted globs, here or at addresses (s3://bucket/photos); lists (.txt) "
+        "and tables (.parquet) of these; or videos",
     )
     add_model_options(parser, "--model", default="attanet_lite0_camvid")
     add_engine_option(parser)
@@ -64,7 +67,9 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         action="store_true",
         help="lay colours over background and black classes too, which overlays else leave as they are",
     )
-    parser.add_argument("--output", type=Path, default=Path("predictions"), metavar="DIR", help="default: predictions")
+    parser.add_argument(
+        "--output", type=_folder, default=Path("predictions"), metavar="DIR", help="default: predictions"
+    )
     add_collection_options(parser)
     add_video_options(parser)
     add_raster_options(parser)
@@ -72,10 +77,26 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
     parser.set_defaults(run=_predict, takes_overrides=True)
 
 
+def _folder(text: str) -> Path | str:
+    from segattn.predicting.addresses import is_address, local_path
+
+    path = local_path(text)
+    return path if is_address(path) else Path(path)
+
+
 def _predict(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    if arguments.ray is None:
+        if arguments.ray_workers is not None:
+            raise ValueError(
+                f"--ray-workers {arguments.ray_workers}: of which cluster? Give --ray ADDRESS, or --ray local"
+            )
+        if not isinstance(arguments.output, Path):
+            raise ValueError(f"--output {arguments.output}: only --ray ADDRESS (or --ray local) writes to an address")
     if takes_rasters(arguments):
         predict_rasters(arguments, overrides)
     elif takes_videos(arguments):
         predict_videos(arguments, overrides)
+    elif arguments.ray is not None:
+        predict_on_ray(arguments, overrides)
     else:
         predict_images(arguments, overrides)

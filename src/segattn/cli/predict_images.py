@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from segattn.predicting.predict import Prediction, PredictionFiles, ReadingSize
     from segattn.recipes.schema import Recipe
 
-_MOST_ERRORS = 50
+MOST_ERRORS = 50
 """Lines on the standard error stream; failed.txt has all."""
 
 _MOST_TIFFS = 20
@@ -43,6 +43,16 @@ def add_collection_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write labels-*.parquet (name, height, width, labels as PNG) instead of two files an image (pip install "
         "'segattn[scale]')",
+    )
+    group.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="label on a Ray cluster (pip install 'segattn[scale]'): local starts one on this machine, auto joins the "
+        "one that runs on it, HOST:PORT or ray://HOST:10001 another. Writes NAME_labels.png, or tables by --parquet; "
+        "the output can be an address such as s3://bucket/labels",
+    )
+    group.add_argument(
+        "--ray-workers", type=int, metavar="N", help="of the cluster; default: one a GPU or, without GPUs, one a core"
     )
 
 
@@ -80,7 +90,7 @@ def predict_images(arguments: argparse.Namespace, overrides: dict[str, str]) -> 
         if arguments.confidence:
             require_probabilities(meaning_of(protocol))
         about = made_for(recipe, model.classes)
-        work = _Work(arguments, images, recipe, _made_by(arguments, model, protocol, about), rank)
+        work = _Work(arguments, images, recipe, made_by(arguments, model, protocol, about), rank)
         model = on_engine(model, arguments, recipe, protocol)
         if rank == 0 and not arguments.json:
             print(about, flush=True)
@@ -146,7 +156,7 @@ class _Work:
     """Which images are to be labelled, and what is done with each result."""
 
     def __init__(
-        self, arguments: argparse.Namespace, images: Collection, recipe: Recipe, made_by: dict[str, Any], rank: int
+        self, arguments: argparse.Namespace, images: Collection, recipe: Recipe, origin: dict[str, Any], rank: int
     ) -> None:
         from segattn.predicting.finished import FILE, Finished
         from segattn.processes import gathered
@@ -158,7 +168,7 @@ class _Work:
         self._leaves = images.total > 1 or arguments.parquet  # a single image's own two files are always made again
         self._finished = None
         if self._leaves or any(gathered((arguments.output / FILE).exists())):  # whose record holds no longer
-            self._finished = Finished(arguments.output, made_by, fresh=arguments.fresh and self._leaves)
+            self._finished = Finished(arguments.output, origin, fresh=arguments.fresh and self._leaves)
         self._table = None
         if arguments.parquet:
             from segattn.predicting.parquet_labels import ParquetLabels
@@ -252,7 +262,7 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _made_by(arguments: argparse.Namespace, model: Segmenter, protocol: Protocol, about: str) -> dict[str, Any]:
+def made_by(arguments: argparse.Namespace, model: Segmenter, protocol: Protocol, about: str) -> dict[str, Any]:
     """What results come from: others are not taken for finished."""
     from segattn.exporting.engine_file import network_digest
     from segattn.weights.download import checksum
@@ -283,7 +293,7 @@ def _end(
 
     listed = arguments.output / "failed.txt"
     lines = [" ".join(text.split()) for text in failures]
-    if images.listed or len(failures) > _MOST_ERRORS:
+    if images.listed or images.addresses or len(failures) > MOST_ERRORS:
         if failures:
             write_file(listed, "".join(f"{line}\n" for line in lines).encode(errors="surrogateescape"))
         else:
@@ -313,12 +323,12 @@ def _end(
             print(f"note: {note}")
     if images.total == len(failures) == 1:
         raise summary.errors[0]
-    for reason in summary.errors[:_MOST_ERRORS]:
+    for reason in summary.errors[:MOST_ERRORS]:
         print_error(reason)
     if failures:
         rest = "; the others are labelled" if len(failures) < images.total else ""
         what = "labelled" if summary.unlabelled else "read"
-        where = f"; {listed} names all" if len(failures) > _MOST_ERRORS else ""
+        where = f"; {listed} names all" if len(failures) > MOST_ERRORS else ""
         raise ValueError(f"{len(failures)} of {images.total} images can't be {what}{rest}{where}")
 
 

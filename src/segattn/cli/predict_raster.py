@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _WINDOW, _OVERLAP, _MEMORY = 512, 128, 512 << 20
 _DEFAULTS = {"bands": None, "range": None, "window": _WINDOW, "overlap": _OVERLAP, "max_memory": _MEMORY}
-_IMAGES_ONLY = {"confidence": False, "fresh": False, "parquet": False, "tint_all": False, "protocol": None}
+_IMAGES_ONLY = {"confidence": False, "fresh": False, "parquet": False, "ray": None, "tint_all": False, "protocol": None}
 _MOST_PROBLEMS = 20
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 HELP = (

@@ -1,14 +1,17 @@
-"""Many images by name: folders and patterns, lists of paths, and Parquet files, read as they are come to."""
+"""Many images by name: folders, patterns and addresses, lists of these, and Parquet files, read as they are come to."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from segattn.contracts import cut
 from segattn.files import require_regular, same_file
+from segattn.predicting.addresses import file_system, find_addresses, is_address, join, local_path, naming_address
 from segattn.predicting.image_files import LONGEST_NAME, find_images
 
 if TYPE_CHECKING:
@@ -24,12 +27,12 @@ class Item(NamedTuple):
 
     Attributes:
         name: of the result files, below the output folder; it has the folders of a path that a list or table names.
-        source: the file, the bytes of one, or why there is none.
+        source: the file, the address of one, the bytes of one, or why there is none.
         where: what errors call it.
     """
 
     name: str
-    source: Path | bytes | ValueError
+    source: Path | str | bytes | ValueError
     where: str
 
     def without(self, why: str) -> Item:
@@ -42,12 +45,15 @@ class Collection(NamedTuple):
 
     Attributes:
         files: those that were named themselves, by a folder or by a pattern.
-        listed: .txt and .parquet files, whose images are read one after another and never all in memory.
+        addresses: those that an address named: itself, a folder or a pattern.
+        listed: .txt and .parquet files, and addresses of such, whose images are read one after another and never all in
+            memory.
         total: how many there are.
     """
 
     files: list[Path]
-    listed: list[Path]
+    addresses: list[str]
+    listed: list[Path | str]
     total: int
 
     def items(self) -> Iterator[Item]:
@@ -56,8 +62,9 @@ class Collection(NamedTuple):
             yield Item(path.stem, path, str(path))
         # of hashes, as names of a million images would fill memory
         taken = {hash(same_file(path.stem)) for path in self.files}
-        for file in self.listed:
-            for item in _listed(file):
+        addressed = (Item(result_name(address), address, address) for address in self.addresses)
+        for items in chain([addressed], map(_listed, self.listed)):
+            for item in items:
                 key = hash(same_file(item.name))
                 if key in taken:
                     item = item.without("an earlier image in this call has results of the same name")
@@ -70,7 +77,7 @@ class Collection(NamedTuple):
 
 
 def collect(sources: Iterable[str]) -> Collection:
-    """What files, folders, patterns, lists (.txt, a path a line) and tables (.parquet) name.
+    """What files, folders, patterns, addresses, lists (.txt, a path or address a line) and tables (.parquet) name.
 
     Paths in a list or table are taken from its folder where they are relative. A table has a column of paths ("path",
     "file" or "filename") or of images ("image" or "bytes": the bytes of a file, or Hugging Face's pair of bytes and
@@ -79,39 +86,63 @@ def collect(sources: Iterable[str]) -> Collection:
     Raises:
         FileNotFoundError, ValueError: a source names nothing, as `find_images`; an empty list; a table without these
             columns; or pyarrow, which reads tables, is not installed.
+        OSError: an address can't be read.
     """
-    sources = list(sources)
-    listed = [Path(source) for source in sources if source.lower().endswith(LISTS) and not os.path.isdir(source)]
-    plain = [source for source in sources if Path(source) not in listed]
-    files = find_images(plain) if plain or not listed else []
-    return Collection(files, listed, len(files) + sum(map(_count, listed)))
+    sources = [local_path(source) for source in sources]
+    named = [source for source in sources if source.lower().endswith(LISTS) and not os.path.isdir(source)]
+    plain = [source for source in sources if source not in named and not is_address(source)]
+    others = [source for source in sources if source not in named and is_address(source)]
+    files = find_images(plain) if plain or not (named or others) else []
+    addresses = list(dict.fromkeys(chain.from_iterable(map(find_addresses, others))))
+    listed = [source if is_address(source) else Path(source) for source in named]
+    return Collection(files, addresses, listed, len(files) + len(addresses) + sum(map(_count, listed)))
 
 
-def _count(file: Path) -> int:
-    require_regular(file)
-    count = _opened(file).metadata.num_rows if file.suffix.lower() == ".parquet" else sum(1 for _ in _lines(file))
+def _count(file: Path | str) -> int:
+    if isinstance(file, Path):
+        require_regular(file)
+    count = _opened(file).metadata.num_rows if _is_table(file) else sum(1 for _ in _lines(file))
     if count == 0:
         raise ValueError(f"{file}: names no images; expected a path a line, or a row an image")
     return count
 
 
-def _listed(file: Path) -> Iterator[Item]:
-    return _rows(file) if file.suffix.lower() == ".parquet" else (_item(file, line) for line in _lines(file))
+def _is_table(file: Path | str) -> bool:
+    return str(file).lower().endswith(".parquet")
 
 
-def _lines(file: Path) -> Iterator[str]:
-    with open(file, encoding="utf-8", errors="surrogateescape") as lines:
+def _listed(file: Path | str) -> Iterator[Item]:
+    return _rows(file) if _is_table(file) else (_item(file, line) for line in _lines(file))
+
+
+def _lines(file: Path | str) -> Iterator[str]:
+    with _bytes_of(file) as lines:
         for line in lines:
-            text = line.removeprefix("\ufeff").strip()
+            text = os.fsdecode(line).removeprefix("\ufeff").strip()
             if "\0" in text:
                 raise ValueError(f"{file}: holds null bytes; a list is text in UTF-8 (not UTF-16), a path a line")
             if text and not text.startswith("#"):
                 yield text
 
 
-def _item(file: Path, text: str) -> Item:
-    item = Item(result_name(text), file.parent / text, text)
-    return item.without("an address; expected a file of this machine") if "://" in text else item
+@contextmanager
+def _bytes_of(file: Path | str) -> Iterator[IO[bytes]]:
+    if isinstance(file, Path):
+        with open(file, "rb") as opened:
+            yield opened
+        return
+    fs, path = file_system(file)
+    with naming_address(file, "read"), fs.open(path, "rb") as opened:
+        yield opened
+
+
+def _item(file: Path | str, text: str) -> Item:
+    path = local_path(text)
+    if is_address(path):
+        return Item(result_name(path), path, path)
+    if isinstance(file, Path):
+        return Item(result_name(path), file.parent / path, path)
+    return Item(result_name(path), join(file.rpartition("/")[0], path), path)
 
 
 def result_name(text: str) -> str:
@@ -122,7 +153,7 @@ def result_name(text: str) -> str:
     return "/".join(parts) or "image"
 
 
-def _rows(file: Path) -> Iterator[Item]:
+def _rows(file: Path | str) -> Iterator[Item]:
     table = _opened(file)
     paths, images = (_column(table, names) for names in (_PATHS, _IMAGES))
     number = 0
@@ -139,7 +170,7 @@ def _rows(file: Path) -> Iterator[Item]:
             number += 1
 
 
-def _row_item(file: Path, number: int, path: Any, image: Any) -> Item:
+def _row_item(file: Path | str, number: int, path: Any, image: Any) -> Item:
     if isinstance(image, dict):
         path, image = path or image.get("path"), image.get("bytes")
     if path is None and isinstance(image, str):
@@ -159,13 +190,18 @@ def require_pyarrow(what: str) -> None:
         raise ValueError(f"{what}: needs pyarrow, which is not installed ({error}): {INSTALL}") from None
 
 
-def _opened(file: Path) -> pq.ParquetFile:
+def _opened(file: Path | str) -> pq.ParquetFile:
     require_pyarrow(str(file))
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(file)
+        if isinstance(file, Path):
+            table = pq.ParquetFile(file)
+        else:
+            fs, path = file_system(file)
+            with naming_address(file, "read"):
+                table = pq.ParquetFile(fs.open(path, "rb"))
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{file}: no Parquet file, or a damaged one ({cut(str(error))})") from None
     if _column(table, _PATHS) is None and _column(table, _IMAGES) is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from segattn.files import write_file
+from segattn.predicting.addresses import Store
 from segattn.processes import gathered, place
 
 FILE = ".segattn.json"
@@ -26,7 +27,7 @@ class Finished:
 
     def __init__(self, folder: Path, made_by: Mapping[str, Any], *, fresh: bool) -> None:
         path = folder / FILE
-        content = (json.dumps(made_by, indent=1, sort_keys=True) + "\n").encode()
+        content = _content(made_by)
         try:
             same = path.read_bytes() == content
         except OSError:
@@ -46,3 +47,43 @@ class Finished:
         except (OSError, ValueError):  # the latter of a null byte in a name
             return False
         return min(times) >= max(self._since, read)
+
+
+def finished_in(store: Store, made_by: Mapping[str, Any], *, parquet: bool, fresh: bool) -> dict[str, float]:
+    """The names of the images whose labels are in a folder or at an address, and the time of each in seconds.
+
+    Args:
+        made_by, fresh: as `Finished` has them.
+        parquet: whether labels are in tables, of which those made by something else are removed.
+
+    Raises:
+        OSError: the folder can't be read, or not be written to.
+    """
+    content = _content(made_by)
+    files = store.files()
+    tables = [name for name in files if name.startswith("labels-") and name.endswith(".parquet") and "/" not in name]
+    if fresh or store.read(FILE) != content:
+        for name in tables if parquet else []:
+            store.remove(name)
+        store.write(FILE, content)
+        return {}
+    if parquet:
+        return {name: files[table] for table in tables for name in _names_in(store.read(table))}
+    ends = "_labels.png"
+    return {
+        name.removesuffix(ends): time
+        for name, time in files.items()
+        if name.endswith(ends) and time >= files.get(FILE, 0.0)
+    }
+
+
+def _names_in(table: bytes | None) -> list[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names: list[str] = pq.read_table(pa.BufferReader(table or b""), columns=["name"]).column("name").to_pylist()
+    return names
+
+
+def _content(made_by: Mapping[str, Any]) -> bytes:
+    return (json.dumps(made_by, indent=1, sort_keys=True) + "\n").encode()

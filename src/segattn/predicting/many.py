@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from segattn.evaluation.protocol import Protocol
 from segattn.models.segmenter import Segmenter
+from segattn.predicting.addresses import read_address
 from segattn.predicting.collection import Item
 from segattn.predicting.predict import Prediction, ReadingSize, predict
 from segattn.predicting.sources import Named, read_source
@@ -48,11 +49,12 @@ def label_many(
                 yield item, item.source
                 continue
             try:
-                yield item, read_source(item.source, item.name)
+                source = read_address(item.source) if isinstance(item.source, str) else item.source
+                yield item, read_source(source, item.where)
             except Exception as error:
                 if not isinstance(error, (ValueError, OSError)) and not survives(error):
                     raise
-                yield item, _of(item, error)
+                yield item, error
 
     def label(one: tuple[Item, Named | Exception]) -> Labelled:
         item, found = one
@@ -67,10 +69,3 @@ def label_many(
             return Labelled(item, None, "labelled", error)
 
     return run_stages(read(), label, take)
-
-
-def _of(item: Item, error: Exception) -> Exception:
-    """The error, with the image's name where it is not in it."""
-    if isinstance(item.source, bytes) and isinstance(error, ValueError):
-        return ValueError(f"{item.where}: {error}")
-    return error

@@ -60,25 +60,35 @@ class ParquetLabels:
 
     def add(self, prediction: Prediction) -> None:
         """Take the labels of an image. Raises OSError."""
-        height, width = prediction.labels.shape
-        png = prediction.labels_png()
-        self._rows.append({"name": prediction.name, "height": height, "width": width, "labels": png})
+        self._rows.append(table_row(prediction))
         if len(self._rows) == _ROWS:
             self.finish()
 
     def finish(self) -> None:
         """Write what there is. Raises OSError."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         if not self._rows:
             return
-        sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(self._rows), sink, compression="none")  # PNGs are compressed
         path = self._folder / f"labels-{self._rank:05d}-{self._next:05d}.parquet"
-        write_file(path, sink.getvalue().to_pybytes())
+        write_file(path, table_bytes(self._rows))
         self.files.append(path)
         self._rows, self._next = [], self._next + 1
+
+
+def table_row(prediction: Prediction) -> dict[str, Any]:
+    """The row of an image."""
+    height, width = prediction.labels.shape
+    return {"name": prediction.name, "height": height, "width": width, "labels": prediction.labels_png()}
+
+
+def table_bytes(rows: list[dict[str, Any]]) -> bytes:
+    """Rows as a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows), sink, compression="none")  # PNGs are compressed
+    written: bytes = sink.getvalue().to_pybytes()
+    return written
 
 
 def _tables_in(folder: Path) -> list[Path]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from segattn.serve.content import Choice
-from segattn.serve.desk import Desk, Held
+from segattn.serve.desk import Desk
 from segattn.serve.limits import Limits
 
 # No `from __future__ import annotations` here: Gradio looks at the annotations of its handlers, which name what is
@@ -38,8 +38,8 @@ def make_app(choices: Sequence[Choice], limits: Limits, folder: Path) -> Any:
 
     names = list(desk.choices)
 
-    with gr.Blocks(title="segattn", analytics_enabled=False, fill_width=True) as page:
-        held_state = gr.State(None)
+    forgotten = (300, 900)  # seconds: how often uploads that nobody asked about are removed, and from which age
+    with gr.Blocks(title="segattn", analytics_enabled=False, fill_width=True, delete_cache=forgotten) as page:
         gr.HTML(_text("head.html"), apply_default_css=False, elem_id="head")
         picker = gr.HTML(
             html_template=_text("picker.html"),
@@ -64,31 +64,39 @@ def make_app(choices: Sequence[Choice], limits: Limits, folder: Path) -> Any:
             html_template=_text("pixel.html"), js_on_load=_text("pixel.js"), apply_default_css=False, elem_id="pixel"
         )
 
-        def pick(chosen: list[str], event: gr.EventData) -> tuple[dict[str, Any], dict[str, Any], Held | None]:
+        def pick(chosen: list[str], event: gr.EventData, request: gr.Request) -> Any:
             try:
-                held = desk.take(event._data.get("path"), event._data.get("name"))
+                desk.take(visitor(request), event._data.get("path"), event._data.get("name"))
             except ValueError as error:
-                return desk.refused(str(error)), {}, None
-            return desk.label(held, chosen), {}, held
+                return desk.refused(str(error)), {}
+            return choose(chosen, request)
 
-        def sample(chosen: list[str]) -> tuple[dict[str, Any], dict[str, Any], Held]:
-            held = desk.draw_sample()
-            return desk.label(held, chosen), {}, held
+        def sample(chosen: list[str], request: gr.Request) -> Any:
+            desk.draw_sample(visitor(request))
+            return choose(chosen, request)
 
-        def choose(chosen: list[str], held: Held | None) -> tuple[dict[str, Any], dict[str, Any]]:
-            return ({} if held is None else desk.label(held, chosen)), {}
+        def choose(chosen: list[str], request: gr.Request) -> Any:
+            said = desk.label(visitor(request), chosen)
+            return (gr.skip(), gr.skip()) if said is None else (said, {})
 
-        def ask(chosen: list[str], held: Held | None, event: gr.EventData) -> Iterator[dict[str, Any]]:
-            yield from desk.ask(held, chosen, event._data.get("at"))
+        def ask(chosen: list[str], event: gr.EventData, request: gr.Request) -> Iterator[Any]:
+            for said in desk.ask(visitor(request), chosen, event._data.get("at")):
+                yield gr.skip() if said is None else said
 
-        # the desk has a queue of its own, in which all events wait together
-        settings: dict[str, Any] = {"concurrency_limit": None, "api_visibility": "private"}
-        latest = {**settings, "trigger_mode": "always_last"}
-        labels = {**latest, "show_progress_on": viewer}
-        picker.pick(pick, [models], [viewer, pixel, held_state], **labels)
-        picker.sample(sample, [models], [viewer, pixel, held_state], **labels)
-        models.change(choose, [models, held_state], [viewer, pixel], **labels)
-        viewer.ask(ask, [models, held_state], [pixel], **latest)
+        def visitor(request: gr.Request) -> str:
+            return str(request.session_hash)
+
+        # the desk has a queue of its own, in which all events wait together, and answers a visitor's last ones
+        settings: dict[str, Any] = {
+            "concurrency_limit": None,
+            "api_visibility": "private",
+            "trigger_mode": "multiple",
+        }
+        labels = {**settings, "show_progress_on": viewer}
+        picker.pick(pick, [models], [viewer, pixel], **labels)
+        picker.sample(sample, [models], [viewer, pixel], **labels)
+        models.change(choose, [models], [viewer, pixel], **labels)
+        viewer.ask(ask, [models], [pixel], **settings)
 
     return gr.mount_gradio_app(
         fastapi.FastAPI(openapi_url=None, lifespan=closing),

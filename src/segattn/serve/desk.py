@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import sys
 import traceback
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +20,11 @@ from segattn.pictures import write_image
 from segattn.serve.content import Choice, asked, labelled, looked_at
 from segattn.serve.limits import Limits, read_upload
 from segattn.serve.shelf import Shelf
-from segattn.serve.worker import Worker
+from segattn.serve.worker import SupersededError, Worker
 from segattn.synthetic.write import draw_street
 
 _SAMPLE = (480, 640)
+_VISITORS = 1000
 
 
 class Held(NamedTuple):
@@ -32,11 +35,27 @@ class Held(NamedTuple):
     name: str
 
 
+@dataclass
+class Visitor:
+    """A browser's page.
+
+    Attributes:
+        held: its image.
+        labels, pixel: the number of the last request for labels, and about a pixel.
+    """
+
+    held: Held | None = None
+    labels: int = 0
+    pixel: int = 0
+
+
 class Desk:
     """Takes images and answers questions about them.
 
     `label` and `ask` give values for the page and never raise: what is wrong is said in them, as "error". Each value
-    has a "serial" of its own, so that the page sees that an answer is new, even if it says the same.
+    has a "serial" of its own, so that the page sees that an answer is new, even if it says the same. Of a visitor's
+    requests for labels only the last is answered, and so it is with those about a pixel, which new labels supersede
+    too; the others give None.
 
     Args:
         folder: where uploads and results lie.
@@ -49,9 +68,10 @@ class Desk:
         self.shelf = Shelf(self.uploads / "shelf")
         self.worker = Worker(limits.queue, limits.timeout)
         self._numbers = count(1)
+        self._visitors: OrderedDict[str, Visitor] = OrderedDict()
 
-    def take(self, path: object, name: object) -> Held:
-        """An upload, taken from where Gradio put it.
+    def take(self, visitor: str, path: object, name: object) -> None:
+        """Take an upload from where Gradio put it; it is the visitor's image from now on.
 
         Raises:
             ValueError: the path is none of an upload: it comes from the browser, which may send any.
@@ -64,27 +84,37 @@ class Desk:
         if not of_ours or not file.is_file():
             raise ValueError("the file did not arrive; choose it again")
         entry = self.shelf.add()
-        return Held(entry, file.rename(entry / "upload"), cut(Path(str(name)).name) or "image")
+        held = Held(entry, file.rename(entry / "upload"), cut(Path(str(name)).name) or "image")
+        self._visitor(visitor).held = held
 
-    def draw_sample(self) -> Held:
-        """A drawn street, another one each time."""
+    def draw_sample(self, visitor: str) -> None:
+        """Draw a street, another one each time; it is the visitor's image from now on."""
         number = next(self._numbers)
         entry = self.shelf.add()
         write_image(entry / "upload.png", draw_street(np.random.default_rng(number), _SAMPLE)[0])
-        return Held(entry, entry / "upload.png", f"street-{number}.png")
+        self._visitor(visitor).held = Held(entry, entry / "upload.png", f"street-{number}.png")
 
-    def label(self, held: Held, names: Sequence[str]) -> dict[str, Any]:
-        """What `content.labelled` says of the image."""
+    def label(self, visitor: str, names: Sequence[str]) -> dict[str, Any] | None:
+        """What `content.labelled` says of the visitor's image; nothing, {}, without one."""
+        page = self._visitor(visitor)
+        held = page.held
+        if held is None:
+            return {}
+        page.labels = page.pixel = number = next(self._numbers)
 
         def work() -> dict[str, Any]:
             choices = self._chosen(names)
             photo = read_upload(self._kept(held), held.name, self.limits)
             return labelled(choices, photo, self._fresh(held, "labels"))
 
-        return self._said(work)
+        said = self._said(work, (visitor, "labels"))
+        return said if page.labels == number else None
 
-    def ask(self, held: Held | None, names: Sequence[str], at: object) -> Iterator[dict[str, Any]]:
+    def ask(self, visitor: str, names: Sequence[str], at: object) -> Iterator[dict[str, Any] | None]:
         """What `content.asked` says of a pixel [y, x]: first its scores, then with figures."""
+        page = self._visitor(visitor)
+        held = page.held
+        page.pixel = number = next(self._numbers)
         choices: list[Choice] = []
         views: list[View] = []
 
@@ -102,10 +132,14 @@ class Desk:
             self._kept(held)
             return asked(choices, views, self._fresh(held, "pixel"))
 
-        said = self._said(scores)
-        yield said
-        if "error" not in said:
-            yield self._said(figures)
+        for work in (scores, figures):
+            said = self._said(work, (visitor, "pixel"))
+            if page.pixel != number:
+                yield None
+                return
+            yield said
+            if said is None or "error" in said:
+                return
 
     def refused(self, words: str) -> dict[str, Any]:
         """The answer that something is wrong."""
@@ -114,6 +148,14 @@ class Desk:
     def close(self) -> None:
         """Start nothing more."""
         self.worker.close()
+
+    def _visitor(self, key: str) -> Visitor:
+        """The visitor of that key; who came first is forgotten where there are many."""
+        visitor = self._visitors.setdefault(key, Visitor())
+        self._visitors.move_to_end(key)
+        while len(self._visitors) > _VISITORS:
+            self._visitors.popitem(last=False)
+        return visitor
 
     def _kept(self, held: Held) -> Path:
         if not held.file.is_file():
@@ -134,9 +176,11 @@ class Desk:
             raise ValueError("choose a model")
         return choices
 
-    def _said(self, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def _said(self, work: Callable[[], dict[str, Any]], key: tuple[str, str]) -> dict[str, Any] | None:
         try:
-            return {"serial": next(self._numbers), **self.worker.run(work)}
+            return {"serial": next(self._numbers), **self.worker.run(work, key)}
+        except SupersededError:
+            return None
         except Exception as error:
             words = _in_words(error)
             if words is None:

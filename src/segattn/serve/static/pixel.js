@@ -32,6 +32,7 @@ function render() {
   error.hidden = !value.error;
   answer.hidden = !value.results;
   panels.replaceChildren();
+  document.dispatchEvent(new Event("segattn-answered"));
   if (!value.results) return;
   heading.textContent = "Pixel y " + value.at[0] + ", x " + value.at[1];
   for (const result of value.results) {

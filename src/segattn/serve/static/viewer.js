@@ -84,6 +84,7 @@ function move(y, x) {
 
 function ask() {
   down.hidden = false;
+  down.textContent = "Asking …";
   trigger("ask", { at });
 }
 
@@ -93,6 +94,7 @@ function stageOf(value, result) {
   const mark = make("b", { className: "sa-mark", hidden: true });
   const image = make("img", { src: address(value.image), alt: value.name, draggable: false });
   const stage = make("div", { className: "sa-stage", tabIndex: 0 }, image, canvas, mark);
+  stage.style.maxWidth = "max(min(280px, 100%), 75vh * " + width / height + ")";
   stage.setAttribute("role", "application");
   stage.setAttribute("aria-label",
     value.name + " as " + result.name + " labels it; arrow keys move the pixel, Enter asks about it");
@@ -182,6 +184,9 @@ function fade() {
   for (const { canvas } of shown) canvas.style.opacity = slider.value / 100;
 }
 
+document.addEventListener("segattn-answered", () => {
+  down.textContent = "Scores and attention";
+});
 down.onclick = () => document.getElementById("pixel").scrollIntoView({ behavior: "smooth" });
 slider.oninput = fade;
 element.querySelector("[data-do=all]").onclick = () => {
