@@ -60,7 +60,8 @@ def test_a_run_leaves_a_model_that_loads_and_a_log_to_draw(
         str(tmp_path / "run" / name) for name in ("curves.png", "training.html")
     ]
     assert (tmp_path / "run" / "curves.svg").exists()
-    assert "samples/step_000002/val0.jpg" in (tmp_path / "run" / "training.html").read_text()
+    assert (tmp_path / "run" / "samples" / "step_000002" / "val0.jpg").exists()
+    assert 'data-name="val0"' in (tmp_path / "run" / "training.html").read_text()
 
 
 def test_a_finished_run_is_not_repeated_and_a_changed_recipe_refused(
