@@ -18,7 +18,7 @@ import segattn
 ROOT = Path(segattn.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-BASE = {"contracts", "files", "layers"}
+BASE = {"alignment", "contracts", "files", "layers"}
 DESCRIPTIONS = {
     "evaluation.geometry",
     "evaluation.protocol",
@@ -59,7 +59,8 @@ ON_TOP = {
 ALLOWED: dict[str, set[str]] = {
     "contracts": set(),
     "files": {"contracts"},
-    "layers": {"contracts"},
+    "alignment": {"contracts"},
+    "layers": {"alignment", "contracts"},
     "processes": set(),
     "progress": set(),
     "tables": set(),

@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from segattn.layers import grid_stride, resize
+from segattn.alignment import grid_stride
+from segattn.layers import resize
 
 SIDES = [1, 2, 8, 9, 12, 16, 17, 65, 96, 353, 360, 361, 480]
 

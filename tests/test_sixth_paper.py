@@ -106,7 +106,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from segattn.contracts import Normalization
+from segattn.contracts import AlignCorners, Normalization
 from segattn.models.key_map import KeyMap
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ class Sixth:
 
     normalization: Normalization = Normalization()
 
+    align_corners: ClassVar[AlignCorners] = "edges"
     key_maps: ClassVar[tuple[KeyMap, ...]] = (SIXTH,)
     backbone_key_maps: ClassVar[tuple[KeyMap, ...]] = ()
 
@@ -136,7 +137,7 @@ class Sixth:
                 Plain(),
                 GlobalContextHead(16, num_classes),
                 num_classes=num_classes,
-                align_corners="edges",
+                align_corners=self.align_corners,
                 normalization=self.normalization,
             )
 ''',

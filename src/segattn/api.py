@@ -14,7 +14,8 @@ from segattn.recipes.catalog import RECIPES
 from segattn.recipes.catalog import recipe as find_recipe
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import from_dict, override
-from segattn.weights.checkpoint import check_description, described_recipe, model_file, require_description
+from segattn.weights.checkpoint import check_description, model_file, require_description
+from segattn.weights.description import described_recipe
 from segattn.weights.load import load_weights
 from segattn.weights.match import network_shapes
 from segattn.weights.pretrained import SHIPPED, default_weights

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segattn.alignment import grid_stride
 from segattn.contracts import AlignCorners
 
 _ALIGN_CORNERS = get_args(AlignCorners)
@@ -128,20 +129,6 @@ def _resize_on_grid(x: Tensor, height: int, width: int, stride: int | None) -> T
     if exporting:  # cutting would be a condition on the sizes
         return F.pad(x, (0, width - columns, 0, height - rows), mode="replicate")
     return x[..., :height, :width]
-
-
-def grid_stride(cells: int, side: int) -> int:
-    """The power of two s with ``cells == ceil(side / s)``: that of the strided convolutions between the two.
-
-    Raises:
-        ValueError: there is none.
-    """
-    stride = 1
-    while -(-side // stride) > cells:
-        stride *= 2
-    if -(-side // stride) != cells:
-        raise ValueError(f"{cells} cells on {side} pixels: no stride that is a power of two gives as many")
-    return stride
 
 
 def adaptive_average_pool(x: Tensor, output_size: int | tuple[int, int]) -> Tensor:

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -150,6 +149,8 @@ class Clock:
 
 def machine() -> dict[str, str | int]:
     """The processor, how many cores this process may use, the system, and the versions of Python and torch."""
+    from importlib.metadata import version  # slow to import
+
     return {
         "processor": processor(),
         "cores_usable": usable_cores(),

@@ -1,20 +1,20 @@
 """Several processes that share one piece of work, as torchrun, `accelerate launch`, Slurm or Kubernetes start them.
 
 What they are is in the environment: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, as torch reads them.
+torch is imported where several processes meet, so that one alone does without.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import torch
-import torch.distributed as dist
-
 if TYPE_CHECKING:
+    import torch
     from accelerate import PartialState
 
 T = TypeVar("T")
@@ -73,6 +73,7 @@ def joined(*, cpu: bool = False) -> PartialState:
     Raises:
         ValueError: fewer GPUs than processes on this machine, or accelerate joined other processes than `place` says.
     """
+    import torch
     from accelerate import PartialState
 
     here = place()
@@ -99,6 +100,8 @@ def require_own_gpu() -> None:
     Raises:
         ValueError: there are fewer.
     """
+    import torch
+
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if 0 < count <= local_rank():
         raise ValueError(
@@ -108,20 +111,26 @@ def require_own_gpu() -> None:
 
 
 @contextmanager
-def working_together(device: torch.device) -> Iterator[Place]:
-    """For the block, this process is connected to the others, if there are any; `device` chooses how.
+def working_together(device: torch.device | None) -> Iterator[Place]:
+    """For the block, this process is connected to the others, if there are any; `device` (None: the CPU) chooses how.
 
     Raises:
         OSError: another process failed: what it said.
     """
     here = place()
-    if here.world == 1 or dist.is_initialized():
+    if here.world == 1:
         yield here
         return
-    if device.type == "cuda":
+    import torch
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        yield here
+        return
+    if on_gpu := device is not None and device.type == "cuda":
         torch.cuda.set_device(device)
     with ending_together():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_LONGEST_WAIT)
+        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=_LONGEST_WAIT)
         yield here
         dist.barrier()  # nobody leaves while another still works: its failure would go unnoticed
     dist.destroy_process_group()
@@ -154,6 +163,10 @@ def gathered(value: T) -> list[T]:
 
     Values travel as pickles, between the processes of this run alone.
     """
+    if "torch" not in sys.modules:  # whoever has met others has imported it
+        return [value]
+    import torch.distributed as dist
+
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return [value]
     values: list[T] = [value] * dist.get_world_size()
@@ -162,6 +175,8 @@ def gathered(value: T) -> list[T]:
 
 
 def _is_broken_connection(error: Exception) -> bool:
+    import torch.distributed as dist
+
     if isinstance(error, dist.DistError):
         return True
     text = str(error).lower()
@@ -169,6 +184,8 @@ def _is_broken_connection(error: Exception) -> bool:
 
 
 def _meeting_point() -> Any:
+    import torch.distributed as dist
+
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     return dist.TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=_TO_TELL)  # type: ignore[attr-defined]
 

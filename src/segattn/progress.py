@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[..., None]]:
 
     And, where it is known only then, with how many there are.
     """
+    if not _may_be_seen():
+        yield lambda done, total=None: None
+        return
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress
 
@@ -34,6 +39,12 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[..., None]]:
     ) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done, total=None: bar.update(task, completed=done, total=total)
+
+
+def _may_be_seen() -> bool:
+    """Whether rich is there and may take the stream for a terminal; where not, the time to import it is saved."""
+    told = os.environ.keys() & {"FORCE_COLOR", "TTY_COMPATIBLE"}
+    return (sys.stderr.isatty() or bool(told)) and find_spec("rich") is not None
 
 
 def progress_columns(console: Console, count: ProgressColumn, count_width: int) -> tuple[ProgressColumn, ...]:

@@ -15,8 +15,8 @@ from segattn.contracts import IGNORE, Sample
 from segattn.evaluation.calibration import BINS, Calibration, count_confidence
 from segattn.evaluation.evaluate import evaluate
 from segattn.evaluation.metrics import Scores
-from segattn.evaluation.protocol import MULTI_FLIP, PROTOCOLS, WHOLE, Protocol
-from segattn.evaluation.score_map import Meaning, ScoreMap
+from segattn.evaluation.protocol import MULTI_FLIP, PROTOCOLS, WHOLE, Meaning, Protocol
+from segattn.evaluation.score_map import ScoreMap
 from segattn.evaluation.temperature import PixelSample, PixelSampler, fit_temperature
 from segattn.models.segmenter import Segmenter
 

@@ -11,7 +11,8 @@ import torch
 
 import segattn
 from segattn.evaluation.inference import predict_scores
-from segattn.exporting.model import open_exported
+from segattn.exporting.exported import open_exported
+from segattn.exporting.model import as_segmenter
 from segattn.weights.checkpoint import describe_model
 
 
@@ -27,7 +28,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("protocol", ["whole", "multi_flip"])
 def test_it_scores_as_the_network_does(file: Path, protocol: str) -> None:
     eager = segattn.create_model("attanet_light_camvid", weights="default")
-    _, model = open_exported(file)
+    model = as_segmenter(open_exported(file)[1])
     assert (model.classes, model.temperature) == (eager.classes, 1.5)
     image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
     got, wanted = (predict_scores(each, image, segattn.protocol(protocol)) for each in (model, eager))

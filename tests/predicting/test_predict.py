@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 
 from segattn.api import create_model
+from segattn.evaluation import inference
 from segattn.evaluation.geometry import size_near
 from segattn.evaluation.inference import predict_scores
 from segattn.evaluation.protocol import WHOLE, protocol
 from segattn.layers import resize
 from segattn.machine import pick_device
 from segattn.models.segmenter import Segmenter
-from segattn.predicting import predict as predictor
 from segattn.predicting.image_files import find_images
 from segattn.predicting.predict import predict
 
@@ -52,7 +52,7 @@ def test_full_size_scores_are_made_only_when_asked_for(
     model: Segmenter, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    monkeypatch.setattr(predictor, "predict_scores", lambda *a, **k: calls.append(a) or predict_scores(*a, **k))
+    monkeypatch.setattr(inference, "predict_scores", lambda *a, **k: calls.append(a) or predict_scores(*a, **k))
     result = predict(model, image, size="native")
     result.shares(), result.overlay()
     assert calls == []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from segattn.weights.checkpoint import described_recipe, require_description
+from segattn.weights.checkpoint import require_description
+from segattn.weights.description import described_recipe
 from segattn.weights.pretrained import SHIPPED, default_weights
 
 

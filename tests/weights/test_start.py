@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from segattn.files import checksum
 from segattn.models.attanet import AttaNet
 from segattn.recipes.catalog import recipe
 from segattn.weights import pretrained, start
-from segattn.weights.download import checksum
 from segattn.weights.pretrained import PretrainedFile, found_pretrained
 from segattn.weights.start import Start, own_start
 

@@ -183,7 +183,8 @@ def _engine(arguments: argparse.Namespace) -> str:
 
 def _trained_split(file: Path) -> str:
     """The split that a model of ours was trained on."""
-    from segattn.weights.checkpoint import described_recipe, require_description
+    from segattn.weights.checkpoint import require_description
+    from segattn.weights.description import described_recipe
 
     try:
         return described_recipe(require_description(file)).data.train_split

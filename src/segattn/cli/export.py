@@ -115,8 +115,8 @@ def _scoring(recipe: Recipe) -> Scoring:
 
 def _description(arguments: argparse.Namespace, recipe: Any, model: Any) -> dict[str, Any]:
     """What the file says of itself: that of the weights' own file, with their checksum."""
+    from segattn.files import checksum
     from segattn.weights.checkpoint import describe_model, read_description
-    from segattn.weights.download import checksum
     from segattn.weights.pretrained import SHIPPED
     from segattn.weights.released import named_weights
 

@@ -146,6 +146,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return 0
         print_error(error)
         return 2
+    except ModuleNotFoundError as error:
+        if os.environ.get("SEGATTN_DEBUG") or (error.name or "segattn").startswith("segattn"):
+            raise
+        print_error(error)
+        return 2
     except KeyboardInterrupt:
         print("segattn: interrupted", file=sys.stderr)
         return 130

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segattn.contracts import cut
+from segattn.exporting.report import FORMATS
 
 if TYPE_CHECKING:
     from segattn.contracts import Classes
     from segattn.evaluation.protocol import Protocol
+    from segattn.exporting.exported import ExportedModel
     from segattn.models.segmenter import Segmenter
     from segattn.predicting.predict import ReadingSize
     from segattn.recipes.schema import Recipe
@@ -28,7 +30,7 @@ Fields of the recipe's data, network and protocol can be set: --data.root DIR, -
 `segattn show RECIPE` prints them all.
 """
 EXPORTED_HELP = "MODEL can also be an .onnx or .xml file that `segattn export` wrote, which runs on the CPU.\n"
-EXPORTED = (".onnx", ".xml", ".pt2")
+EXPORTED = tuple(FORMATS)
 _NAMED_CLASSES = 4
 _USED = {"data", "network", "protocol"}
 """Sections of a recipe that scoring and predicting read."""
@@ -82,13 +84,9 @@ def open_model(
     """
     from segattn.api import create_model, load_model
     from segattn.recipes.catalog import RECIPES
-    from segattn.recipes.schema import Recipe
     from segattn.weights.pretrained import SHIPPED
 
-    for key in overrides:
-        section = key.split(".")[0]
-        if section in {field.name for field in fields(Recipe)} - _USED:
-            raise ValueError(f"--{key}: plays no part here; fields of {', '.join(sorted(_USED))} can be set")
+    _check_used(overrides)
     if model not in RECIPES and Path(model).is_dir():
         model = _model_in(model)
     if random:
@@ -100,11 +98,10 @@ def open_model(
         recipe = find_recipe(model, overrides)
         return recipe, create_model(recipe)
     if exported and model.endswith(EXPORTED):
-        from segattn.exporting.model import open_exported
+        from segattn.exporting.model import as_segmenter
 
-        if weights is not None:
-            raise ValueError(f"--weights {weights}: {model} already holds the weights")
-        return open_exported(model, overrides)
+        recipe, file = open_exported_model(model, weights, overrides)
+        return recipe, as_segmenter(file)
     if model.endswith(".safetensors"):
         if weights is not None:
             raise ValueError(f"--weights {weights}: {model} already holds the weights; name a recipe to use others")
@@ -121,6 +118,26 @@ def open_model(
     if "data.trained_at" in overrides:  # rather than what the file says
         opened.trained_at = recipe.data.trained_at
     return recipe, opened
+
+
+def open_exported_model(model: str, weights: str | None, overrides: dict[str, str]) -> tuple[Recipe, ExportedModel]:
+    """A file of `segattn export` with the recipe in it, without PyTorch."""
+    from segattn.exporting.exported import open_exported
+
+    _check_used(overrides)
+    if weights is not None:
+        raise ValueError(f"--weights {weights}: {model} already holds the weights")
+    return open_exported(model, overrides)
+
+
+def _check_used(overrides: dict[str, str]) -> None:
+    """That fields of a recipe play a part in what is done with a model."""
+    from segattn.recipes.schema import Recipe
+
+    for key in overrides:
+        section = key.split(".")[0]
+        if section in {field.name for field in fields(Recipe)} - _USED:
+            raise ValueError(f"--{key}: plays no part here; fields of {', '.join(sorted(_USED))} can be set")
 
 
 def weights_file(arguments: argparse.Namespace, recipe: Recipe) -> Path:
@@ -223,18 +240,24 @@ def find_protocol(recipe: Recipe, name: str | None, overrides: dict[str, str]) -
 
     if name is not None:
         recipe = replace(recipe, protocol=by_name(name))
-    return override(recipe, {key: text for key, text in overrides.items() if key.startswith("protocol.")}).protocol
+    changes = {key: text for key, text in overrides.items() if key.startswith("protocol.")}
+    return override(recipe, changes).protocol if changes else recipe.protocol
 
 
 def ready(model: Segmenter, arguments: argparse.Namespace) -> Segmenter:
     """The model, folded where that was asked for."""
     if not arguments.fold:
         return model
-    if arguments.model.endswith(EXPORTED):
-        raise ValueError(f"--fold: {arguments.model} is an exported file, which its engine has optimised already")
+    check_fold(arguments)
     from segattn.models.fold import optimize_for_inference
 
     return optimize_for_inference(model)
+
+
+def check_fold(arguments: argparse.Namespace) -> None:
+    """That `--fold` plays a part with the model. Raises ValueError."""
+    if arguments.fold and arguments.model.endswith(EXPORTED):
+        raise ValueError(f"--fold: {arguments.model} is an exported file, which its engine has optimised already")
 
 
 def add_engine_option(parser: argparse.ArgumentParser) -> None:

@@ -9,14 +9,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segattn.cli.options import EXPORTED, device_name, find_protocol, made_for, on_engine, open_model, ready
+from segattn.cli.options import EXPORTED, device_name, made_for, on_engine
+from segattn.cli.predict_model import made_by, opened_model
 from segattn.cli.screen import percent, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from segattn.evaluation.protocol import Protocol
-    from segattn.models.segmenter import Segmenter
     from segattn.predicting.collection import Collection, Item
     from segattn.predicting.many import Labelled
     from segattn.predicting.predict import Prediction, PredictionFiles, ReadingSize
@@ -59,8 +58,8 @@ def add_collection_options(parser: argparse.ArgumentParser) -> None:
 def predict_images(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     """Label the images that the arguments name."""
     from segattn.cli.screen import error_text, is_out_of_memory
-    from segattn.evaluation.inference import meaning_of
-    from segattn.evaluation.score_map import require_probabilities
+    from segattn.evaluation.protocol import meaning_of, require_probabilities
+    from segattn.exporting.exported import ExportedModel
     from segattn.files import require_unread, require_writable
     from segattn.machine import pick_device
     from segattn.predicting.collection import collect, require_pyarrow
@@ -81,17 +80,17 @@ def predict_images(arguments: argparse.Namespace, overrides: dict[str, str]) -> 
         for file in PredictionFiles.of(path.stem, arguments.output, confidence=arguments.confidence).written()
     )
     require_unread(results, images.files)
-    device = pick_device(device_name(arguments))
+    chosen = device_name(arguments)
+    device = None if arguments.model.endswith(EXPORTED) else pick_device(chosen)
     with working_together(device) as (rank, world):
-        recipe, model = open_model(arguments.model, arguments.weights, overrides, exported=True)
-        model = ready(model, arguments).to(device)
-        protocol = find_protocol(recipe, arguments.protocol or "whole", overrides)
+        recipe, protocol, model = opened_model(arguments, overrides, device)
         check_reading_size(arguments.size, protocol)
         if arguments.confidence:
             require_probabilities(meaning_of(protocol))
         about = made_for(recipe, model.classes)
         work = _Work(arguments, images, recipe, made_by(arguments, model, protocol, about), rank)
-        model = on_engine(model, arguments, recipe, protocol)
+        if not isinstance(model, ExportedModel):
+            model = on_engine(model, arguments, recipe, protocol)
         if rank == 0 and not arguments.json:
             print(about, flush=True)
         with progress_bar("labelling", len(range(rank, images.total, world))) as done:
@@ -260,23 +259,6 @@ def _is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def made_by(arguments: argparse.Namespace, model: Segmenter, protocol: Protocol, about: str) -> dict[str, Any]:
-    """What results come from: others are not taken for finished."""
-    from segattn.exporting.engine_file import network_digest
-    from segattn.weights.download import checksum
-
-    exported = arguments.model.endswith(EXPORTED)
-    return {
-        "model": about,
-        "weights": checksum(Path(arguments.model)) if exported else network_digest(model),
-        "protocol": protocol.describe(),
-        "size": arguments.size,
-        "engine": arguments.engine,
-        "confidence": arguments.confidence,
-        "tint_all": arguments.tint_all,
-    }
 
 
 def _end(

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segattn.cli.options import EXPORTED, check_engine, find_protocol, made_for, open_model, ready, usual_size
-from segattn.cli.predict_images import MOST_ERRORS, made_by
+from segattn.cli.predict_images import MOST_ERRORS
+from segattn.cli.predict_model import made_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -138,6 +138,8 @@ def error_text(error: Exception) -> str:
         return f"standard output: can't be written ({getattr(error, 'strerror', error)})"
     if is_out_of_memory(error):
         return "out of memory; smaller images or batches, or a protocol with windows (--protocol slide_512), need less"
+    if isinstance(error, ModuleNotFoundError):
+        return f"needs {error.name}, which is not installed: pip install segattn, without --no-deps, installs all"
     text = str(error)
     # a data loading process hands its traceback on as text, which ends with what it raised
     passed_on = re.match(r"Caught (\w+) in DataLoader worker process", text)

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segattn.alignment import between_cells
 from segattn.contracts import AlignCorners
-from segattn.layers import grid_stride, resize
+from segattn.layers import resize
 
 Step = tuple[tuple[int, int], AlignCorners]
 """A resize: to (H, W), with its `align_corners`."""
@@ -97,20 +98,12 @@ def resized_at(maps: Tensor, pixels: Sequence[tuple[int, int]], steps: Sequence[
 
 def _bilinear_rows(cells: int, height: int, align_corners: AlignCorners) -> tuple[list[int], list[int], Tensor]:
     """For each of `height` output rows the two source rows, and (height, cells) weights that are zero elsewhere."""
-    row = torch.arange(height, dtype=torch.float32)
-    if align_corners == "grid":
-        source = (row / grid_stride(cells, height)).clamp_(max=cells - 1)
-    elif align_corners == "corners":
-        source = row * ((cells - 1) / (height - 1) if height > 1 else 0.0)
-    else:
-        source = ((row + 0.5) * (cells / height) - 0.5).clamp_(min=0)
-    upper = source.long().clamp_(max=cells - 1)
-    lower = (upper + 1).clamp_(max=cells - 1)
-    fraction = source - upper
+    between = between_cells(cells, height, align_corners)
+    upper, lower, share = (torch.from_numpy(values)[:, None] for values in between)
     weights = torch.zeros(height, cells, dtype=torch.float32)
-    weights.scatter_add_(1, upper[:, None], 1 - fraction[:, None])
-    weights.scatter_add_(1, lower[:, None], fraction[:, None])
-    return upper.tolist(), lower.tolist(), weights
+    weights.scatter_add_(1, upper, 1 - share)
+    weights.scatter_add_(1, lower, share)
+    return between.first.tolist(), between.second.tolist(), weights
 
 
 def _products_are_float32() -> bool:

@@ -24,10 +24,10 @@ from segattn.contracts import (
     require_same_classes,
 )
 from segattn.evaluation.calibration import Calibration, count_confidence
-from segattn.evaluation.inference import meaning_of, score_map
+from segattn.evaluation.inference import score_map
 from segattn.evaluation.metrics import ConfusionMatrix, ImageScore, Scores, image_score
-from segattn.evaluation.protocol import WHOLE, Protocol
-from segattn.evaluation.score_map import ScoreMap, require_probabilities
+from segattn.evaluation.protocol import WHOLE, Protocol, meaning_of, require_probabilities
+from segattn.evaluation.score_map import ScoreMap
 from segattn.machine import pick_device
 from segattn.processes import gathered
 from segattn.progress import progress_bar

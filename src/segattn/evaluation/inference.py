@@ -20,13 +20,14 @@ from segattn.contracts import AlignCorners, SegmentationModel, nearest
 from segattn.evaluation.argmax import Step
 from segattn.evaluation.geometry import FitInside, Pad, Size
 from segattn.evaluation.protocol import (
+    MEANS,
     WHOLE,
     ExpOfSummedProbabilities,
-    MeanLogits,
     MeanProbabilities,
     Protocol,
+    meaning_of,
 )
-from segattn.evaluation.score_map import Meaning, ScoreMap
+from segattn.evaluation.score_map import ScoreMap
 from segattn.layers import resize
 
 Image = NDArray[Any]
@@ -37,8 +38,6 @@ _TOO_SMALL = (
     "padding size should be",
 )
 """Torch's messages about maps that are smaller than a kernel or a window."""
-_MEANS = (MeanLogits, MeanProbabilities)
-"""Protocols in which a mirror image is a view of its own; elsewhere a window and its mirror image make one score."""
 
 
 @torch.inference_mode()
@@ -75,7 +74,7 @@ def predict_scores(
         scores = look.at_size(x, own)
         total = scores if total is None else total.add_(scores)
     assert total is not None
-    if isinstance(protocol.combine, _MEANS) and len(protocol.scales) > 1:
+    if isinstance(protocol.combine, MEANS) and len(protocol.scales) > 1:
         total /= len(protocol.scales)
     return resize(total, size or own, align_corners=look.images_align_corners)[0]
 
@@ -115,7 +114,7 @@ def score_map(
     """
     own = _checked_size(image)
     look = _Look(model, protocol, _device(model, device), autocast)
-    if protocol.views > 1 or not isinstance(protocol.combine, _MEANS):
+    if protocol.views > 1 or not isinstance(protocol.combine, MEANS):
         scores = predict_scores(model, image, protocol, device=device, autocast=autocast)
         return ScoreMap(scores[None], size or own, look.images_align_corners, meaning_of(protocol))
     (x,) = look.views(image)
@@ -137,7 +136,7 @@ def score_maps(
 
     They go through the network together where the protocol has a single view and no windows, else one by one.
     """
-    together = protocol.views == 1 and protocol.windows is None and isinstance(protocol.combine, _MEANS)
+    together = protocol.views == 1 and protocol.windows is None and isinstance(protocol.combine, MEANS)
     if len(images) == 1 or not together:
         return [score_map(model, image, protocol, size=size, device=device, autocast=autocast) for image in images]
     own = _checked_size(images[0])
@@ -145,13 +144,6 @@ def score_maps(
     x = torch.cat([view for image in images for view in look.views(image)])
     stops = (x.shape[-2], x.shape[-1]), own, size or own
     return [look.single(maps, *stops) for maps in torch.split(look.coarse(x), 1)]
-
-
-def meaning_of(protocol: Protocol) -> Meaning:
-    """What the scores of a `score_map` by this protocol are."""
-    if not isinstance(protocol.combine, _MEANS):
-        return "neither"
-    return "probabilities" if protocol.views > 1 and isinstance(protocol.combine, MeanProbabilities) else "logits"
 
 
 def single_input(model: SegmentationModel, image: Image, protocol: Protocol = WHOLE) -> Tensor:
@@ -163,7 +155,7 @@ def single_input(model: SegmentationModel, image: Image, protocol: Protocol = WH
     """
     _checked_size(image)
     once = protocol.views == 1 and protocol.windows is None and protocol.outputs == ("main",)
-    if not once or not isinstance(protocol.combine, _MEANS):
+    if not once or not isinstance(protocol.combine, MEANS):
         raise ValueError(
             f"protocol {protocol.describe().partition(':')[0]}: looks more than once, and only a single look at the "
             "whole image can be followed; give one such as whole"
@@ -241,7 +233,7 @@ class _Look:
     def at_size(self, x: Tensor, size: Size) -> Tensor:
         """The scores of one input, and of its mirror image where that is a view of its own, at the image's size."""
         scores = self._one_view(x, size)
-        if self.protocol.flip and isinstance(self.protocol.combine, _MEANS):
+        if self.protocol.flip and isinstance(self.protocol.combine, MEANS):
             scores += self._one_view(x.flip(-1), size).flip(-1)
             scores /= 2
         return scores
@@ -279,7 +271,7 @@ class _Look:
         """The scores of one window, at its own size; with its mirror image where both make one score."""
         combine = self.protocol.combine
         scores = self._upsampled(x)
-        if isinstance(combine, _MEANS):
+        if isinstance(combine, MEANS):
             return scores
         probabilities = isinstance(combine, ExpOfSummedProbabilities)
         if probabilities:

@@ -1,9 +1,9 @@
 """Scoring protocols as data: what the network sees of an image and how its answers become one score map.
 
 A `Protocol` is composed of a size rule, windows, and a way to combine views; the papers' own are the named constants at
-the end. `inference.py` carries them out, and nothing else in the package resizes, slides, mirrors or averages for
-a score. Labels are never resized: score maps are brought to the image's own size.
-Nothing here imports torch.
+the end. `inference.py` carries them out (`score_array.py` those that look once, for exported files without torch), and
+nothing else in the package resizes, slides, mirrors or averages for a score. Labels are never resized: score maps are
+brought to the image's own size. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -50,6 +50,12 @@ class ExpOfSummedProbabilities:
 
     Overlapping windows are not averaged, so pixels covered twice weigh more once scales are summed.
     """
+
+
+MEANS = (MeanLogits, MeanProbabilities)
+"""Combinations in which a mirror image is a view of its own; elsewhere a window and its mirror image make one score."""
+
+Meaning = Literal["logits", "probabilities", "neither"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,3 +294,19 @@ def protocol(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise ValueError(f"unknown protocol {name!r}.{nearest(name, PROTOCOLS)} Known: {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]
+
+
+def meaning_of(protocol: Protocol) -> Meaning:
+    """What the scores of a `score_map` by this protocol are."""
+    if not isinstance(protocol.combine, MEANS):
+        return "neither"
+    return "probabilities" if protocol.views > 1 and isinstance(protocol.combine, MeanProbabilities) else "logits"
+
+
+def require_probabilities(meaning: Meaning) -> None:
+    """Raises ValueError where scores say nothing of how probable a class is."""
+    if meaning == "neither":
+        raise ValueError(
+            "the protocol adds up exponentials, which are no probabilities, so there is no confidence; take one that "
+            "averages logits or probabilities, such as whole or multi_flip"
+        )

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from segattn.contracts import IGNORE, AlignCorners
 from segattn.evaluation.argmax import resized_argmax, resized_bands
-
-Meaning = Literal["logits", "probabilities", "neither"]
+from segattn.evaluation.protocol import Meaning, require_probabilities
 
 
 class ScoreMap(NamedTuple):
@@ -86,15 +85,6 @@ class ScoreMap(NamedTuple):
             loss[rows] = (largest + excess - true).masked_fill_(ignored, 0)
             confidence[rows] = excess.neg_().exp_()
         return confidence, loss
-
-
-def require_probabilities(meaning: Meaning) -> None:
-    """Raises ValueError where scores say nothing of how probable a class is."""
-    if meaning == "neither":
-        raise ValueError(
-            "the protocol adds up exponentials, which are no probabilities, so there is no confidence; take one that "
-            "averages logits or probabilities, such as whole or multi_flip"
-        )
 
 
 def log_partition(band: Tensor, meaning: Meaning, temperature: float) -> tuple[Tensor, Tensor]:

@@ -13,15 +13,14 @@ import torch
 from segattn import __version__
 from segattn.exporting.engines import Engine, OnnxRuntime, OpenVINO, require
 from segattn.exporting.export import export
-from segattn.exporting.model import as_model, stored_interface
-from segattn.exporting.report import Interface
+from segattn.exporting.exported import ANYTHING, stored_interface
+from segattn.exporting.model import as_model
 from segattn.files import require_writable
 from segattn.models.segmenter import Segmenter
 from segattn.recipes.serialize import to_dict
 from segattn.weights.download import cache_folder
 
 FILE = "network.onnx"
-_ANYTHING = Interface(input="float32", output="logits", batch=None, height=None, width=None, smallest=(1, 1))
 _EXPORTED_BY = ("torch", "onnx", "onnxscript")
 
 
@@ -86,9 +85,9 @@ def _version(package: str) -> str:
 def _open(engine: str, path: Path, threads: int) -> Engine:
     opened: OnnxRuntime | OpenVINO
     if engine == "onnxruntime":
-        opened = OnnxRuntime(path, _ANYTHING, threads=threads, providers=gpu_providers())
+        opened = OnnxRuntime(path, ANYTHING, threads=threads, providers=gpu_providers())
     else:
-        opened = OpenVINO(path, _ANYTHING, threads=threads)
+        opened = OpenVINO(path, ANYTHING, threads=threads)
     opened.interface = stored_interface(opened)
     return opened
 

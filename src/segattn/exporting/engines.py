@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segattn.contracts import cut
 from segattn.exporting.report import Interface
-from segattn.weights.checkpoint import HEADER_KEY
+from segattn.weights.description import HEADER_KEY
 
 if TYPE_CHECKING:
     import torch
@@ -24,8 +24,8 @@ Ends = tuple[str | None, tuple[str, list[int | None]], list[int | None]]
 INSTALL = "pip install 'segattn[export]'"
 
 
-def require(*packages: str) -> None:
-    """That packages of the extra are installed.
+def require(*packages: str, install: str = INSTALL) -> None:
+    """That packages of the extra are installed; `install` is the command that does it.
 
     Raises:
         ValueError: one is not, with the command that installs it.
@@ -34,7 +34,7 @@ def require(*packages: str) -> None:
         try:
             import_module(package)
         except ImportError as error:
-            raise ValueError(f"{package} is not installed ({error}): {INSTALL}") from None
+            raise ValueError(f"{package} is not installed ({error}): {install}") from None
 
 
 class Engine(ABC):
@@ -55,6 +55,8 @@ class Engine(ABC):
     @property
     def name(self) -> str:
         """The engine with its version."""
+        from importlib.metadata import version  # slow to import
+
         return f"{self.package} {version(self.package)}"
 
     def run(self, images: NDArray[Any]) -> NDArray[Any]:
@@ -80,7 +82,7 @@ class OnnxRuntime(Engine):
     def __init__(
         self, path: Path, interface: Interface, *, threads: int | None = None, providers: tuple[str, ...] = ()
     ) -> None:
-        require("onnxruntime")
+        require("onnxruntime", install="pip install onnxruntime")
         import onnxruntime
 
         super().__init__(path, interface)
@@ -98,7 +100,16 @@ class OnnxRuntime(Engine):
         return text, (given.name, _known(given.shape)), _known(taken.shape)
 
     def _run(self, images: NDArray[Any]) -> NDArray[Any]:
-        result: NDArray[Any] = self._session.run(None, {"images": images})[0]
+        try:
+            result: NDArray[Any] = self._session.run(None, {"images": images})[0]
+        except Exception as error:  # its types have no base of their own
+            if not type(error).__module__.startswith("onnxruntime"):
+                raise
+            size = " x ".join(map(str, images.shape))
+            raise ValueError(
+                f"{self.path}: ONNX Runtime can't run it on {size} (batch, channels, height, width): {cut(str(error))};"
+                " if that is for want of memory, smaller images need less"
+            ) from None
         return result
 
 
@@ -108,7 +119,7 @@ class OpenVINO(Engine):
     package = "openvino"
 
     def __init__(self, path: Path, interface: Interface, *, threads: int | None = None) -> None:
-        require("openvino")
+        require("openvino", install="pip install openvino")
         import openvino
 
         super().__init__(path, interface)

@@ -13,7 +13,7 @@ from segattn.contracts import require_same_classes
 from segattn.exporting.engines import Engine, OnnxRuntime, OpenVINO, TorchProgram, require
 from segattn.exporting.proof import Images, Shape, proof_shapes, prove
 from segattn.exporting.quantize import quantized, require_nncf, split_images
-from segattn.exporting.report import ExportReport, InputKind, Interface, OutputKind, describe_export
+from segattn.exporting.report import FORMATS, ExportReport, InputKind, Interface, OutputKind, describe_export
 from segattn.exporting.trace import LARGEST_SIDE, Exported, exportable, trace
 from segattn.files import atomic_files, require_writable
 from segattn.models.segmenter import Segmenter
@@ -22,7 +22,6 @@ from segattn.recipes.serialize import to_dict
 if TYPE_CHECKING:
     from segattn.exporting.int8 import Scoring
 
-FORMATS = {".onnx": "ONNX", ".xml": "OpenVINO", ".pt2": "torch.export"}
 _PACKAGES = {
     ".onnx": ("onnx", "onnxscript", "onnxruntime"),
     ".xml": ("onnx", "onnxscript", "openvino"),

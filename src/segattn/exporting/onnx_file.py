@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 
 from segattn.exporting.report import Interface
 from segattn.exporting.trace import quiet
-from segattn.weights.checkpoint import HEADER_KEY
+from segattn.weights.description import HEADER_KEY
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -45,6 +45,9 @@ def to_onnx(program: ExportedProgram, interface: Interface, opset: int) -> ir.Mo
     }
     for graph in (model.graph, *model.graph.subgraphs()):
         _clean(graph, symbols)
+        for value in (value for node in graph for value in node.outputs):
+            if value.name == interface.output and value not in model.graph.outputs:
+                value.name = f"{value.name}_inside"  # the exporter gives the output its name without looking for others
     _loop_instead_of_scan(model)
     model.metadata_props.clear()
     model.producer_name, model.producer_version, model.doc_string = "segattn", None, None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from segattn.exporting.report import OutputKind
-from segattn.weights.checkpoint import HEADER_KEY
+from segattn.weights.description import HEADER_KEY
 
 
 def to_openvino(onnx_file: Path, output: OutputKind) -> Any:

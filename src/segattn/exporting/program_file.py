@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from segattn.exporting.trace import quiet
-from segattn.weights.checkpoint import HEADER_KEY
+from segattn.weights.description import HEADER_KEY
 
 ENTRY = f"{HEADER_KEY}.json"
 

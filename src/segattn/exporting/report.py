@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+FORMATS = {".onnx": "ONNX", ".xml": "OpenVINO", ".pt2": "torch.export"}
+"""What is written, by the suffix of its file."""
+
 InputKind = Literal["float32", "uint8"]
 OutputKind = Literal["logits", "softmax", "labels"]
 

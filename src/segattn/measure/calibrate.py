@@ -7,8 +7,7 @@ from pathlib import Path
 from segattn.api import open_split
 from segattn.contracts import Sample, SegmentationDataset
 from segattn.datasets.base import images_of_both
-from segattn.evaluation.inference import meaning_of
-from segattn.evaluation.protocol import Protocol
+from segattn.evaluation.protocol import Protocol, meaning_of
 from segattn.evaluation.score_map import ScoreMap
 from segattn.evaluation.temperature import PixelSample, PixelSampler, fit_temperature
 from segattn.files import require_unread

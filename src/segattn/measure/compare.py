@@ -21,6 +21,7 @@ from segattn import __version__
 from segattn.api import create_model, load_model, load_teacher, open_split, open_unlabelled
 from segattn.contracts import SegmentationDataset
 from segattn.evaluation.evaluate import evaluate
+from segattn.files import checksum
 from segattn.machine import device_in_words, machine, pick_device, provenance
 from segattn.measure.benchmark import Settings, measure
 from segattn.measure.comparison import Comparison, Row, known_rows
@@ -34,7 +35,6 @@ from segattn.training.optim import matches
 from segattn.training.state import differences
 from segattn.training.train import train
 from segattn.weights.classes import fit_classes
-from segattn.weights.download import checksum
 
 _NOT_CONDITIONS = ("name", "network", "pretrained")
 

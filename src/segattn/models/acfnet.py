@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from segattn.contracts import Normalization
+from segattn.contracts import AlignCorners, Normalization
 from segattn.models.key_map import DEEP_STEM_IMAGENET, V1C_IMAGENET, KeyMap
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class ACFNet:
     class_feature: Literal["paper", "released"] = "paper"
     normalization: Normalization = Normalization()
 
+    align_corners: ClassVar[AlignCorners] = "corners"
     key_maps: ClassVar[tuple[KeyMap, ...]] = (ACFNET,)
     backbone_key_maps: ClassVar[tuple[KeyMap, ...]] = (DEEP_STEM_IMAGENET, V1C_IMAGENET)
 
@@ -88,6 +89,6 @@ class ACFNet:
                     class_feature=class_centers if self.class_feature == "paper" else released_class_feature,
                 ),
                 num_classes=num_classes,
-                align_corners="corners",
+                align_corners=self.align_corners,
                 normalization=self.normalization,
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from segattn.contracts import BELOW_ONE, Normalization, check
+from segattn.contracts import BELOW_ONE, AlignCorners, Normalization, check
 from segattn.models.key_map import MMSEG, KeyMap
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class AgentSwinUperNet:
     drop_path: float = 0.3
     normalization: Normalization = Normalization()
 
+    align_corners: ClassVar[AlignCorners] = "edges"
     key_maps: ClassVar[tuple[KeyMap, ...]] = (MMSEG,)
     backbone_key_maps: ClassVar[tuple[KeyMap, ...]] = (AGENT_SWIN_IMAGENET,)
 
@@ -74,7 +75,7 @@ class AgentSwinUperNet:
                 UperNet(backbone.channels, num_classes),
                 FCN(backbone.channels, num_classes),
                 num_classes=num_classes,
-                align_corners="edges",
+                align_corners=self.align_corners,
                 normalization=self.normalization,
             )
 
@@ -87,6 +88,7 @@ class AgentPVTSemanticFPN:
     drop_path: float = 0.1
     normalization: Normalization = Normalization()
 
+    align_corners: ClassVar[AlignCorners] = "edges"
     key_maps: ClassVar[tuple[KeyMap, ...]] = (MMSEG,)
     backbone_key_maps: ClassVar[tuple[KeyMap, ...]] = (AGENT_PVT_IMAGENET,)
 
@@ -110,6 +112,6 @@ class AgentPVTSemanticFPN:
                 backbone,
                 SemanticFPN(backbone.channels, num_classes),
                 num_classes=num_classes,
-                align_corners="edges",
+                align_corners=self.align_corners,
                 normalization=self.normalization,
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from segattn.contracts import ABOVE_ZERO_TO_ONE, BELOW_ONE, CHANNELS, Normalization, check
+from segattn.contracts import ABOVE_ZERO_TO_ONE, BELOW_ONE, CHANNELS, AlignCorners, Normalization, check
 from segattn.models.key_map import MMSEG, KeyMap
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class VANLightHam:
     norm_eps: float = 1e-6
     normalization: Normalization = Normalization()
 
+    align_corners: ClassVar[AlignCorners] = "edges"
     key_maps: ClassVar[tuple[KeyMap, ...]] = (MMSEG,)
     backbone_key_maps: ClassVar[tuple[KeyMap, ...]] = (VAN_IMAGENET,)
 
@@ -71,7 +72,7 @@ class VANLightHam:
                     random_bases_in_eval=self.bases_in_eval == "random",
                 ),
                 num_classes=num_classes,
-                align_corners="edges",
+                align_corners=self.align_corners,
                 normalization=self.normalization,
             )
 
@@ -86,6 +87,7 @@ class VANHamNet:
     norm_eps: float = 1e-6
     normalization: Normalization = Normalization()
 
+    align_corners: ClassVar[AlignCorners] = "edges"
     key_maps: ClassVar[tuple[KeyMap, ...]] = (MMSEG,)
     backbone_key_maps: ClassVar[tuple[KeyMap, ...]] = (VAN_IMAGENET,)
 
@@ -113,7 +115,7 @@ class VANHamNet:
                 head=HamNet(backbone.channels, num_classes, random_bases_in_eval=self.bases_in_eval == "random"),
                 auxiliary_head=FCN(backbone.channels, num_classes, norm=group_norm),
                 num_classes=num_classes,
-                align_corners="edges",
+                align_corners=self.align_corners,
                 normalization=self.normalization,
             )
 
@@ -127,6 +129,7 @@ class VANUperNet:
     norm_eps: float = 1e-6
     normalization: Normalization = Normalization()
 
+    align_corners: ClassVar[AlignCorners] = "edges"
     key_maps: ClassVar[tuple[KeyMap, ...]] = (MMSEG,)
     backbone_key_maps: ClassVar[tuple[KeyMap, ...]] = (VAN_IMAGENET,)
 
@@ -152,7 +155,7 @@ class VANUperNet:
                 head=UperNet(backbone.channels, num_classes),
                 auxiliary_head=FCN(backbone.channels, num_classes),
                 num_classes=num_classes,
-                align_corners="edges",
+                align_corners=self.align_corners,
                 normalization=self.normalization,
             )
 
@@ -166,6 +169,7 @@ class VANSemanticFPN:
     norm_eps: float = 1e-6
     normalization: Normalization = Normalization()
 
+    align_corners: ClassVar[AlignCorners] = "edges"
     key_maps: ClassVar[tuple[KeyMap, ...]] = (MMSEG,)
     backbone_key_maps: ClassVar[tuple[KeyMap, ...]] = (VAN_IMAGENET,)
 
@@ -189,6 +193,6 @@ class VANSemanticFPN:
                 backbone=backbone,
                 head=SemanticFPN(backbone.channels, num_classes),
                 num_classes=num_classes,
-                align_corners="edges",
+                align_corners=self.align_corners,
                 normalization=self.normalization,
             )

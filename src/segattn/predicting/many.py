@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from segattn.evaluation.protocol import Protocol
-from segattn.models.segmenter import Segmenter
 from segattn.predicting.addresses import read_address
 from segattn.predicting.collection import Item
 from segattn.predicting.predict import Prediction, ReadingSize, predict
 from segattn.predicting.sources import Named, read_source
 from segattn.predicting.stages import StageTimes, run_stages
+
+if TYPE_CHECKING:
+    from segattn.exporting.exported import ExportedModel
+    from segattn.models.segmenter import Segmenter
 
 
 class Labelled(NamedTuple):
@@ -24,7 +27,7 @@ class Labelled(NamedTuple):
 
 
 def label_many(
-    model: Segmenter,
+    model: Segmenter | ExportedModel,
     items: Iterable[Item],
     protocol: Protocol,
     *,

@@ -16,17 +16,19 @@ from segattn.contracts import COUNT, PIXELS, Classes, cut, require_model, shown
 from segattn.datasets.palette import palette_png
 from segattn.evaluation.display import data_frame
 from segattn.evaluation.geometry import LongSide, NativeSize, Size, size_near
-from segattn.evaluation.inference import predict_scores, score_map, score_maps
 from segattn.evaluation.protocol import WHOLE, Protocol
-from segattn.evaluation.score_map import ScoreMap
+from segattn.exporting.exported import ExportedModel, for_protocol, open_exported
+from segattn.exporting.report import FORMATS
 from segattn.files import write_file
 from segattn.machine import pick_device
-from segattn.models.segmenter import Segmenter
 from segattn.pictures import class_shares, encoded, overlay, resize_image, resize_labels, with_legend, write_image
 from segattn.predicting.shapes import Polygon, polygons, run_lengths
 from segattn.predicting.sources import Named, grouped, is_one, read_source, read_sources
 
 if TYPE_CHECKING:
+    from segattn.evaluation.score_array import ScoreArray
+    from segattn.evaluation.score_map import ScoreMap
+    from segattn.models.segmenter import Segmenter
     from segattn.predicting.sources import Source
 
 _SHOWN_CLASSES = 4
@@ -71,7 +73,7 @@ class Prediction:
     image: NDArray[np.uint8]
     labels: NDArray[np.uint8]
     read_at: Size
-    model: Segmenter = field(repr=False)
+    model: Segmenter | ExportedModel = field(repr=False)
     protocol: Protocol = field(repr=False)
     measured: NDArray[np.float32] | None = field(default=None, repr=False)
     """`confidence`, where it was made with the labels."""
@@ -88,8 +90,12 @@ class Prediction:
         Made by a second pass through the model when first asked for: of a photo of 12 million pixels they take half a
         gigabyte, and most callers need the labels alone.
         """
-        image, size = resized(self.image, self.read_at), self.labels.shape
-        return np.asarray(predict_scores(self.model, image, self.protocol, size=size).cpu(), np.float32)
+        image, size = resized(self.image, self.read_at), self.image.shape[:2]
+        if isinstance(self.model, ExportedModel):
+            return self.model.scores(image, self.protocol, size=size)
+        from segattn.evaluation.inference import predict_scores
+
+        return _array(predict_scores(self.model, image, self.protocol, size=size))
 
     @cached_property
     def confidence(self) -> NDArray[np.float32]:
@@ -110,10 +116,10 @@ class Prediction:
 
         Made by a second pass through the model when first asked for, and as large as `scores`.
         """
-        return np.asarray(self._scored().probabilities(self.model.temperature).cpu(), np.float32)
+        return _array(self._scored().probabilities(self.model.temperature))
 
-    def _scored(self) -> ScoreMap:
-        return score_map(self.model, resized(self.image, self.read_at), self.protocol, size=self.image.shape[:2])
+    def _scored(self) -> ScoreMap | ScoreArray:
+        return _look(self.model, [resized(self.image, self.read_at)], self.protocol, self.image.shape[:2])[0]
 
     def shares(self) -> dict[str, float]:
         """Fraction of the image for each class that occurs, the largest first."""
@@ -196,7 +202,7 @@ class Prediction:
 
 @overload
 def predict(  # type: ignore[overload-overlap]  # a str is an iterable of str, and is one image
-    model: Segmenter,
+    model: Segmenter | ExportedModel | str | Path,
     image: Source,
     protocol: Protocol = WHOLE,
     *,
@@ -209,7 +215,7 @@ def predict(  # type: ignore[overload-overlap]  # a str is an iterable of str, a
 
 @overload
 def predict(
-    model: Segmenter,
+    model: Segmenter | ExportedModel | str | Path,
     image: Iterable[Source],
     protocol: Protocol = WHOLE,
     *,
@@ -221,7 +227,7 @@ def predict(
 
 
 def predict(
-    model: Segmenter,
+    model: Segmenter | ExportedModel | str | Path,
     image: Source | Iterable[Source],
     protocol: Protocol = WHOLE,
     *,
@@ -237,7 +243,9 @@ def predict(
     >>> for result in segattn.predict(model, ["left.jpg", "right.jpg"], batch_size=2): ...
 
     Args:
-        model: in evaluation mode; its device is where the work is done.
+        model: in evaluation mode; its device is where the work is done. Or a file of `segattn export` (.onnx or .xml),
+            opened (`segattn.exporting.exported.open_exported`) or by its path, which needs no PyTorch where the
+            protocol looks once.
         image: a path, a `PIL.Image`, the bytes of an image file, an array (H, W) or (H, W, 1 to 4), a tensor (H, W) or
             (1 to 4, H, W), or a `segattn.Sample`: grey or RGB, alpha is dropped, of uint8, uint16 or float 0..1. Files,
             bytes and Pillow's images are turned upright as their EXIF data say. Or an iterable of these, or an array or
@@ -259,13 +267,17 @@ def predict(
     Raises:
         FileNotFoundError: no such file.
         ValueError: no image, of another shape or type, or of a size that the network can't take; a number with a
-            protocol that has a size of its own; no such device; or a plain module (see `segattn.wrap`).
+            protocol that has a size of its own; no such device; a plain module (see `segattn.wrap`); a file that is no
+            exported one; or PyTorch is needed for it and not installed.
     """
-    require_model(model)
+    model = _opened(model, protocol)
     check_reading_size(size, protocol)
     if not isinstance(batch_size, int) or batch_size not in COUNT:
         raise ValueError(f"batch_size {shown(batch_size)}: expected {COUNT.words}")
-    if device is not None:
+    if isinstance(model, ExportedModel):
+        if device not in (None, "auto", "cpu"):
+            raise ValueError(f"device {shown(device)}: {model.engine.path} is an exported file, which runs on the cpu")
+    elif device is not None:
         model.to(pick_device(str(device)))
     if is_one(image):
         return _predictions(model, [read_source(image, name)], protocol, size, confidence)[0]
@@ -275,16 +287,46 @@ def predict(
     return (result for group in groups for result in _predictions(model, group, protocol, size, confidence))
 
 
+def _opened(model: Segmenter | ExportedModel | str | Path, protocol: Protocol) -> Segmenter | ExportedModel:
+    """What can carry out the protocol."""
+    if isinstance(model, (str, Path)):
+        if Path(model).suffix not in FORMATS:
+            raise ValueError(
+                f"model {cut(str(model))}: expected a file of `segattn export` (.onnx or .xml), or a model of "
+                "segattn.create_model or segattn.load_model"
+            )
+        model = open_exported(model)[1]
+    if isinstance(model, ExportedModel):
+        return for_protocol(model, protocol)
+    require_model(model)
+    return model
+
+
+def _look(
+    model: Segmenter | ExportedModel, images: Sequence[NDArray[np.uint8]], protocol: Protocol, size: Size
+) -> Sequence[ScoreMap | ScoreArray]:
+    if isinstance(model, ExportedModel):
+        return model.look(images, protocol, size=size)
+    from segattn.evaluation.inference import score_maps
+
+    return score_maps(model, images, protocol, size=size)
+
+
+def _array(values: Any) -> NDArray[Any]:
+    """The array of a tensor, on whatever device; arrays as they are."""
+    return values if isinstance(values, np.ndarray) else np.asarray(values.cpu())
+
+
 def _predictions(
-    model: Segmenter, group: Sequence[Named], protocol: Protocol, size: ReadingSize, confidence: bool
+    model: Segmenter | ExportedModel, group: Sequence[Named], protocol: Protocol, size: ReadingSize, confidence: bool
 ) -> list[Prediction]:
     """Of images of one size."""
     pixels = group[0].pixels
     read_at = size_to_read(model, pixels, protocol, size)
     images = [resized(named.pixels, read_at) for named in group]
     try:
-        scored = score_maps(model, images, protocol, size=pixels.shape[:2])
-        results = [(each.labels().cpu().numpy(), _confidence(each, model) if confidence else None) for each in scored]
+        scored = _look(model, images, protocol, pixels.shape[:2])
+        results = [(_array(each.labels()), _confidence(each, model) if confidence else None) for each in scored]
     except ValueError as error:
         raise ValueError(f"{', '.join(named.where for named in group[:3])}: {error}") from error
     return [
@@ -293,8 +335,8 @@ def _predictions(
     ]
 
 
-def _confidence(scored: ScoreMap, model: Segmenter) -> NDArray[np.float32]:
-    return np.asarray(scored.confidence(model.temperature).cpu(), np.float32)
+def _confidence(scored: ScoreMap | ScoreArray, model: Segmenter | ExportedModel) -> NDArray[np.float32]:
+    return _array(scored.confidence(model.temperature))
 
 
 def check_reading_size(size: ReadingSize, protocol: Protocol) -> None:
@@ -316,7 +358,9 @@ def check_reading_size(size: ReadingSize, protocol: Protocol) -> None:
         )
 
 
-def size_to_read(model: Segmenter, image: NDArray[np.uint8], protocol: Protocol, size: ReadingSize) -> Size:
+def size_to_read(
+    model: Segmenter | ExportedModel, image: NDArray[np.uint8], protocol: Protocol, size: ReadingSize
+) -> Size:
     """The (height, width) at which an image is given to the protocol; see `predict`."""
     height, width = image.shape[:2]
     if size == "native" or not isinstance(protocol.resize, NativeSize):

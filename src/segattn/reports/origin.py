@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segattn import __version__
+from segattn.files import checksum
 from segattn.machine import today
 from segattn.recipes.schema import Data
-from segattn.weights.download import checksum
 
 _DIGITS = 12
 

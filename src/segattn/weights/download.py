@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import os
@@ -18,7 +17,7 @@ import torch
 from filelock import FileLock
 
 from segattn.contracts import cut
-from segattn.files import UnwritableError, append, move_into_place, naming_file, read_text, write_file
+from segattn.files import UnwritableError, append, checksum, move_into_place, naming_file, read_text, write_file
 from segattn.weights.archive import other_kind
 
 _CHUNK = 1 << 20
@@ -224,12 +223,3 @@ def _facts(partial: Path) -> dict[str, Any]:
         return {}
     is_known = isinstance(found, dict) and found.keys() == {"total", "version"} and isinstance(found["version"], str)
     return found if is_known and found["version"].isprintable() else {}
-
-
-def checksum(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -9,8 +9,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from segattn.contracts import nearest
+from segattn.files import checksum
 from segattn.recipes.catalog import RECIPES
-from segattn.weights.download import cache_folder, checksum, download
+from segattn.weights.download import cache_folder, download
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from filelock import FileLock
 
 from segattn.contracts import cut
-from segattn.files import move_into_place, naming_file, read_text, write_file
+from segattn.files import checksum, move_into_place, naming_file, read_text, write_file
 from segattn.recipes.catalog import RECIPES
 from segattn.recipes.links import Link, link_of
 from segattn.recipes.schema import Checkpoint, Recipe
@@ -22,7 +22,6 @@ from segattn.weights.archive import other_kind
 from segattn.weights.download import (
     RefusedError,
     cache_folder,
-    checksum,
     discard,
     fetch,
     page_title,

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from segattn.contracts import COUNT, Classes, cut, require_model, shown
 from segattn.evaluation.geometry import Size
-from segattn.evaluation.inference import meaning_of, score_map
-from segattn.evaluation.protocol import WHOLE, Protocol
-from segattn.evaluation.score_map import ScoreMap, require_probabilities
+from segattn.evaluation.inference import score_map
+from segattn.evaluation.protocol import WHOLE, Protocol, meaning_of, require_probabilities
+from segattn.evaluation.score_map import ScoreMap
 from segattn.files import require_unread
 from segattn.machine import pick_device
 from segattn.models.segmenter import Segmenter
