@@ -121,6 +121,7 @@ def test_the_compiled_form_gives_the_same(tiny: Segmenter, monkeypatch: pytest.M
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # inductor's own
 @pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
 def test_a_compiled_network_gives_the_same_for_sizes_that_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fastest.shutil, "which", lambda name: "/usr/bin/c++")

@@ -158,10 +158,10 @@ def ways_to_run(
 
 
 def _compiled(model: Segmenter) -> Segmenter:
-    """The same model, its weights laid out for the kernels once; sizes other than the first are compiled when they come."""
+    """The same model, its weights laid out for the kernels once; other sizes are compiled when they come."""
     assert isinstance(model.backbone, nn.Module)
     assert isinstance(model.head, nn.Module)
-    options = {"freezing": True}
+    options: dict[str, str | int | bool | Callable[..., object]] = {"freezing": True}
     model.backbone.compile(options=options)
     model.head.__dict__["main"] = torch.compile(model.head.main, options=options)
     return model
