@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from segattn.exporting import fastest
 from segattn.exporting.engine_file import FILE, engine_model, network_folder
 from segattn.exporting.fastest import on_engine
 from segattn.models.segmenter import Segmenter
+from segattn.recipes.catalog import recipe
 
 SIZE = (64, 96)
 
@@ -106,16 +108,31 @@ def test_forms_that_fail_or_disagree_are_left_out(tiny: Segmenter) -> None:
 
 
 def test_the_compiled_form_gives_the_same(tiny: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stand_in(run: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    def stand_in(run: Callable[..., torch.Tensor], options: dict[str, bool]) -> Callable[..., torch.Tensor]:
         return run
 
     monkeypatch.setattr(torch, "compile", stand_in)
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: None)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module, options: None)
     monkeypatch.setattr(fastest.shutil, "which", lambda name: "/usr/bin/c++")
     model = tiny.eval()
-    form = fastest._forms(model, 1, print)[fastest.COMPILED]()
+    form = fastest.ways_to_run(model, 1)[fastest.COMPILED]()
     assert form is not model
     assert torch.allclose(logits(form), logits(model), atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # inductor's own
+@pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
+def test_a_compiled_network_gives_the_same_for_sizes_that_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fastest.shutil, "which", lambda name: "/usr/bin/c++")
+    torch.manual_seed(0)
+    model = recipe("attanet_light_camvid").network.build(11).eval()
+    form = fastest.ways_to_run(model, 1)[fastest.COMPILED]()
+    with torch.inference_mode():
+        for shape in ((1, 3, 64, 96), (2, 3, 97, 80), (1, 3, 128, 64)):
+            images = torch.randint(0, 256, shape, dtype=torch.uint8)
+            got, wanted = form(images), model(images)
+            assert (got - wanted).abs().max() <= 1e-5 * (wanted.max() - wanted.min())
 
 
 def test_what_can_not_be_had_is_refused(tiny: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:

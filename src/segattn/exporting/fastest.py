@@ -82,7 +82,7 @@ def on_engine(
     threads = torch.get_num_threads()
     if engine != "auto":
         return Running(engine_model(model, engine, threads=threads, say=say), f"engine: {engine}")
-    forms = _forms(model, threads, say)
+    forms = ways_to_run(model, threads, say)
     path = network_folder(model) / _verdict_name(size, threads, tuple(forms), str(next(model.parameters()).device))
     verdict = _read(path)
     if verdict is None or verdict.chosen not in forms:
@@ -136,8 +136,10 @@ def _block(form: Segmenter, images: Tensor) -> float:
     return min(seconds)
 
 
-def _forms(model: Segmenter, threads: int, say: Callable[[str], None]) -> dict[str, Callable[[], Segmenter]]:
-    """The ways to run a network that this machine has, each made when it is called."""
+def ways_to_run(
+    model: Segmenter, threads: int, say: Callable[[str], None] = lambda text: None
+) -> dict[str, Callable[[], Segmenter]]:
+    """The ways to run a network in float32 that this machine has, by name, each made when it is called."""
     forms: dict[str, Callable[[], Segmenter]] = {
         PLAIN: lambda: model,
         "torch, folded": lambda: fold_batch_norms(model),
@@ -156,11 +158,12 @@ def _forms(model: Segmenter, threads: int, say: Callable[[str], None]) -> dict[s
 
 
 def _compiled(model: Segmenter) -> Segmenter:
-    """The same model; sizes other than the first are compiled when they come."""
+    """The same model, its weights laid out for the kernels once; other sizes are compiled when they come."""
     assert isinstance(model.backbone, nn.Module)
     assert isinstance(model.head, nn.Module)
-    model.backbone.compile()
-    model.head.__dict__["main"] = torch.compile(model.head.main)
+    options: dict[str, str | int | bool | Callable[..., object]] = {"freezing": True}
+    model.backbone.compile(options=options)
+    model.head.__dict__["main"] = torch.compile(model.head.main, options=options)
     return model
 
 
