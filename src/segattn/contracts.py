@@ -24,6 +24,11 @@ IGNORE = 255
 """The training id of pixels that neither train nor score, in every mask inside the package."""
 
 
+def counted(number: int, what: str, many: str = "") -> str:
+    """A number of things in words: counted(1, "image") is "1 image", counted(2, "image") "2 images"."""
+    return f"{number} {what if number == 1 else many or what + 's'}"
+
+
 @dataclass(frozen=True)
 class Range:
     """Numbers from `low` to `high`, the ends included unless they are open; never NaN or infinite."""

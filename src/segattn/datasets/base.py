@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from segattn.contracts import IGNORE, Classes, Sample, SegmentationDataset, cut, nearest, shown
 from segattn.datasets.headers import IMAGE_SUFFIXES
 from segattn.datasets.images import files_below, read_ids, read_image
-from segattn.files import read_text, require_regular, require_separate, require_unread
+from segattn.files import read_text, require_folder, require_regular, require_separate, require_unread
 
 _UNKNOWN = 254
 _SHOWN = 5
@@ -200,8 +200,7 @@ def check_split(split: str, known: Iterable[str], dataset: str) -> None:
 def require_folders(root: str | Path, folders: Iterable[str], dataset: str) -> tuple[Path, ...]:
     """The folders under `root`. Raises FileNotFoundError saying what was looked for and what is there instead."""
     root, folders = Path(root), tuple(folders)
-    if not os.path.isdir(root):
-        raise FileNotFoundError(f"{cut(str(root))}: no such folder; {dataset} was to be read from it")
+    require_folder(root, f"{dataset} was to be read from it")
     missing = [cut(folder) for folder in folders if not os.path.isdir(root / folder)]
     if missing:
         raise FileNotFoundError(
