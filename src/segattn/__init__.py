@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from segattn.models.build import build
     from segattn.models.segmenter import Segmenter
     from segattn.models.wrapped import wrap
-    from segattn.predicting.predict import Prediction, predict
+    from segattn.predicting.predict import predict
+    from segattn.predicting.prediction import Prediction
     from segattn.predicting.raster.label import predict_raster
     from segattn.predicting.video.label import predict_video
     from segattn.recipes.catalog import list_recipes, recipe
@@ -51,7 +52,7 @@ _HOMES = {
     "Sample": "contracts",
     "collate": "training.loader",
     "Logger": "training.loggers",
-    "Prediction": "predicting.predict",
+    "Prediction": "predicting.prediction",
     "predict": "predicting.predict",
     "predict_video": "predicting.video.label",
     "predict_raster": "predicting.raster.label",
