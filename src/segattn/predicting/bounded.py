@@ -23,7 +23,7 @@ SIDES = (2048, 1536, 1024, 768, 512, 384, 256)
 """Of windows, in pixels; multiples of all networks' strides."""
 
 _SLACK = 1.8
-"""Times what tensors take: a process grew by up to 1.72 times that (`benchmarks/memory.py`), by kernels and the heap."""
+"""Times what tensors take: processes grew by up to 1.72 times that (`benchmarks/memory.py`): kernels and the heap."""
 
 _known: WeakKeyDictionary[Segmenter, dict[Size, int]] = WeakKeyDictionary()
 
