@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from segattn.models.segmenter import Segmenter
     from segattn.models.wrapped import wrap
     from segattn.normalization import Normalization
-    from segattn.predicting.predict import Prediction, predict
+    from segattn.predicting.predict import predict
+    from segattn.predicting.prediction import Prediction
     from segattn.predicting.raster.label import predict_raster
     from segattn.predicting.video.label import predict_video
     from segattn.recipes.catalog import list_recipes, recipe
@@ -52,7 +53,7 @@ _HOMES = {
     "Sample": "contracts",
     "collate": "training.loader",
     "Logger": "training.loggers",
-    "Prediction": "predicting.predict",
+    "Prediction": "predicting.prediction",
     "predict": "predicting.predict",
     "predict_video": "predicting.video.label",
     "predict_raster": "predicting.raster.label",

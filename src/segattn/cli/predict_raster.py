@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +14,9 @@ if TYPE_CHECKING:
     from segattn.predicting.raster.label import RasterReport
 
 _WINDOW, _OVERLAP, _MEMORY = 512, 128, 512 << 20
-_DEFAULTS = {"bands": None, "range": None, "window": _WINDOW, "overlap": _OVERLAP, "max_memory": _MEMORY}
+_DEFAULTS = {"bands": None, "range": None, "window": _WINDOW, "overlap": _OVERLAP}
 _IMAGES_ONLY = {"confidence": False, "fresh": False, "parquet": False, "ray": None, "tint_all": False, "protocol": None}
 _MOST_PROBLEMS = 20
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 HELP = (
     "With --raster, a GeoTIFF of any size gives NAME_labels.tif: class ids at the same place, in the same coordinate\n"
     "reference system, in bounded memory; a call that was stopped goes on where it was.\n\n"
@@ -56,14 +54,6 @@ def add_raster_options(parser: argparse.ArgumentParser) -> None:
         default=_OVERLAP,
         metavar="N",
         help=f"pixels that neighbouring windows share at least (default: {_OVERLAP})",
-    )
-    group.add_argument(
-        "--max-memory",
-        type=_bytes,
-        default=_MEMORY,
-        metavar="SIZE",
-        help="of the scores that are held, such as 200M or 2G (default: 512M); a raster that is too wide for it is "
-        "worked on in panels, with the same labels. The network takes its own on top",
     )
 
 
@@ -151,7 +141,7 @@ def _predict_one(
             value_range=arguments.range,
             window=arguments.window,
             overlap=arguments.overlap,
-            memory=arguments.max_memory,
+            memory=arguments.max_memory or _MEMORY,
             progress=done if show else None,
         )
     if not arguments.json:
@@ -213,10 +203,3 @@ def _range(text: str) -> tuple[float, float]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{cut(text)}: expected two numbers, such as 0,3000") from None
     return low, high
-
-
-def _bytes(text: str) -> int:
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)\s*([kmg]?)(i?b)?", text.strip().lower())
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{cut(text)}: expected a size such as 200M or 2G")
-    return int(float(found[1]) * _UNITS[found[2]])

@@ -74,6 +74,8 @@ def _check(arguments: argparse.Namespace) -> None:
             "exported from, and --engine onnxruntime or openvino"
         )
     check_engine(arguments)
+    if arguments.max_memory is not None:
+        raise ValueError("--max-memory: is for one process; leave it out with --ray")
     for name in ("confidence", "tint_all"):
         if getattr(arguments, name):
             raise ValueError(f"--{name.replace('_', '-')}: with --ray only labels are written; leave it out")

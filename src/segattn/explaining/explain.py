@@ -24,7 +24,8 @@ from segattn.explaining.view import View
 from segattn.layers import resize
 from segattn.machine import device_in_words
 from segattn.models.segmenter import Segmenter
-from segattn.predicting.predict import ReadingSize, check_reading_size, resized, size_to_read
+from segattn.predicting.predict import ReadingSize, check_reading_size, size_to_read
+from segattn.predicting.prediction import resized
 from segattn.predicting.sources import read_source
 from segattn.reports.origin import Origin
 

@@ -158,12 +158,11 @@ def ways_to_run(
 
 
 def _compiled(model: Segmenter) -> Segmenter:
-    """The same model, its weights laid out for the kernels once; other sizes are compiled when they come."""
+    """The same model; sizes other than the first are compiled when they come."""
     assert isinstance(model.backbone, nn.Module)
     assert isinstance(model.head, nn.Module)
-    options: dict[str, str | int | bool | Callable[..., object]] = {"freezing": True}
-    model.backbone.compile(options=options)
-    model.head.__dict__["main"] = torch.compile(model.head.main, options=options)
+    model.backbone.compile()
+    model.head.__dict__["main"] = torch.compile(model.head.main)
     return model
 
 

@@ -23,7 +23,8 @@ from segattn.machine import pick_device
 from segattn.models.segmenter import Segmenter
 from segattn.pictures import counted_shares
 from segattn.pictures import overlay as overlaid
-from segattn.predicting.predict import ReadingSize, check_reading_size, resized, size_to_read
+from segattn.predicting.predict import ReadingSize, check_reading_size, size_to_read
+from segattn.predicting.prediction import resized
 from segattn.predicting.stages import run_stages
 from segattn.predicting.video.audio import AudioError, require_audio
 from segattn.predicting.video.read import Frame, camera_number, open_source
