@@ -292,7 +292,7 @@ class Sample:
     """One image with its truth.
 
     Attributes:
-        image: (H, W, 3) uint8, RGB.
+        image: (H, W, 3) uint8, RGB; or bands (H, W, C) as they are stored, uint8, uint16 or float32.
         mask: (H, W) uint8 training ids, `IGNORE` where nothing is labelled; None for images without truth.
         name: unique in its data set, without extension; predictions are named after it.
         image_path: the file it was read from.

@@ -80,9 +80,9 @@ def predict_rasters(arguments: argparse.Namespace, overrides: dict[str, str]) ->
     """Label the rasters that the arguments name."""
     from segattn.cli.options import device_name, find_protocol, made_for, on_engine, open_model, ready
     from segattn.cli.screen import error_text, print_error, print_json
+    from segattn.datasets.bands import require_rasterio
     from segattn.files import UnwritableError, require_separate, require_unread, require_writable
     from segattn.machine import pick_device
-    from segattn.predicting.raster.read import require_rasterio
     from segattn.processes import gathered, working_together
 
     require_rasterio()

@@ -2,47 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segattn.files import require_regular
+from segattn.datasets.bands import first_line, open_raster
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-DRIVERS = ("GTiff", "JP2OpenJPEG", "HFA", "ENVI", "PNG", "JPEG")
-"""Of GDAL: formats of pixels. Those that name other files or addresses, such as VRT, are not opened."""
-
-_CACHE = 64 << 20  # bytes of decoded blocks; GDAL's own default is a twentieth of the memory
 _SAMPLE = 512  # pixels a side of the overview from which a range is proposed
 
 Range = tuple[float, float]
-
-
-def require_rasterio() -> Any:
-    """rasterio. Raises ValueError where it is not installed."""
-    try:
-        import rasterio
-    except ImportError:
-        raise ValueError("rasters need rasterio, which is not installed: pip install 'segattn[raster]'") from None
-    return rasterio
-
-
-@contextmanager
-def gdal() -> Iterator[None]:
-    """A block in which GDAL keeps little in memory, and a raster may lie nowhere."""
-    rasterio = require_rasterio()
-    with rasterio.Env(GDAL_CACHEMAX=_CACHE), warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        yield
 
 
 @dataclass(frozen=True)
@@ -78,11 +52,9 @@ class RasterReader:
     """
 
     def __init__(self, path: Path, bands: Sequence[int] | None, value_range: Range | None) -> None:
-        rasterio = require_rasterio()
-        require_regular(path, "raster")
         self.path = path
         self._close = ExitStack()
-        self.data = _opened(rasterio, path)
+        self.data = open_raster(path)
         self._close.callback(self.data.close)
         try:
             self.bands = self._chosen(bands)
@@ -135,7 +107,7 @@ class RasterReader:
                 left,
                 np.zeros((height, width, 3), np.uint8),
                 np.zeros((height, width), np.bool_),
-                f"{self.path}: {where}: can't be read ({_first_line(error)})",
+                f"{self.path}: {where}: can't be read ({first_line(error)})",
             )
         if values.dtype.kind == "f":
             valid &= np.isfinite(values).all(0)
@@ -208,22 +180,5 @@ class RasterReader:
         return f"Of a sample, 98% lie within {low:g},{high:g}"
 
 
-def _opened(rasterio: Any, path: Path) -> Any:
-    problems = []
-    for driver in DRIVERS:
-        try:
-            return rasterio.open(path, driver=driver)
-        except rasterio.errors.RasterioIOError as error:
-            problems.append(_first_line(error))
-    kinds = ", ".join(DRIVERS)
-    raise ValueError(f"{path}: not readable as a raster of the kinds {kinds}, in GDAL's words ({problems[0]})")
-
-
 def _listed(numbers: Sequence[int]) -> str:
     return ",".join(map(str, numbers))
-
-
-def _first_line(error: Exception) -> str:
-    """What GDAL says, without the path, which the message names anyway."""
-    cause = error.__cause__ or error
-    return (str(cause) or type(cause).__name__).splitlines()[0][:200]
