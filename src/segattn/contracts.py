@@ -150,7 +150,7 @@ class Backbone(Protocol):
     blocks: tuple[str, ...]
 
     def __call__(self, x: Tensor) -> Features:
-        """(B, 3, H, W) normalised -> one (B, channels[i], ~H/strides[i], ~W/strides[i]) map per stage."""
+        """(B, C, H, W) normalised, mostly C = 3 -> one (B, channels[i], ~H/strides[i], ~W/strides[i]) map per stage."""
         ...
 
 
@@ -164,23 +164,6 @@ class Head(Protocol):
     def main(self, features: Features) -> Tensor:
         """The main logits alone, (B, K, h, w): equal to ``self(features).logits`` without the auxiliary work."""
         ...
-
-
-@dataclass(frozen=True)
-class Normalization:
-    """The normalisation of RGB values to the network's input: ``(value - mean) / std`` per channel.
-
-    Attributes:
-        mean, std: in RGB order, for values in 0..1.
-        bgr: hand the channels to the network in the order blue, green, red.
-    """
-
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    bgr: bool = False
-
-    def __post_init__(self) -> None:
-        check(self, mean=FINITE, std=POSITIVE)
 
 
 class SegmentationModel(Protocol):

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segattn.contracts import AlignCorners, Classes, Normalization, cut
+from segattn.contracts import AlignCorners, Classes, cut
 from segattn.evaluation.geometry import Size
 from segattn.evaluation.protocol import MeanProbabilities, Protocol
 from segattn.evaluation.score_array import ScoreArray, looks_once, seen, unit
 from segattn.exporting.engines import Engine, OnnxRuntime, OpenVINO
 from segattn.exporting.report import Interface
 from segattn.files import require_regular
+from segattn.normalization import Normalization
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import from_dict, override
 from segattn.weights.description import described_recipe, parse_description

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segattn.contracts import Normalization, SegOutput
+from segattn.contracts import SegOutput
 from segattn.exporting.engines import Engine
 from segattn.exporting.exported import ExportedModel, logits_of
 from segattn.models.segmenter import Segmenter
+from segattn.normalization import Normalization
 
 if TYPE_CHECKING:
     from segattn.contracts import Features
