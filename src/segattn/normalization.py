@@ -66,6 +66,19 @@ def check_channels(network: Any) -> None:
     require_entries(network.normalization, network.in_channels)
 
 
+def require_rgb(normalization: Normalization, what: str) -> None:
+    """That a network takes RGB images, for what is made for these alone.
+
+    Raises:
+        ValueError: it takes bands as they are stored; says what labels them.
+    """
+    if normalization.stored:
+        raise ValueError(
+            f"{what}: is for RGB images of 8 bits, and the network takes {len(normalization.mean)} bands as they are "
+            "stored (network.in_channels, network.normalization); `segattn predict` labels GeoTIFF and .npy files"
+        )
+
+
 @dataclass(frozen=True)
 class BandFacts:
     """What is known of the bands of a data set's images, as they are stored.

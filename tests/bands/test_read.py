@@ -13,6 +13,7 @@ import pytest
 from segattn.contracts import IGNORE
 from segattn.datasets.bands import bands_size, read_bands
 from segattn.datasets.check import check
+from segattn.datasets.exports.run import export_data
 from segattn.datasets.facts import band_facts, facts
 from segattn.datasets.folder import FolderDataset
 from segattn.datasets.show import sheet
@@ -126,6 +127,11 @@ def test_what_can_not_be_read_is_named(tmp_path: Path, folder: Make) -> None:
         read_bands(tmp_path / "objects.npy")
     with pytest.raises(FileNotFoundError):
         bands_size(tmp_path / "missing.npy")
+
+
+def test_labelling_tools_get_no_bands(tmp_path: Path, folder: Make) -> None:
+    with pytest.raises(ValueError, match=r"scenes: dataset\.yaml names bands, and labelling tools show RGB"):
+        export_data("coco", folder(".npy"), tmp_path / "out")
 
 
 def test_masks_of_another_size_are_named(folder: Make) -> None:

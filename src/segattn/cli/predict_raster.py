@@ -36,14 +36,15 @@ def add_raster_options(parser: argparse.ArgumentParser) -> None:
         "--bands",
         type=_bands,
         metavar="R,G,B",
-        help="the bands, from 1, that are red, green and blue, or one for all (default: those that the file calls so)",
+        help="the bands, from 1, that are red, green and blue, or one for all (default: those that the file calls so); "
+        "for a network of other bands as many as it takes, in its order (default: all)",
     )
     group.add_argument(
         "--range",
         type=_range,
         metavar="LOW,HIGH",
-        help="the values that become black and white; needed for bands of other than 8 bits. Write --range=-5,40 where "
-        "one is negative",
+        help="the values that become black and white; needed for bands of other than 8 bits, unless the network takes "
+        "them as they are stored. Write --range=-5,40 where one is negative",
     )
     group.add_argument(
         "--window", type=int, default=_WINDOW, metavar="N", help=f"side of the windows in pixels (default: {_WINDOW})"

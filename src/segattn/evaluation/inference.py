@@ -327,8 +327,8 @@ class _Look:
 def _checked_size(image: Image) -> Size:
     if image.ndim != 3 or image.dtype not in (np.uint8, np.uint16, np.float32):
         raise ValueError(
-            f"image of shape {image.shape} and type {image.dtype}: expected (height, width, 3), RGB, or as many channels "
-            "as the network takes, uint8 in 0..255, uint16 or float32 in 0..1"
+            f"image of shape {image.shape} and type {image.dtype}: expected (height, width, 3), RGB, or as many "
+            "channels as the network takes, uint8 in 0..255, uint16 or float32 in 0..1"
         )
     return image.shape[0], image.shape[1]
 

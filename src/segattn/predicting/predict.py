@@ -79,7 +79,8 @@ def predict(
         image: a path, a `PIL.Image`, the bytes of an image file, an array (H, W) or (H, W, 1 to 4), a tensor (H, W) or
             (1 to 4, H, W), or a `segattn.Sample`: grey or RGB, alpha is dropped, of uint8, uint16 or float 0..1. Files,
             bytes and Pillow's images are turned upright as their EXIF data say. Or an iterable of these, or an array or
-            tensor of four dimensions; each is then read when its result is asked for.
+            tensor of four dimensions; each is then read when its result is asked for. A model of other bands takes
+            GeoTIFF and .npy files, arrays (H, W, C) and tensors (C, H, W) of as many, with values as they are stored.
         protocol: how the image is brought to the network.
         size: at which the image is read; labels have its own size in any case. "trained" brings its long side to that
             of `model.trained_at` where it is less than 0.9 or more than 2 times that, unless this is not known or the
@@ -118,10 +119,11 @@ def predict(
         check_bound(max_memory, model, protocol)
     look = partial(_predictions, model, protocol, size, confidence, max_memory)
     if is_one(image):
-        return look([read_source(image, name)])[0]
+        return look([read_source(image, name, normalization=model.normalization)])[0]
     if name is not None:
         raise ValueError(f"name {cut(name)}: is for one image; several are named after their files, or numbered")
-    groups = grouped(read_sources(cast("Iterable[object]", image)), batch_size, key=lambda named: named.pixels.shape)
+    sources = read_sources(cast("Iterable[object]", image), model.normalization)
+    groups = grouped(sources, batch_size, key=lambda named: named.pixels.shape)
     return (result for group in groups for result in look(group))
 
 
