@@ -291,6 +291,7 @@ def _data_facts(root: Path, given: Mapping[str, str]) -> DataFacts:
         size=found.size,
         shares=found.shares,
         masks=found.masks,
+        bands=found.bands,
     )
 
 

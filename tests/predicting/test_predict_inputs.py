@@ -16,7 +16,8 @@ from PIL import Image
 
 import segattn
 from segattn.evaluation.protocol import protocol
-from segattn.predicting.predict import Prediction, predict
+from segattn.predicting.predict import predict
+from segattn.predicting.prediction import Prediction
 
 RGB = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
 GREY = np.repeat(RGB[..., :1], 3, axis=2)

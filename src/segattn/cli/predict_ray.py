@@ -26,6 +26,7 @@ def predict_on_ray(arguments: argparse.Namespace, overrides: dict[str, str]) -> 
     """Label the images that the arguments name on the cluster that they name."""
     from segattn.cli.screen import error_text, is_out_of_memory
     from segattn.files import require_writable
+    from segattn.normalization import require_rgb
     from segattn.predicting.addresses import Store
     from segattn.predicting.collection import collect
     from segattn.predicting.finished import finished_in
@@ -39,6 +40,7 @@ def predict_on_ray(arguments: argparse.Namespace, overrides: dict[str, str]) -> 
     if isinstance(arguments.output, Path):
         require_writable(arguments.output)
     recipe, model = open_model(arguments.model, arguments.weights, overrides)
+    require_rgb(model.normalization, "--ray")
     model = ready(model, arguments)
     protocol = find_protocol(recipe, arguments.protocol or "whole", overrides)
     check_reading_size(arguments.size, protocol)
@@ -75,6 +77,8 @@ def _check(arguments: argparse.Namespace) -> None:
             "exported from, and --engine onnxruntime or openvino"
         )
     check_engine(arguments)
+    if arguments.max_memory is not None:
+        raise ValueError("--max-memory: is for one process; leave it out with --ray")
     for name in ("confidence", "tint_all"):
         if getattr(arguments, name):
             raise ValueError(f"--{name.replace('_', '-')}: with --ray only labels are written; leave it out")

@@ -40,7 +40,7 @@ def as_image(value: object, *, name: str = "image", upright: bool = False) -> ND
         return decode_image(bytes(value), name=name, upright=upright)
     if isinstance(value, Image.Image):
         return _from_pillow(value, name, upright)
-    array = _array(value, channels_first=True)
+    array = as_array(value)
     if array is None:
         raise ValueError(f"{name}: of type {type(value).__name__}; expected {ACCEPTED}")
     return _colours(array, name, given=value)
@@ -57,7 +57,7 @@ def as_ids(value: object, *, name: str = "mask") -> NDArray[np.integer[Any]]:
             raise ValueError(f"{name}: an image of mode {value.mode}; expected one of ids (L, P or I)")
         array: NDArray[Any] | None = np.asarray(value)
     else:
-        array = _array(value, channels_first=False)
+        array = as_array(value, channels_first=False)
     if array is None:
         raise ValueError(
             f"{name}: of type {type(value).__name__}; expected an array or tensor (H, W) of ids, or a PIL.Image"
@@ -71,7 +71,7 @@ def as_ids(value: object, *, name: str = "mask") -> NDArray[np.integer[Any]]:
     return array
 
 
-def _array(value: object, *, channels_first: bool) -> NDArray[Any] | None:
+def as_array(value: object, *, channels_first: bool = True) -> NDArray[Any] | None:
     """The array of an array or tensor, None for other things; a tensor's channels are put last if `channels_first`."""
     if isinstance(value, np.ndarray):
         return value

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from segattn.contracts import IGNORE, Classes, SegmentationDataset, counted
 from segattn.datasets import ade20k, coco_stuff, pascal_context, voc
 from segattn.datasets.absent import Mend, absence
+from segattn.datasets.bands import read_bands
 from segattn.datasets.base import PairedDataset, size_advice
 from segattn.datasets.catalog import open_dataset
 from segattn.datasets.images import read_photo
@@ -186,10 +187,14 @@ class _Scan:
         pair = dataset.pairs[index]
         shapes = []
         try:
-            image, orientation = read_photo(pair.image, upright=dataset.upright is not False)
-            self._orientation(dataset, pair.image, orientation)
-            self.sizes[image.shape[1], image.shape[0]] += 1
-            shapes.append(image.shape[:2])
+            if dataset.bands is not None:
+                shape = read_bands(pair.image, dataset.bands).pixels.shape
+            else:
+                image, orientation = read_photo(pair.image, upright=dataset.upright is not False)
+                self._orientation(dataset, pair.image, orientation)
+                shape = image.shape
+            self.sizes[shape[1], shape[0]] += 1
+            shapes.append(shape[:2])
         except (ValueError, OSError) as error:
             self.problems.append(_problem("image", str(pair.image), error))
         if pair.label is None:

@@ -42,7 +42,9 @@ class FolderDataset(PairedDataset):
             )
         self.description = described = read_description(root)
         pairs = _shared_out(root, described, split) if described.division else _of_split(root, described, split)
-        super().__init__(_with_file_ids(described), pairs, _label_map(described), upright=described.upright)
+        super().__init__(
+            _with_file_ids(described), pairs, _label_map(described), upright=described.upright, bands=described.bands
+        )
 
 
 def _of_split(root: Path, described: Description, split: str) -> list[Pair]:

@@ -8,14 +8,15 @@ from io import IOBase, TextIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar, cast
 
-import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from segattn.contracts import Sample, cut
-from segattn.datasets.arrays import ACCEPTED, as_image
+from segattn.datasets.arrays import ACCEPTED, as_array, as_image
+from segattn.datasets.bands import BAND_SUFFIXES, as_bands, read_bands, require_scale
 from segattn.datasets.images import read_image
-from segattn.files import LARGEST
+from segattn.files import LARGEST, require_regular
+from segattn.normalization import Normalization
 from segattn.predicting.addresses import is_address, local_path
 
 if TYPE_CHECKING:
@@ -28,14 +29,20 @@ Item = TypeVar("Item")
 
 
 class Named(NamedTuple):
-    """An image (H, W, 3) uint8 RGB, the name of its result files, and how errors call it."""
+    """An image (H, W, 3) uint8 RGB, or bands (H, W, C); the name of its result files, and how errors call it."""
 
     name: str
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[Any]
     where: str
 
 
-def read_source(source: object, name: str | None = None, *, default: str = "image") -> Named:
+def read_source(
+    source: object,
+    name: str | None = None,
+    *,
+    default: str = "image",
+    normalization: Normalization = Normalization(),
+) -> Named:
     """One image from what people have of it.
 
     Args:
@@ -45,19 +52,19 @@ def read_source(source: object, name: str | None = None, *, default: str = "imag
             or float 0..1; a `segattn.Sample`.
         name: of its result files; by default that of the file or sample.
         default: the name of what has none.
+        normalization: of the network. One that takes bands as they are stored is given GeoTIFF and other rasters, .npy
+            files, arrays (H, W, C), tensors (C, H, W) and samples of as many bands.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: something else, or a file that can't be decoded.
     """
+    if normalization.stored:
+        return _read_bands(source, name, default, normalization)
     if isinstance(source, Sample):
         return Named(name or source.name, source.image, str(source.image_path))
     if isinstance(source, (str, os.PathLike)):
-        if isinstance(source, str) and is_address(local_path(source)):
-            raise ValueError(f"{cut(source)}: is an address, and nothing is downloaded here; give a file, or its bytes")
-        path = Path(local_path(source) if isinstance(source, str) else source)
-        if path.is_dir():
-            raise ValueError(f"{path}: is a folder; give its images, as in sorted(Path(folder).glob('*.jpg'))")
+        path = _path(source)
         return Named(name or path.stem, read_image(path, upright=True), str(path))
     own = _own_name(source)
     stem = Path(own).stem if isinstance(own, (str, Path)) and str(own) else default
@@ -67,6 +74,16 @@ def read_source(source: object, name: str | None = None, *, default: str = "imag
     if not isinstance(source, (bytes, bytearray, memoryview, Image.Image)) and not _is_array(source):
         raise ValueError(f"{where}: of type {type(source).__name__}; expected a path, {ACCEPTED}")
     return Named(where, as_image(source, name=where, upright=True), where)
+
+
+def _path(source: str | os.PathLike[str]) -> Path:
+    """The path that a text or a path names, of file:// addresses too."""
+    if isinstance(source, str) and is_address(local_path(source)):
+        raise ValueError(f"{cut(source)}: is an address, and nothing is downloaded here; give a file, or its bytes")
+    path = Path(local_path(source) if isinstance(source, str) else source)
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; give its images, as in sorted(Path(folder).glob('*.jpg'))")
+    return path
 
 
 def _own_name(source: object) -> object:
@@ -88,6 +105,39 @@ def _content(file: IOBase, where: str) -> bytes:
     return data
 
 
+def _read_bands(source: object, name: str | None, default: str, normalization: Normalization) -> Named:
+    """The bands of a source, as many as the network takes."""
+    wanted = len(normalization.mean)
+    expected = f"a GeoTIFF or .npy file or an array (H, W, {wanted})"
+    if isinstance(source, Sample):
+        named, found = Named(name or source.name, source.image, str(source.image_path)), as_bands(source.image, "image")
+    elif isinstance(source, (str, os.PathLike)):
+        path = _path(source)
+        if path.suffix.lower() not in BAND_SUFFIXES:
+            require_regular(path, "image")
+            raise ValueError(
+                f"{path}: the network takes {wanted} bands as they are stored (network.in_channels), which a plain "
+                f"picture has not; give {expected}"
+            )
+        found = read_bands(path)
+        require_scale(path, found.kind, value_range=normalization.value_range)
+        named = Named(name or path.stem, found.pixels, str(path))
+    else:
+        where = name or default
+        array = as_array(source)
+        if array is None:
+            raise ValueError(f"{where}: of type {type(source).__name__}; the network takes bands: expected {expected}")
+        found = as_bands(array, where)
+        if found.kind.startswith(("int", "uint32", "uint64")):
+            require_scale(where, found.kind, value_range=normalization.value_range)
+        named = Named(where, found.pixels, where)
+    count = found.pixels.shape[2]
+    if count != wanted:
+        more = "; --raster takes those that --bands names" if count > wanted else ""
+        raise ValueError(f"{named.where}: has {count} bands, and the network takes {wanted}{more}")
+    return named._replace(pixels=found.pixels)
+
+
 def is_one(source: Any) -> bool:
     """Whether something is taken for one image, and not for an iterable of them.
 
@@ -103,10 +153,10 @@ def _is_array(source: Any) -> bool:
     return isinstance(getattr(source, "ndim", None), int)
 
 
-def read_sources(sources: Iterable[object]) -> Iterator[Named]:
+def read_sources(sources: Iterable[object], normalization: Normalization = Normalization()) -> Iterator[Named]:
     """The images of an iterable, each read when it is asked for; those without a name are called by their number."""
     for number, source in enumerate(sources):
-        yield read_source(source, default=f"image{number:06d}")
+        yield read_source(source, default=f"image{number:06d}", normalization=normalization)
 
 
 def grouped(items: Iterable[Item], size: int, key: Any) -> Iterator[Sequence[Item]]:

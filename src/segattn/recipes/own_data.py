@@ -13,6 +13,8 @@ from typing import Literal, NamedTuple, TypeVar
 
 from segattn.contracts import counted, cut
 from segattn.losses.terms import CrossEntropy, Distillation, LossTerm, OhemCrossEntropy, OhemSearchCrossEntropy
+from segattn.normalization import BandFacts
+from segattn.recipes.own_bands import fit_bands
 from segattn.recipes.own_images import fit_augmentation, fit_protocol, last_crop
 from segattn.recipes.schema import Checkpoint, Data, ExponentialWarmup, LinearWarmup, Recipe, Schedule, Training
 from segattn.recipes.serialize import override, to_dict
@@ -38,6 +40,7 @@ class DataFacts:
         size: median height and width of the training images, as they are read.
         shares: of the labelled pixels, one a class.
         masks: the number of masks that the shares were counted in.
+        bands: of the images, where dataset.yaml names some; None for RGB of 8 bits.
     """
 
     root: str
@@ -48,6 +51,7 @@ class DataFacts:
     size: tuple[int, int]
     shares: tuple[float, ...]
     masks: int
+    bands: BandFacts | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +136,7 @@ def fit_recipe(
     """
     given = dict(given or {})
     _refuse_contradictions(given, budget)
+    recipe, band_rows = fit_bands(recipe, data.bands, given)
     # the recipe's own warm-up may be longer than the run that is asked for
     bare = replace(recipe, schedule=replace(recipe.schedule, warmup=None))
     wanted = override(recipe if _touches(given, "schedule.warmup") else bare, given) if given else bare
@@ -150,6 +155,7 @@ def fit_recipe(
     choices = [
         Choice("data.num_classes", str(len(data.classes)), f"dataset.yaml: {cut(', '.join(data.classes))}"),
         *rows,
+        *(Choice(*row) for row in band_rows),
     ]
 
     if not _touches(given, "augmentation"):

@@ -9,6 +9,7 @@ from pathlib import Path
 from segattn.contracts import SegmentationDataset, counted
 from segattn.datasets.catalog import open_dataset
 from segattn.processes import gathered, place
+from segattn.recipes.own_bands import same_but_for_bands
 from segattn.recipes.own_data import Budget, labelled_steps, shorter_warmup
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import override
@@ -109,8 +110,11 @@ def _with_data(folder: RunFolder, recipe: Recipe, data: Path) -> Recipe:
 
 
 def _require_network(folder: RunFolder, recipe: Recipe, given: Mapping[str, str]) -> None:
-    named = override(folder.recipe, {key: text for key, text in given.items() if key.startswith("network.")})
-    if named.network != recipe.network:
+    network = {key: text for key, text in given.items() if key.startswith("network.")}
+    bands = ("network.in_channels", "network.normalization") if recipe.network.normalization.stored else ()
+    named = override(folder.recipe, {key: text for key, text in network.items() if not key.startswith(bands)})
+    same = same_but_for_bands(named.network, recipe.network) if bands else named.network == recipe.network
+    if not same or override(recipe, network).network != recipe.network:
         raise ValueError(
             f"{folder.path}: holds a run of another network than {named.name}'s; choose another output folder, or start"
             " afresh"

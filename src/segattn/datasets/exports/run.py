@@ -97,6 +97,10 @@ def export_data(
     if tool not in WRITERS:
         raise ValueError(f"unknown tool {tool!r}.{nearest(tool, WRITERS)} Known: {', '.join(WRITERS)}")
     dataset = open_samples(source, split, None if images is None else Path(images), classes)
+    if dataset.bands is not None:
+        raise ValueError(
+            f"{source}: dataset.yaml names bands, and labelling tools show RGB of 8 bits; export RGB copies"
+        )
     one, other = source.resolve(), target.resolve()
     if one == other or other.is_relative_to(one) or one.is_relative_to(other):
         raise ValueError(f"{target}: lies in {source} or around it; give a folder beside it")
