@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segattn.contracts import Head
 from segattn.explaining.panels import (
     Array,
     BarsPanel,
@@ -109,10 +110,10 @@ class Evidence(Idea):
     def part(self, scene: Scene) -> Part:
         *others, last = self.features
         size = last.shape[-2:]
-        place = (0, scene.chosen, *self.target.cell(scene.logits.shape[-2:]))
+        cell = self.target.cell(scene.logits.shape[-2:])
 
         def logit(features: Tensor) -> Tensor:
-            return self.model.head.main((*others, features))[place]
+            return _logits_at(self.model.head, (*others, features), cell)[scene.chosen]
 
         leaf = last.detach().requires_grad_()
         with torch.enable_grad():
@@ -127,7 +128,7 @@ class Evidence(Idea):
         ranked = evidence.masked_fill(~allowed, -1).flatten().topk(count).indices
         drawn = np.random.default_rng(0).permutation(np.flatnonzero(allowed.cpu().numpy()))[:count]
         mean = last.mean((2, 3), keepdim=True)
-        values = [float(scene.logits[place])]
+        values = [float(scene.logits[0, scene.chosen][cell])]
         for cells in (ranked, torch.from_numpy(drawn).to(last.device)):
             blank = torch.zeros(evidence.numel(), dtype=torch.bool, device=last.device)
             blank[cells] = True
@@ -147,3 +148,19 @@ class Evidence(Idea):
             of_pixel=True,
         )
         return Part({"class_evidence": panel.values, "evidence_check": np.array(values, np.float32)}, [panel])
+
+
+def _logits_at(head: Head, features: tuple[Tensor, ...], cell: Pixel) -> Tensor:
+    """(K,) main logits of one cell; what the head computes cell by cell at its end, only around that one."""
+    tail = getattr(head, "tail", None)
+    if tail is None:
+        return head.main(features)[0, :, cell[0], cell[1]]
+    path, reach = tail
+    rows, columns = (slice(max(at - reach, 0), at + reach + 1) for at in cell)
+    assert isinstance(head, nn.Module)
+    handle = head.get_submodule(path).register_forward_pre_hook(lambda _, maps: maps[0][..., rows, columns])
+    try:
+        logits = head.main(features)
+    finally:
+        handle.remove()
+    return logits[0, :, cell[0] - rows.start, cell[1] - columns.start]
