@@ -33,6 +33,7 @@ _NAMED = 30  # rows of a matrix up to which they have names
 _HEIGHT = 4.2  # inches that a map may take
 _WIDTH = 8.4
 _ROOM_FOR_FOUR = 7.0  # inches
+_LETTER = 0.075  # inches that a letter of a colour bar's label takes, most of them less
 _NARROW = 4.8  # inches, for a page
 
 
@@ -248,7 +249,9 @@ def _bar(figure: Any, axes: Any, drawn: Any, values: Array, top: float, unit: st
     bar.formatter.set_powerlimits((-2, 4))
     bar.ax.yaxis.get_offset_text().set_fontsize(8)
     if unit:
-        bar.set_label(f"{unit}; largest {float(values.max()):.3g}" if more else unit, fontsize=9)
+        label = f"{unit}; largest {float(values.max()):.3g}" if more else unit
+        letters = int(figure.bbox.height / figure.dpi / _LETTER)
+        bar.set_label(textwrap.fill(label, max(letters, 12)), fontsize=9)
 
 
 def map_size(target: Target, width: float, height: float) -> tuple[float, float]:

@@ -95,10 +95,11 @@ def explain(
     if model.training:
         raise ValueError("the model is in training mode; call model.eval() first")
     check_reading_size(size, protocol)
-    named = read_source(image, name)
-    pixels = named.pixels
-    height, width = pixels.shape[:2]
-    target = _target(at, height, width, named.where)
+    with _saying_what_it_shows(model):
+        named = read_source(image, name)
+        pixels = named.pixels
+        height, width = pixels.shape[:2]
+        target = _target(at, height, width, named.where)
     ideas = _chosen(model, target, show)
     with torch.no_grad():
         try:
@@ -140,6 +141,21 @@ def shown_by(model: Segmenter) -> list[str]:
     return [kind.name for kind in IDEAS if kind.find(model, Target(0, 0, 1, 1)) is not None]
 
 
+def can_show(model: Segmenter) -> str:
+    """The end of an error message: the names of the ideas that a network has."""
+    return f"This model can show: {', '.join(shown_by(model))}"
+
+
+@contextmanager
+def _saying_what_it_shows(model: Segmenter) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}. {can_show(model)}") from error
+    except ValueError as error:
+        raise ValueError(f"{error}. {can_show(model)}") from error
+
+
 def _target(at: Pixel | None, height: int, width: int, where: str) -> Target:
     y, x = (height // 2, width // 2) if at is None else (int(at[0]), int(at[1]))
     if not (0 <= y < height and 0 <= x < width):
@@ -157,7 +173,7 @@ def _chosen(model: Segmenter, target: Target, show: Sequence[str] | None) -> lis
             if word not in known:
                 is_one = any(kind.name == word for kind in IDEAS)
                 what = "is not in this model" if is_one else f"is not something to show.{nearest(word, known)}"
-                raise ValueError(f"{cut(word)!r} {what.rstrip('.')}. This model can show: {', '.join(known)}")
+                raise ValueError(f"{cut(word)!r} {what.rstrip('.')}. {can_show(model)}")
     found = (kind.find(model, target) for kind in IDEAS if show is None or kind.name in show)
     return [idea for idea in found if idea is not None]
 
