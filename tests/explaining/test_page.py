@@ -195,7 +195,7 @@ def test_the_colour_bar_s_label_is_not_cut_off(height: int, width: int, inches: 
 
     from segattn.explaining.drawing import STYLE, fill, grey, size_of
 
-    values = np.random.default_rng(0).random((4, 8), np.float32)
+    values = np.random.default_rng(0).random((4, 8), np.float32) / 100
     panel = MapPanel(name="m", title="", text="", unit="share of the pixel's attention, sums to 1", values=values)
     target = Target(height // 2, width // 2, height, width)
     with mpl.rc_context(STYLE):
@@ -203,11 +203,17 @@ def test_the_colour_bar_s_label_is_not_cut_off(height: int, width: int, inches: 
         FigureCanvasAgg(figure)
         fill(panel, figure, grey(np.zeros((height, width, 3), np.uint8)), target)
         figure.canvas.draw()
-        label = figure.axes[1].yaxis.label.get_window_extent()
-    assert " ".join(figure.axes[1].get_ylabel().split()) == panel.unit
+        axes = figure.axes[0]
+        (bar,) = axes.child_axes
+        label = bar.yaxis.label.get_window_extent()
+        frame, beside = axes.get_window_extent(), bar.get_window_extent()
+        power = bar.yaxis.get_offset_text().get_window_extent()
+    assert " ".join(bar.get_ylabel().split()) == panel.unit
     assert label.y0 >= 0
     assert label.y1 <= figure.bbox.y1
     assert label.x1 <= figure.bbox.x1
+    assert frame.y0 <= beside.y0 < beside.y1 <= frame.y1  # whatever room there is around the map
+    assert power.x0 > frame.x1
 
 
 def test_scores_are_rounded_once() -> None:

@@ -242,11 +242,15 @@ def mark(axes: Any, target: Target) -> None:
 
 def _bar(figure: Any, axes: Any, drawn: Any, values: Array, top: float, unit: str) -> None:
     more = top < float(values.max())
-    bar = figure.colorbar(drawn, ax=axes, extend="max" if more else "neither", shrink=0.94, aspect=24, pad=0.02)
+    # Inside the axes' own frame: beside it, the bar would be as high as the room, and not as the map.
+    width = 0.12 * figure.dpi / max(axes.bbox.width, 1)
+    place = axes.inset_axes((1 + width, 0.03, width, 0.94))
+    bar = figure.colorbar(drawn, cax=place, extend="max" if more else "neither")
     bar.outline.set_visible(False)
     bar.solids.set_alpha(1)
     bar.ax.tick_params(labelsize=8)
     bar.formatter.set_powerlimits((-2, 4))
+    bar.ax.yaxis.set_offset_position("left")  # the power of ten begins at the bar, and not on the map
     bar.ax.yaxis.get_offset_text().set_fontsize(8)
     if unit:
         label = f"{unit}; largest {float(values.max()):.3g}" if more else unit
