@@ -18,7 +18,7 @@ import segattn
 ROOT = Path(segattn.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-BASE = {"alignment", "contracts", "files", "layers"}
+BASE = {"alignment", "contracts", "files", "layers", "normalization"}
 DESCRIPTIONS = {
     "evaluation.geometry",
     "evaluation.protocol",
@@ -59,6 +59,7 @@ ON_TOP = {
 ALLOWED: dict[str, set[str]] = {
     "contracts": set(),
     "files": {"contracts"},
+    "normalization": {"contracts"},
     "alignment": {"contracts"},
     "layers": {"alignment", "contracts"},
     "processes": set(),
@@ -72,12 +73,12 @@ ALLOWED: dict[str, set[str]] = {
     "heads": {*BASE, "attention", "heads"},
     "models": NETWORKS,
     "transforms": {"contracts", "transforms"},
-    "datasets": {"contracts", "files", "pictures", "progress", "tables", "yaml_reader", "datasets"},
+    "datasets": {"contracts", "files", "normalization", "pictures", "progress", "tables", "yaml_reader", "datasets"},
     "synthetic": {"contracts", "files", "pictures", "progress", "transforms", "datasets", "synthetic"},
     "losses": {*BASE, "losses"},
     "evaluation": {*BASE, "machine", "pictures", "processes", "progress", "evaluation"},
-    "recipes": {"contracts", "files", "yaml_reader", "recipes", *DESCRIPTIONS},
-    "weights": {"contracts", "files", "progress", "tables", "weights", "recipes", "models"},
+    "recipes": {"contracts", "files", "normalization", "yaml_reader", "recipes", *DESCRIPTIONS},
+    "weights": {"contracts", "files", "normalization", "progress", "tables", "weights", "recipes", "models"},
     "training": {
         *BASE,
         "machine",

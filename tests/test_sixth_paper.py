@@ -106,7 +106,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from segattn.contracts import AlignCorners, Normalization
+from segattn.contracts import AlignCorners
+from segattn.normalization import Normalization
 from segattn.models.key_map import KeyMap
 
 if TYPE_CHECKING:

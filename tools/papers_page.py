@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from segattn.contracts import Normalization
 from segattn.models import networks
+from segattn.normalization import Normalization
 from segattn.recipes.catalog import RECIPES
 from segattn.recipes.costs import COSTS
 from segattn.recipes.published import PublishedCost

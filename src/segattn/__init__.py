@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from segattn.api import create_model, load_model
-    from segattn.contracts import Classes, Normalization, Sample
+    from segattn.contracts import Classes, Sample
     from segattn.datasets.catalog import open_dataset
     from segattn.datasets.folder import FolderDataset
     from segattn.datasets.mapped import as_dataset
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from segattn.models.build import build
     from segattn.models.segmenter import Segmenter
     from segattn.models.wrapped import wrap
-    from segattn.predicting.predict import Prediction, predict
+    from segattn.normalization import Normalization
+    from segattn.predicting.predict import predict
+    from segattn.predicting.prediction import Prediction
     from segattn.predicting.raster.label import predict_raster
     from segattn.predicting.video.label import predict_video
     from segattn.recipes.catalog import list_recipes, recipe
@@ -51,7 +53,7 @@ _HOMES = {
     "Sample": "contracts",
     "collate": "training.loader",
     "Logger": "training.loggers",
-    "Prediction": "predicting.predict",
+    "Prediction": "predicting.prediction",
     "predict": "predicting.predict",
     "predict_video": "predicting.video.label",
     "predict_raster": "predicting.raster.label",
@@ -64,7 +66,7 @@ _HOMES = {
     "Segmenter": "models.segmenter",
     "wrap": "models.wrapped",
     "Classes": "contracts",
-    "Normalization": "contracts",
+    "Normalization": "normalization",
     "list_recipes": "recipes.catalog",
     "recipe": "recipes.catalog",
     "Recipe": "recipes.schema",

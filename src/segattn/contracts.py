@@ -24,6 +24,11 @@ IGNORE = 255
 """The training id of pixels that neither train nor score, in every mask inside the package."""
 
 
+def counted(number: int, what: str, many: str = "") -> str:
+    """A number of things in words: counted(1, "image") is "1 image", counted(2, "image") "2 images"."""
+    return f"{number} {what if number == 1 else many or what + 's'}"
+
+
 @dataclass(frozen=True)
 class Range:
     """Numbers from `low` to `high`, the ends included unless they are open; never NaN or infinite."""
@@ -150,7 +155,7 @@ class Backbone(Protocol):
     blocks: tuple[str, ...]
 
     def __call__(self, x: Tensor) -> Features:
-        """(B, 3, H, W) normalised -> one (B, channels[i], ~H/strides[i], ~W/strides[i]) map per stage."""
+        """(B, C, H, W) normalised, mostly C = 3 -> one (B, channels[i], ~H/strides[i], ~W/strides[i]) map per stage."""
         ...
 
 
@@ -169,23 +174,6 @@ class Head(Protocol):
     def main(self, features: Features) -> Tensor:
         """The main logits alone, (B, K, h, w): equal to ``self(features).logits`` without the auxiliary work."""
         ...
-
-
-@dataclass(frozen=True)
-class Normalization:
-    """The normalisation of RGB values to the network's input: ``(value - mean) / std`` per channel.
-
-    Attributes:
-        mean, std: in RGB order, for values in 0..1.
-        bgr: hand the channels to the network in the order blue, green, red.
-    """
-
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    bgr: bool = False
-
-    def __post_init__(self) -> None:
-        check(self, mean=FINITE, std=POSITIVE)
 
 
 class SegmentationModel(Protocol):
@@ -314,7 +302,7 @@ class Sample:
     """One image with its truth.
 
     Attributes:
-        image: (H, W, 3) uint8, RGB.
+        image: (H, W, 3) uint8, RGB; or bands (H, W, C) as they are stored, uint8, uint16 or float32.
         mask: (H, W) uint8 training ids, `IGNORE` where nothing is labelled; None for images without truth.
         name: unique in its data set, without extension; predictions are named after it.
         image_path: the file it was read from.

@@ -63,7 +63,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 @pytest.mark.parametrize("name", ["resnet10", "resnet10.in1k", "swin_small"])
 def test_maps_from_stride_four_on(asked: list[Any], name: str) -> None:
     backbone = TimmBackbone(name)
-    assert asked == [(name, {"pretrained": False, "features_only": True})]
+    assert asked == [(name, {"pretrained": False, "features_only": True, "in_chans": 3})]
     assert backbone.channels == (32, 64, 96, 128)
     assert backbone.strides == (4, 8, 16, 32)
     maps = backbone(torch.rand(2, 3, 64, 96))

@@ -193,7 +193,7 @@ def test_a_turned_jpeg_is_labelled_upright(visit: Open, tmp_path: Path) -> None:
 
 
 def test_resized_pixels_are_those_of_python(visit: Open) -> None:
-    from segattn.predicting.predict import resized
+    from segattn.predicting.prediction import resized
 
     page = visit()
     sizes = [(720, 960), (1080, 1440), (700, 999), (90, 131), (9, 600), (600, 2), (1, 1)]

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from segattn.contracts import Normalization
 from segattn.models.attanet import AttaNet
+from segattn.normalization import Normalization
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,11 @@ import torch
 from torch import Tensor, nn
 
 import segattn
-from segattn.contracts import Normalization, SegOutput
+from segattn.contracts import SegOutput
 from segattn.heads.upernet import UperNet
 from segattn.models.build import BACKBONES, HEADS, build, make_backbone
 from segattn.models.compose import Pair
+from segattn.normalization import Normalization
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import from_dict, override, to_dict
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from segattn.contracts import Normalization
 from segattn.models.build import build
+from segattn.normalization import Normalization
 
 NORMALIZATION = Normalization(mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
 

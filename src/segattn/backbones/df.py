@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from segattn.contracts import Features
 
 
-def stem(norm: Norm) -> nn.Sequential:
-    """(B, 3, H, W) -> (B, 64, ~H/4, ~W/4)."""
+def stem(norm: Norm, in_channels: int) -> nn.Sequential:
+    """(B, in_channels, H, W) -> (B, 64, ~H/4, ~W/4)."""
     return nn.Sequential(
-        conv(3, 32, 3, stride=2),
+        conv(in_channels, 32, 3, stride=2),
         norm(32),
         nn.ReLU(inplace=True),
         conv(32, 64, 3, stride=2),
@@ -31,7 +31,7 @@ def stem(norm: Norm) -> nn.Sequential:
 
 
 class DF1(nn.Module):
-    """(B, 3, H, W) -> maps of 64, 128 and 512 channels at 1/8, 1/16 and 1/32.
+    """(B, in_channels, H, W) -> maps of 64, 128 and 512 channels at 1/8, 1/16 and 1/32.
 
     Every step of stride 2 maps n to floor((n - 1) / 2) + 1.
 
@@ -45,10 +45,10 @@ class DF1(nn.Module):
     channels: tuple[int, ...] = (64, 128, 512)
     strides: tuple[int, ...] = (8, 16, 32)
 
-    def __init__(self, norm_eps: float = 1e-5) -> None:
+    def __init__(self, norm_eps: float = 1e-5, *, in_channels: int = 3) -> None:
         super().__init__()
         norm = partial(nn.BatchNorm2d, eps=norm_eps)
-        self.stage1 = stem(norm)
+        self.stage1 = stem(norm, in_channels)
         self.stage2 = stage(BasicBlock, 64, 64, 3, stride=2, norm=norm)
         self.stage3 = stage(BasicBlock, 64, 128, 3, stride=2, norm=norm)
         self.stage4 = stage(BasicBlock, 128, 256, 3, stride=2, norm=norm)
@@ -63,7 +63,7 @@ class DF1(nn.Module):
 
 
 class DF2(nn.Module):
-    """(B, 3, H, W) -> maps of 128, 256 and 512 channels at 1/8, 1/16 and 1/32, as ResNet-18's stages 2 to 4.
+    """(B, in_channels, H, W) -> maps of 128, 256 and 512 channels at 1/8, 1/16 and 1/32, as ResNet-18's stages 2 to 4.
 
     Every step of stride 2 maps n to floor((n - 1) / 2) + 1.
 
@@ -77,10 +77,10 @@ class DF2(nn.Module):
     channels: tuple[int, ...] = (128, 256, 512)
     strides: tuple[int, ...] = (8, 16, 32)
 
-    def __init__(self, norm_eps: float = 1e-5) -> None:
+    def __init__(self, norm_eps: float = 1e-5, *, in_channels: int = 3) -> None:
         super().__init__()
         norm = partial(nn.BatchNorm2d, eps=norm_eps)
-        self.stage1 = stem(norm)
+        self.stage1 = stem(norm, in_channels)
         self.stage2_1 = stage(BasicBlock, 64, 64, 2, stride=2, norm=norm)
         self.stage2_2 = stage(BasicBlock, 64, 128, 1, stride=1, norm=norm)
         self.stage3_1 = stage(BasicBlock, 128, 128, 10, stride=2, norm=norm)

@@ -165,7 +165,9 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """(B, 3, H, W) -> the last map of each stride from 4 on, without the classifier and the 1x1 layer before it.
+    """(B, in_channels, H, W) -> the last map of each stride from 4 on.
+
+    The classifier and the 1x1 layer before it are left out.
 
     Every step of stride 2 maps n to ceil(n / 2). The ImageNet weights take RGB as (value - 127) / 128 of 0..255.
 
@@ -185,13 +187,20 @@ class EfficientNetLite(nn.Module):
         ValueError: for a size, output stride or padding that does not exist.
     """
 
-    def __init__(self, size: Size, *, output_stride: Literal[8, 16, 32] = 32, padding: Padding = "same") -> None:
+    def __init__(
+        self,
+        size: Size,
+        *,
+        output_stride: Literal[8, 16, 32] = 32,
+        padding: Padding = "same",
+        in_channels: int = 3,
+    ) -> None:
         super().__init__()
         if output_stride not in (8, 16, 32):
             raise ValueError(f"EfficientNet-Lite output stride {output_stride}: expected one of 8, 16, 32")
         if padding not in ("same", "centred"):
             raise ValueError(f"EfficientNet-Lite padding {padding!r}: expected 'same' or 'centred'")
-        self.stem = ConvNorm(3, 32, 3, stride=2, padding=padding)
+        self.stem = ConvNorm(in_channels, 32, 3, stride=2, padding=padding)
         self.layers = nn.ModuleList()
         channels, reached = 32, 2
         last: dict[int, tuple[int, int]] = {}  # stride -> channels and index of its last block

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class AttaNetLight(nn.Module):
-    """(B, 3, H, W) -> three maps: `s2_3` at 1/8, then `s3_2` and `s3_3` at 1/16.
+    """(B, in_channels, H, W) -> three maps: `s2_3` at 1/8, then `s3_2` and `s3_3` at 1/16.
 
     The last auxiliary output reads `s3_2`, not the deepest layer. Every stride 2 maps n to floor((n - 1) / 2) + 1.
 
@@ -29,9 +29,9 @@ class AttaNetLight(nn.Module):
     strides: tuple[int, ...] = (8, 16, 16)
     blocks: tuple[str, ...] = ("s1_1", "s1_2", "s2_1", "s2_2", "s2_3", "s3_1", "s3_2", "s3_3")
 
-    def __init__(self) -> None:
+    def __init__(self, *, in_channels: int = 3) -> None:
         super().__init__()
-        self.s1_1 = ConvNormAct(3, 32, 7, stride=2)
+        self.s1_1 = ConvNormAct(in_channels, 32, 7, stride=2)
         self.s1_2 = ConvNormAct(32, 64, stride=2)
         self.s2_1 = ConvNormAct(64, 64, stride=2)
         self.s2_2 = ConvNormAct(64, 64)

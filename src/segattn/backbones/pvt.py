@@ -66,7 +66,7 @@ class PatchEmbedding(nn.Module):
 
 
 class PVT(nn.Module):
-    """(B, 3, H, W) -> four maps of 1/4 to 1/32, sizes rounded down, without a norm; H and W from 32.
+    """(B, in_channels, H, W) -> four maps of 1/4 to 1/32, sizes rounded down, without a norm; H and W from 32.
 
     Args:
         size: t, s, m or l.
@@ -74,7 +74,7 @@ class PVT(nn.Module):
         drop_path: of the last block, growing linearly from 0 at the first (released Agent-PVT: 0.1; m 0.2).
     """
 
-    def __init__(self, size: str, *, agents: bool = True, drop_path: float) -> None:
+    def __init__(self, size: str, *, agents: bool = True, drop_path: float, in_channels: int = 3) -> None:
         super().__init__()
         if size not in PVT_DEPTHS:
             raise ValueError(f"PVT size {size!r}: expected one of {', '.join(PVT_DEPTHS)}")
@@ -82,7 +82,7 @@ class PVT(nn.Module):
         self.strides: tuple[int, ...] = (4, 8, 16, 32)
         rates = drop_path_rates(drop_path, PVT_DEPTHS[size])
         for i, (channels, heads, shape) in enumerate(zip(CHANNELS, HEADS, AGENTS, strict=True)):
-            embedding = PatchEmbedding(CHANNELS[i - 1], channels, 2) if i else PatchEmbedding(3, channels, 4)
+            embedding = PatchEmbedding(CHANNELS[i - 1], channels, 2) if i else PatchEmbedding(in_channels, channels, 4)
             blocks = nn.Sequential()
             for rate in rates[i]:
                 attention: nn.Module

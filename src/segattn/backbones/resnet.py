@@ -174,7 +174,7 @@ def resnet_depth(name: str) -> Depth:
 
 
 class ResNet(nn.Module):
-    """(B, 3, H, W) -> the maps of `layer1`..`layer4`, without a classifier.
+    """(B, in_channels, H, W) -> the maps of `layer1`..`layer4`, without a classifier.
 
     Every step of stride 2 maps n to floor((n - 1) / 2) + 1, except the pool with `ceil_pool`.
 
@@ -209,6 +209,7 @@ class ResNet(nn.Module):
         stem_channels: int = 64,
         ceil_pool: bool = False,
         eca: bool = False,
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
         if depth not in BLOCKS:
@@ -219,7 +220,7 @@ class ResNet(nn.Module):
             )
         self.deep_stem = deep_stem
         width = 2 * stem_channels if deep_stem else stem_channels
-        self.conv1 = conv(3, stem_channels, 3 if deep_stem else 7, stride=2)
+        self.conv1 = conv(in_channels, stem_channels, 3 if deep_stem else 7, stride=2)
         self.bn1 = nn.BatchNorm2d(stem_channels)
         if deep_stem:
             self.conv2 = conv(stem_channels, stem_channels, 3)
@@ -242,7 +243,7 @@ class ResNet(nn.Module):
         init_residual(self)
 
     def stem(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, 64 or 128, ~H/4, ~W/4); a deep stem of 32, 32 and 64 channels gives 64."""
+        """(B, in_channels, H, W) -> (B, 64 or 128, ~H/4, ~W/4); a deep stem of 32, 32 and 64 channels gives 64."""
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         if self.deep_stem:
             x = F.relu(self.bn2(self.conv2(x)), inplace=True)

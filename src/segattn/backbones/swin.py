@@ -77,11 +77,11 @@ def block_kinds(attention: str, depths: tuple[int, ...]) -> tuple[tuple[Kind, ..
 
 
 class PatchEmbedding(nn.Module):
-    """(B, 3, H, W) -> (B, ceil(H / 4), ceil(W / 4), C); the image is padded right and bottom with zeros."""
+    """(B, in_channels, H, W) -> (B, ceil(H / 4), ceil(W / 4), C); the image is padded right and bottom with zeros."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, channels, 4, stride=4)
+        self.proj = nn.Conv2d(in_channels, channels, 4, stride=4)
         self.norm = nn.LayerNorm(channels, eps=NORM_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ class Stage(nn.Module):
 
 
 class Swin(nn.Module):
-    """(B, 3, H, W) -> four maps of 1/4 to 1/32, sizes rounded up; any H and W from 1.
+    """(B, in_channels, H, W) -> four maps of 1/4 to 1/32, sizes rounded up; any H and W from 1.
 
     Each stage's map leaves through its own layer norm; what goes on to the next stage is not normalised.
 
@@ -146,14 +146,14 @@ class Swin(nn.Module):
         drop_path: of the last block, growing linearly from 0 at the first (released: 0.3, 0.3, 0.5).
     """
 
-    def __init__(self, size: str, *, attention: str | None = None, drop_path: float) -> None:
+    def __init__(self, size: str, *, attention: str | None = None, drop_path: float, in_channels: int = 3) -> None:
         super().__init__()
         if size not in SWIN_SHAPES:
             raise ValueError(f"Swin size {size!r}: expected one of {', '.join(SWIN_SHAPES)}")
         shape = SWIN_SHAPES[size]
         self.channels: tuple[int, ...] = tuple(shape.width * 2**i for i in range(4))
         self.strides: tuple[int, ...] = (4, 8, 16, 32)
-        self.patch_embed = PatchEmbedding(shape.width)
+        self.patch_embed = PatchEmbedding(in_channels, shape.width)
         kinds = block_kinds(shape.attention if attention is None else attention, shape.depths)
         rates = drop_path_rates(drop_path, shape.depths)
         self.layers = nn.ModuleList(

@@ -17,7 +17,7 @@ FINEST = 4
 
 
 class TimmBackbone(nn.Module):
-    """(B, 3, H, W) -> the maps of a timm model from stride 4 on, (B, channels[i], ~H/strides[i], ~W/strides[i]).
+    """(B, in_channels, H, W) -> (B, channels[i], ~H/strides[i], ~W/strides[i]), a timm model's maps from stride 4 on.
 
     Which image sizes will do is up to the model.
 
@@ -29,7 +29,7 @@ class TimmBackbone(nn.Module):
         ValueError: timm has no such model, or none of its maps.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, in_channels: int = 3) -> None:
         super().__init__()
         try:
             timm = import_module("timm")
@@ -42,7 +42,7 @@ class TimmBackbone(nn.Module):
             known = timm.list_models()
             raise ValueError(f"timm has no model {name!r}.{nearest(name, known)} timm.list_models() names all")
         try:
-            self.model: nn.Module = timm.create_model(name, pretrained=False, features_only=True)
+            self.model: nn.Module = timm.create_model(name, pretrained=False, features_only=True, in_chans=in_channels)
         except (RuntimeError, NotImplementedError, AttributeError) as error:
             raise ValueError(f"timm's {name} does not give feature maps: {error}") from error
         info = self.model.feature_info

@@ -146,7 +146,7 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class VAN(nn.Module):
-    """(B, 3, H, W) -> four maps at 1/4, 1/8, 1/16, 1/32, sizes rounded up; any image size.
+    """(B, in_channels, H, W) -> four maps at 1/4, 1/8, 1/16, 1/32, sizes rounded up; any image size.
 
     Args:
         size: a key of `VAN_SHAPES`.
@@ -162,6 +162,7 @@ class VAN(nn.Module):
         stage_strides: tuple[int, int, int, int] = (4, 2, 2, 2),
         drop_path: float = 0.1,
         norm_eps: float = 1e-6,
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
         if size not in VAN_SHAPES:
@@ -170,7 +171,7 @@ class VAN(nn.Module):
         self.channels: tuple[int, ...] = shape.channels
         self.strides: tuple[int, ...] = tuple(itertools.accumulate(stage_strides, operator.mul))
         rates = drop_path_rates(drop_path, shape.depths)
-        previous = 3
+        previous = in_channels
         for i, (channels, stride, ratio) in enumerate(zip(self.channels, stage_strides, MLP_RATIOS, strict=True)):
             stage = i + 1
             patch_embed = PatchEmbed(previous, channels, 7 if i == 0 else 3, stride)

@@ -15,6 +15,7 @@ from segattn.cli.options import (
     add_reading_size_option,
 )
 from segattn.cli.predict_images import add_collection_options, predict_images
+from segattn.cli.predict_memory import add_memory_option
 from segattn.cli.predict_raster import HELP as RASTER_HELP
 from segattn.cli.predict_raster import add_raster_options, predict_rasters, takes_rasters
 from segattn.cli.predict_ray import predict_on_ray
@@ -57,6 +58,7 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
     add_engine_option(parser)
     parser.add_argument("--protocol", metavar="NAME", help="a named protocol instead of one plain pass")
     add_reading_size_option(parser, "labels have the image's own size in any case")
+    add_memory_option(parser)
     parser.add_argument(
         "--confidence",
         action="store_true",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segattn.cli.options import EXPORTED, device_name, made_for, on_engine
+from segattn.cli.predict_memory import check_memory, memory_text
 from segattn.cli.predict_model import made_by, opened_model
 from segattn.cli.screen import percent, size_text
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from segattn.predicting.collection import Collection, Item
     from segattn.predicting.many import Labelled
-    from segattn.predicting.predict import Prediction, PredictionFiles, ReadingSize
+    from segattn.predicting.prediction import Prediction, PredictionFiles
     from segattn.recipes.schema import Recipe
 
 MOST_ERRORS = 50
@@ -64,10 +65,12 @@ def predict_images(arguments: argparse.Namespace, overrides: dict[str, str]) -> 
     from segattn.machine import pick_device
     from segattn.predicting.collection import collect, require_pyarrow
     from segattn.predicting.many import label_many
-    from segattn.predicting.predict import PredictionFiles, check_reading_size
+    from segattn.predicting.predict import check_reading_size
+    from segattn.predicting.prediction import PredictionFiles
     from segattn.processes import gathered, working_together
     from segattn.progress import progress_bar
 
+    check_memory(arguments)
     images = collect(arguments.sources)
     if arguments.parquet:
         require_pyarrow("--parquet")
@@ -85,6 +88,10 @@ def predict_images(arguments: argparse.Namespace, overrides: dict[str, str]) -> 
     with working_together(device) as (rank, world):
         recipe, protocol, model = opened_model(arguments, overrides, device)
         check_reading_size(arguments.size, protocol)
+        if arguments.max_memory is not None:
+            from segattn.predicting.bounded import check_bound
+
+            check_bound(arguments.max_memory, model, protocol)
         if arguments.confidence:
             require_probabilities(meaning_of(protocol))
         about = made_for(recipe, model.classes)
@@ -101,6 +108,7 @@ def predict_images(arguments: argparse.Namespace, overrides: dict[str, str]) -> 
                 protocol,
                 size=arguments.size,
                 confidence=arguments.confidence,
+                max_memory=arguments.max_memory,
                 take=work.take,
                 survives=is_out_of_memory,
             )
@@ -220,7 +228,7 @@ class _Work:
         if arguments.json:
             self.summary.rows.append(_row(item.where, prediction, files))
         else:
-            print(_said(item.where, prediction, files, self.recipe.name, arguments.size), flush=True)
+            print(_said(item.where, prediction, files, self.recipe.name, arguments), flush=True)
 
     def _step(self) -> None:
         self._done += 1
@@ -248,7 +256,7 @@ class _Work:
         return item
 
     def _files(self, item: Item) -> PredictionFiles:
-        from segattn.predicting.predict import PredictionFiles
+        from segattn.predicting.prediction import PredictionFiles
 
         return PredictionFiles.of(item.name, self.arguments.output, confidence=self.arguments.confidence)
 
@@ -332,16 +340,19 @@ def _row(where: str, prediction: Prediction, files: PredictionFiles) -> dict[str
         "image": where,
         "size": [height, width],
         "read_at": list(prediction.read_at),
+        "window": prediction.window,
         "shares": {name: round(share, 6) for name, share in prediction.shares().items()},
         "files": {name: str(file) for name, file in files._asdict().items() if file is not None},
     }
 
 
-def _said(where: str, prediction: Prediction, files: PredictionFiles, name: str, size: ReadingSize) -> str:
+def _said(where: str, prediction: Prediction, files: PredictionFiles, name: str, arguments: argparse.Namespace) -> str:
     shares = ", ".join(f"{name} {percent(share)}" for name, share in prediction.shares().items())
     lines = [f"{where}: {shares}", f"  {'  '.join(map(str, files.written()))}"]
     if prediction.read_at != prediction.labels.shape:
-        why = f", the size that {name} was trained at" if size == "trained" else ""
+        why = f", the size that {name} was trained at" if arguments.size == "trained" else ""
         read = f"{size_text(prediction.labels.shape)} image read at {size_text(prediction.read_at)}{why}"
         lines.append(f"  {read}; --size native to read it as it is")
+    if arguments.max_memory is not None:
+        lines.append(f"  {memory_text(prediction, arguments.max_memory)}")
     return "\n".join(lines)

@@ -54,6 +54,7 @@ def made_by(
         "size": arguments.size,
         "engine": arguments.engine,
         "confidence": arguments.confidence,
+        "max_memory": arguments.max_memory,
         "tint_all": arguments.tint_all,
     }
 

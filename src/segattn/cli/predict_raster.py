@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +14,9 @@ if TYPE_CHECKING:
     from segattn.predicting.raster.label import RasterReport
 
 _WINDOW, _OVERLAP, _MEMORY = 512, 128, 512 << 20
-_DEFAULTS = {"bands": None, "range": None, "window": _WINDOW, "overlap": _OVERLAP, "max_memory": _MEMORY}
+_DEFAULTS = {"bands": None, "range": None, "window": _WINDOW, "overlap": _OVERLAP}
 _IMAGES_ONLY = {"confidence": False, "fresh": False, "parquet": False, "ray": None, "tint_all": False, "protocol": None}
 _MOST_PROBLEMS = 20
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 HELP = (
     "With --raster, a GeoTIFF of any size gives NAME_labels.tif: class ids at the same place, in the same coordinate\n"
     "reference system, in bounded memory; a call that was stopped goes on where it was.\n\n"
@@ -38,14 +36,15 @@ def add_raster_options(parser: argparse.ArgumentParser) -> None:
         "--bands",
         type=_bands,
         metavar="R,G,B",
-        help="the bands, from 1, that are red, green and blue, or one for all (default: those that the file calls so)",
+        help="the bands, from 1, that are red, green and blue, or one for all (default: those that the file calls so); "
+        "for a network of other bands as many as it takes, in its order (default: all)",
     )
     group.add_argument(
         "--range",
         type=_range,
         metavar="LOW,HIGH",
-        help="the values that become black and white; needed for bands of other than 8 bits. Write --range=-5,40 where "
-        "one is negative",
+        help="the values that become black and white; needed for bands of other than 8 bits, unless the network takes "
+        "them as they are stored. Write --range=-5,40 where one is negative",
     )
     group.add_argument(
         "--window", type=int, default=_WINDOW, metavar="N", help=f"side of the windows in pixels (default: {_WINDOW})"
@@ -56,14 +55,6 @@ def add_raster_options(parser: argparse.ArgumentParser) -> None:
         default=_OVERLAP,
         metavar="N",
         help=f"pixels that neighbouring windows share at least (default: {_OVERLAP})",
-    )
-    group.add_argument(
-        "--max-memory",
-        type=_bytes,
-        default=_MEMORY,
-        metavar="SIZE",
-        help="of the scores that are held, such as 200M or 2G (default: 512M); a raster that is too wide for it is "
-        "worked on in panels, with the same labels. The network takes its own on top",
     )
 
 
@@ -90,9 +81,9 @@ def predict_rasters(arguments: argparse.Namespace, overrides: dict[str, str]) ->
     """Label the rasters that the arguments name."""
     from segattn.cli.options import device_name, find_protocol, made_for, on_engine, open_model, ready
     from segattn.cli.screen import error_text, print_error, print_json
+    from segattn.datasets.bands import require_rasterio
     from segattn.files import UnwritableError, require_separate, require_unread, require_writable
     from segattn.machine import pick_device
-    from segattn.predicting.raster.read import require_rasterio
     from segattn.processes import gathered, working_together
 
     require_rasterio()
@@ -151,7 +142,7 @@ def _predict_one(
             value_range=arguments.range,
             window=arguments.window,
             overlap=arguments.overlap,
-            memory=arguments.max_memory,
+            memory=arguments.max_memory or _MEMORY,
             progress=done if show else None,
         )
     if not arguments.json:
@@ -213,10 +204,3 @@ def _range(text: str) -> tuple[float, float]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{cut(text)}: expected two numbers, such as 0,3000") from None
     return low, high
-
-
-def _bytes(text: str) -> int:
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)\s*([kmg]?)(i?b)?", text.strip().lower())
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{cut(text)}: expected a size such as 200M or 2G")
-    return int(float(found[1]) * _UNITS[found[2]])

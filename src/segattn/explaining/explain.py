@@ -25,7 +25,9 @@ from segattn.explaining.view import View
 from segattn.layers import resize
 from segattn.machine import device_in_words
 from segattn.models.segmenter import Segmenter
-from segattn.predicting.predict import ReadingSize, check_reading_size, resized, size_to_read
+from segattn.normalization import require_rgb
+from segattn.predicting.predict import ReadingSize, check_reading_size, size_to_read
+from segattn.predicting.prediction import resized
 from segattn.predicting.sources import read_source
 from segattn.reports.origin import Origin
 
@@ -95,6 +97,7 @@ def explain(
     """
     if model.training:
         raise ValueError("the model is in training mode; call model.eval() first")
+    require_rgb(model.normalization, "explain")
     check_reading_size(size, protocol)
     with _saying_what_it_shows(model):
         named = read_source(image, name)

@@ -14,7 +14,6 @@ whatever module or function they come from. Three things need more than that:
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -25,7 +24,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -33,6 +31,7 @@ import segattn.attention.dual  # noqa: F401 - defines the operator segattn::posi
 from segattn.contracts import nearest
 from segattn.layers import resize
 from segattn.models.segmenter import Segmenter
+from segattn.models.shapes import stand_in
 
 _MACS = {"convolution": 1, "linear": 1, "matrix_product": 1}
 
@@ -164,12 +163,9 @@ def count_operations(model: Segmenter, size: tuple[int, int]) -> tuple[Operation
     Returns:
         The operations, and the names of the parameters that took part.
     """
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    with FakeTensorMode(), torch.no_grad():
-        stand_ins = {id(tensor): _without_values(tensor) for tensor in (*model.parameters(), *model.buffers())}
-        used_by_id = {id(stand_ins[original]): name for original, name in names.items()}
-        shadow = copy.deepcopy(model, dict(stand_ins)).eval()
-        image = torch.empty(1, 3, *size, dtype=model.mean.dtype)
+    with stand_in(model) as shadow:
+        used_by_id = {id(parameter): name for name, parameter in shadow.named_parameters()}
+        image = torch.empty(1, model.in_channels, *size, dtype=model.mean.dtype)
         counter = _Counter(used_by_id)
         with counter.watching(shadow), counter, _AttentionCounter(counter):
             features = shadow.backbone(image)
@@ -177,11 +173,6 @@ def count_operations(model: Segmenter, size: tuple[int, int]) -> tuple[Operation
                 logits = shadow.head.main(features)
             resize(logits, size, align_corners=shadow.align_corners)
     return counter.operations, frozenset(counter.used)
-
-
-def _without_values(tensor: Tensor) -> Tensor:
-    empty = torch.empty(tensor.shape, dtype=tensor.dtype)
-    return nn.Parameter(empty, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]

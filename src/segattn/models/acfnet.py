@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from segattn.contracts import AlignCorners, Normalization
+from segattn.contracts import AlignCorners
 from segattn.models.key_map import DEEP_STEM_IMAGENET, V1C_IMAGENET, KeyMap
+from segattn.normalization import Normalization, check_channels
 
 if TYPE_CHECKING:
     from segattn.models.segmenter import Segmenter
@@ -50,10 +51,14 @@ class ACFNet:
     backbone: Literal["ecanet101", "resnet50", "resnet101"]
     class_feature: Literal["paper", "released"] = "paper"
     normalization: Normalization = Normalization()
+    in_channels: int = 3
 
     align_corners: ClassVar[AlignCorners] = "corners"
     key_maps: ClassVar[tuple[KeyMap, ...]] = (ACFNET,)
     backbone_key_maps: ClassVar[tuple[KeyMap, ...]] = (DEEP_STEM_IMAGENET, V1C_IMAGENET)
+
+    def __post_init__(self) -> None:
+        check_channels(self)
 
     def build(self, num_classes: int) -> Segmenter:
         """The network with random float32 weights, in training mode; logits (B, num_classes, ~H/8, ~W/8).
@@ -79,6 +84,7 @@ class ACFNet:
                 deep_stem=True,
                 ceil_pool=True,
                 eca=eca,
+                in_channels=self.in_channels,
             )
             return Segmenter(
                 backbone=backbone,

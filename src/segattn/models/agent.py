@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from segattn.contracts import BELOW_ONE, AlignCorners, Normalization, check
+from segattn.contracts import BELOW_ONE, AlignCorners, check
 from segattn.models.key_map import MMSEG, KeyMap
+from segattn.normalization import Normalization, check_channels
 
 if TYPE_CHECKING:
     from segattn.models.segmenter import Segmenter
@@ -48,12 +49,14 @@ class AgentSwinUperNet:
     size: AgentSwinSize
     drop_path: float = 0.3
     normalization: Normalization = Normalization()
+    in_channels: int = 3
 
     align_corners: ClassVar[AlignCorners] = "edges"
     key_maps: ClassVar[tuple[KeyMap, ...]] = (MMSEG,)
     backbone_key_maps: ClassVar[tuple[KeyMap, ...]] = (AGENT_SWIN_IMAGENET,)
 
     def __post_init__(self) -> None:
+        check_channels(self)
         check(self, drop_path=BELOW_ONE)
 
     def build(self, num_classes: int) -> Segmenter:
@@ -69,7 +72,7 @@ class AgentSwinUperNet:
         from segattn.models.segmenter import Segmenter
 
         with float32_by_default():
-            backbone = Swin(self.size, drop_path=self.drop_path)
+            backbone = Swin(self.size, drop_path=self.drop_path, in_channels=self.in_channels)
             return Segmenter(
                 backbone,
                 UperNet(backbone.channels, num_classes),
@@ -87,12 +90,14 @@ class AgentPVTSemanticFPN:
     size: AgentPVTSize
     drop_path: float = 0.1
     normalization: Normalization = Normalization()
+    in_channels: int = 3
 
     align_corners: ClassVar[AlignCorners] = "edges"
     key_maps: ClassVar[tuple[KeyMap, ...]] = (MMSEG,)
     backbone_key_maps: ClassVar[tuple[KeyMap, ...]] = (AGENT_PVT_IMAGENET,)
 
     def __post_init__(self) -> None:
+        check_channels(self)
         check(self, drop_path=BELOW_ONE)
 
     def build(self, num_classes: int) -> Segmenter:
@@ -107,7 +112,7 @@ class AgentPVTSemanticFPN:
         from segattn.models.segmenter import Segmenter
 
         with float32_by_default():
-            backbone = PVT(self.size, drop_path=self.drop_path)
+            backbone = PVT(self.size, drop_path=self.drop_path, in_channels=self.in_channels)
             return Segmenter(
                 backbone,
                 SemanticFPN(backbone.channels, num_classes),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from segattn.contracts import AlignCorners, Normalization
+from segattn.contracts import AlignCorners
 from segattn.models.key_map import RESNET_IMAGENET, KeyMap
+from segattn.normalization import Normalization, check_channels
 
 if TYPE_CHECKING:
     from segattn.models.segmenter import Segmenter
@@ -72,9 +73,13 @@ class AttaNet:
     backbone: Literal["light", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "df2"]
     align_corners: AlignCorners = "corners"
     normalization: Normalization = Normalization()
+    in_channels: int = 3
 
     key_maps: ClassVar[tuple[KeyMap, ...]] = (ATTANET_RESNET, ATTANET_LIGHT)
     backbone_key_maps: ClassVar[tuple[KeyMap, ...]] = (RESNET_IMAGENET, DF_IMAGENET)
+
+    def __post_init__(self) -> None:
+        check_channels(self)
 
     def build(self, num_classes: int) -> Segmenter:
         """The network with random float32 weights, in training mode: the light stack with its own head, else the
@@ -92,7 +97,7 @@ class AttaNet:
 
         with float32_by_default():
             if self.backbone == "light":
-                light = AttaNetLight()
+                light = AttaNetLight(in_channels=self.in_channels)
                 return Segmenter(
                     backbone=light,
                     head=AttaNetLightHead(light.channels, num_classes),
@@ -101,7 +106,11 @@ class AttaNet:
                     stride=8,
                     normalization=self.normalization,
                 )
-            backbone = DF2() if self.backbone == "df2" else ResNet(resnet_depth(self.backbone))
+            backbone: DF2 | ResNet
+            if self.backbone == "df2":
+                backbone = DF2(in_channels=self.in_channels)
+            else:
+                backbone = ResNet(resnet_depth(self.backbone), in_channels=self.in_channels)
             return Segmenter(
                 backbone=backbone,
                 head=AttaNetHead(backbone.channels[-3:], num_classes),

@@ -15,7 +15,7 @@ from segattn.backbones.resnet import ResNet
 from segattn.backbones.swin import Swin
 from segattn.backbones.timm_adapter import TimmBackbone
 from segattn.backbones.van import VAN
-from segattn.contracts import AlignCorners, Backbone, Head, Normalization, nearest
+from segattn.contracts import AlignCorners, Backbone, Head, nearest
 from segattn.heads.acfnet import ACFNetHead
 from segattn.heads.attanet import AttaNetHead, AttaNetLightHead
 from segattn.heads.danet import DANetHead
@@ -25,6 +25,7 @@ from segattn.heads.semantic_fpn import SemanticFPN
 from segattn.heads.upernet import UperNet
 from segattn.layers import float32_by_default
 from segattn.models.segmenter import Segmenter
+from segattn.normalization import Normalization, require_entries
 
 _os8 = partial(ResNet, output_stride=8, stage3_dilations=(1, 2), stage4_dilations=(2, 4))
 _acfnet_trunk = partial(
@@ -32,7 +33,7 @@ _acfnet_trunk = partial(
 )
 _lite_os16 = partial(EfficientNetLite, output_stride=16, padding="centred")
 
-BACKBONES: dict[str, Callable[[], Backbone]] = {
+BACKBONES: dict[str, Callable[..., Backbone]] = {
     "resnet18": partial(ResNet, 18),
     "resnet34": partial(ResNet, 34),
     "resnet50": partial(ResNet, 50),
@@ -135,6 +136,7 @@ def build(
     auxiliary_head: str | MakeHead | None = None,
     align_corners: AlignCorners | bool = "edges",
     normalization: Normalization = Normalization(),
+    in_channels: int = 3,
 ) -> Segmenter:
     """A backbone with a head, with random weights, in evaluation mode.
 
@@ -148,6 +150,7 @@ def build(
         align_corners: how logits are resized to the image (`contracts.AlignCorners`); PyTorch's True and False are read
             as "corners" and "edges".
         normalization: what the backbone's weights expect.
+        in_channels: of the images, which a backbone of one's own takes; `normalization` has entries for each.
 
     Raises:
         ValueError: an unknown name (the nearest are offered), or maps that don't suit the head.
@@ -156,8 +159,9 @@ def build(
     """
     if num_classes < 1:
         raise ValueError(f"num_classes {num_classes}: expected 1 or more")
+    require_entries(normalization, in_channels)
     with float32_by_default():
-        trunk = make_backbone(backbone) if isinstance(backbone, str) else backbone
+        trunk = make_backbone(backbone, in_channels) if isinstance(backbone, str) else backbone
         channels, strides = _declared(trunk)
         return Segmenter(
             trunk,
@@ -169,20 +173,20 @@ def build(
         ).eval()
 
 
-def make_backbone(name: str) -> Backbone:
-    """The backbone of that name, with random weights.
+def make_backbone(name: str, in_channels: int = 3) -> Backbone:
+    """The backbone of that name, with random weights, for images of so many channels.
 
     Raises:
         ValueError: there is none; the nearest are offered.
         ImportError: `timm:NAME` without timm.
     """
     if name.startswith("timm:"):
-        return TimmBackbone(name.removeprefix("timm:"))
+        return TimmBackbone(name.removeprefix("timm:"), in_channels=in_channels)
     if name not in BACKBONES:
         raise ValueError(
             f"unknown backbone {name!r}.{nearest(name, BACKBONES)} Known: {', '.join(BACKBONES)}, and timm:NAME"
         )
-    return BACKBONES[name]()
+    return BACKBONES[name](in_channels=in_channels)
 
 
 def _declared(backbone: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from segattn.contracts import AlignCorners, Normalization
+from segattn.contracts import AlignCorners
 from segattn.models.key_map import KeyMap
+from segattn.normalization import Normalization, check_channels
 
 if TYPE_CHECKING:
     from segattn.models.segmenter import Segmenter
@@ -40,9 +41,13 @@ class Pair:
     auxiliary_head: str | None = None
     align_corners: AlignCorners = "edges"
     normalization: Normalization = Normalization()
+    in_channels: int = 3
 
     key_maps: ClassVar[tuple[KeyMap, ...]] = ()
     backbone_key_maps: ClassVar[tuple[KeyMap, ...]] = (EFFICIENTNET_LITE_IMAGENET,)
+
+    def __post_init__(self) -> None:
+        check_channels(self)
 
     def build(self, num_classes: int) -> Segmenter:
         """The network with random float32 weights, in training mode.
@@ -60,4 +65,5 @@ class Pair:
             auxiliary_head=self.auxiliary_head,
             align_corners=self.align_corners,
             normalization=self.normalization,
+            in_channels=self.in_channels,
         ).train()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from segattn.contracts import AlignCorners, Normalization, Range, check
+from segattn.contracts import AlignCorners, Range, check
 from segattn.models.key_map import (
     DEEP_STEM_IMAGENET,
     RESNET_IMAGENET,
@@ -17,6 +17,7 @@ from segattn.models.key_map import (
     KeyMap,
     deep_stem_renames,
 )
+from segattn.normalization import Normalization, check_channels
 
 if TYPE_CHECKING:
     from segattn.models.segmenter import Segmenter
@@ -91,11 +92,13 @@ class DANet:
     align_corners: AlignCorners = "corners"
     auxiliary_head: Literal["fcn"] | None = None
     normalization: Normalization = Normalization()
+    in_channels: int = 3
 
     key_maps: ClassVar[tuple[KeyMap, ...]] = (DANET, DANET_DEEP_STEM, DANET_MMSEG)
     backbone_key_maps: ClassVar[tuple[KeyMap, ...]] = (RESNET_IMAGENET, DEEP_STEM_IMAGENET, V1C_IMAGENET)
 
     def __post_init__(self) -> None:
+        check_channels(self)
         check(self, stage4_dilations=Range(1, 1024, "1 to 1024"))
         if not 1 <= len(self.stage4_dilations) <= 3:
             raise ValueError(f"stage4_dilations: {len(self.stage4_dilations)} numbers, expected 1 to 3, one a block")
@@ -122,6 +125,7 @@ class DANet:
                 stage4_dilations=self.stage4_dilations,
                 deep_stem=self.stem != "conv7x7",
                 stem_channels=32 if self.stem == "deep32" else 64,
+                in_channels=self.in_channels,
             )
             return Segmenter(
                 backbone=backbone,

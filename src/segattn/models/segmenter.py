@@ -11,18 +11,18 @@ from segattn.contracts import (
     Classes,
     Description,
     Head,
-    Normalization,
     SegOutput,
     align_corners_in_words,
 )
 from segattn.layers import resize
+from segattn.normalization import Normalization
 
 
 class Segmenter(nn.Module):
     """A backbone and a head, with the normalisation that belongs to the weights.
 
     Args:
-        backbone: (B, 3, H, W) -> feature maps.
+        backbone: (B, C, H, W) -> feature maps, C the number of channels that `normalization` has entries for, mostly 3.
         head: feature maps -> `SegOutput`.
         auxiliary_head: a second head that only training runs; its logits are `auxiliary["aux"]`.
         num_classes: K of all logits.
@@ -33,6 +33,7 @@ class Segmenter(nn.Module):
             states it in its description instead.
 
     Attributes:
+        in_channels: C of the images.
         classes: what the logits mean. Numbered classes until whoever knows the label space says it.
         network: the description that it was built from; None unless `segattn.create_model` or `load_model` made it.
         trained_at: (height, width) of whole images in training, which `segattn.predict` brings images near; None where
@@ -69,27 +70,41 @@ class Segmenter(nn.Module):
         self.align_corners = align_corners_in_words(align_corners)
         self.stride = stride
         self.normalization = normalization
+        self.in_channels = len(normalization.mean)
         self.register_buffer(
-            "mean", torch.tensor(normalization.mean, dtype=torch.float32).view(3, 1, 1), persistent=False
+            "mean", torch.tensor(normalization.mean, dtype=torch.float32).view(-1, 1, 1), persistent=False
         )
         self.register_buffer(
-            "std", torch.tensor(normalization.std, dtype=torch.float32).view(3, 1, 1), persistent=False
+            "std", torch.tensor(normalization.std, dtype=torch.float32).view(-1, 1, 1), persistent=False
         )
 
     def normalize(self, images: Tensor) -> Tensor:
-        """RGB (B, 3, H, W), uint8 0..255 or float 0..1 -> the network's input in the model's own precision."""
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"images of shape {tuple(images.shape)}: expected (batch, 3, height, width)")
-        scale = 1 / self.std
-        if images.dtype == torch.uint8:
-            images, scale = images.to(self.mean.dtype), scale / 255
-        elif not images.is_floating_point():
-            raise ValueError(f"images of type {images.dtype}: expected uint8 in 0..255 or float in 0..1")
-        x = torch.addcmul(-self.mean / self.std, images, scale)  # one pass over the image where (x - m) / s is two
+        """Images (B, C, H, W) -> the network's input in the model's own precision.
+
+        C is 3, RGB, unless the model is for other channels. Values are uint8 0..255, uint16 0..65535 or float 0..1;
+        with a `value_range` of the normalisation any of these types holds values as they are stored.
+        """
+        if images.ndim != 4 or images.shape[1] != self.in_channels:
+            raise ValueError(
+                f"images of shape {tuple(images.shape)}: expected (batch, {self.in_channels}, height, width)"
+            )
+        if images.dtype not in (torch.uint8, torch.uint16) and not images.is_floating_point():
+            raise ValueError(f"images of type {images.dtype}: expected uint8 in 0..255, uint16, or float in 0..1")
+        stored = self.normalization.value_range
+        if stored is not None or images.dtype == torch.uint16:  # beyond what half precision holds
+            mean, std, images = self.mean.float(), self.std.float(), images.float()
+            low, high = stored or (0, 65535)
+            mean, std = mean * (high - low) + low, std * (high - low)
+            x = torch.addcmul(-mean / std, images, 1 / std).to(self.mean.dtype)
+        else:
+            scale = 1 / self.std
+            if images.dtype == torch.uint8:
+                images, scale = images.to(self.mean.dtype), scale / 255
+            x = torch.addcmul(-self.mean / self.std, images, scale)  # one pass where (x - m) / s is two
         return x.flip(1) if self.normalization.bgr else x
 
     def segment(self, x: Tensor) -> SegOutput:
-        """Normalised (B, 3, H, W) -> all outputs at the heads' own resolution, as losses and parity tests need them."""
+        """Normalised (B, C, H, W) -> all outputs at the heads' own resolution, as losses and parity tests need them."""
         features = self.backbone(x)
         output = self.head(features)
         if self.auxiliary_head is not None:
@@ -97,10 +112,10 @@ class Segmenter(nn.Module):
         return output
 
     def logits(self, x: Tensor) -> Tensor:
-        """Normalised (B, 3, H, W) -> the main logits (B, K, h, w) without any auxiliary work."""
+        """Normalised (B, C, H, W) -> the main logits (B, K, h, w) without any auxiliary work."""
         return self.head.main(self.backbone(x))
 
     def forward(self, images: Tensor) -> Tensor:
-        """RGB (B, 3, H, W), uint8 or float 0..1 -> logits (B, K, H, W)."""
+        """Images (B, C, H, W) as `normalize` takes them -> logits (B, K, H, W)."""
         logits = self.logits(self.normalize(images))
         return resize(logits, images.shape[-2:], align_corners=self.align_corners, stride=self.stride)

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from segattn.contracts import ABOVE_ZERO_TO_ONE, BELOW_ONE, CHANNELS, AlignCorners, Normalization, check
+from segattn.contracts import ABOVE_ZERO_TO_ONE, BELOW_ONE, CHANNELS, AlignCorners, check
 from segattn.models.key_map import MMSEG, KeyMap
+from segattn.normalization import Normalization, check_channels
 
 if TYPE_CHECKING:
     from segattn.models.segmenter import Segmenter
@@ -39,12 +40,14 @@ class VANLightHam:
     drop_path: float = 0.1
     norm_eps: float = 1e-6
     normalization: Normalization = Normalization()
+    in_channels: int = 3
 
     align_corners: ClassVar[AlignCorners] = "edges"
     key_maps: ClassVar[tuple[KeyMap, ...]] = (MMSEG,)
     backbone_key_maps: ClassVar[tuple[KeyMap, ...]] = (VAN_IMAGENET,)
 
     def __post_init__(self) -> None:
+        check_channels(self)
         check(self, ham_channels=CHANNELS, channels=CHANNELS, bases=CHANNELS)
         check(self, drop_path=BELOW_ONE, norm_eps=ABOVE_ZERO_TO_ONE)
 
@@ -60,7 +63,7 @@ class VANLightHam:
         from segattn.models.segmenter import Segmenter
 
         with float32_by_default():
-            backbone = VAN(self.size, drop_path=self.drop_path, norm_eps=self.norm_eps)
+            backbone = VAN(self.size, drop_path=self.drop_path, norm_eps=self.norm_eps, in_channels=self.in_channels)
             return Segmenter(
                 backbone=backbone,
                 head=LightHam(
@@ -86,12 +89,14 @@ class VANHamNet:
     drop_path: float = 0.1
     norm_eps: float = 1e-6
     normalization: Normalization = Normalization()
+    in_channels: int = 3
 
     align_corners: ClassVar[AlignCorners] = "edges"
     key_maps: ClassVar[tuple[KeyMap, ...]] = (MMSEG,)
     backbone_key_maps: ClassVar[tuple[KeyMap, ...]] = (VAN_IMAGENET,)
 
     def __post_init__(self) -> None:
+        check_channels(self)
         check(self, drop_path=BELOW_ONE, norm_eps=ABOVE_ZERO_TO_ONE)
 
     def build(self, num_classes: int) -> Segmenter:
@@ -109,7 +114,13 @@ class VANHamNet:
         from segattn.models.segmenter import Segmenter
 
         with float32_by_default():
-            backbone = VAN(self.size, stage_strides=(4, 2, 1, 1), drop_path=self.drop_path, norm_eps=self.norm_eps)
+            backbone = VAN(
+                self.size,
+                stage_strides=(4, 2, 1, 1),
+                drop_path=self.drop_path,
+                norm_eps=self.norm_eps,
+                in_channels=self.in_channels,
+            )
             return Segmenter(
                 backbone=backbone,
                 head=HamNet(backbone.channels, num_classes, random_bases_in_eval=self.bases_in_eval == "random"),
@@ -128,12 +139,14 @@ class VANUperNet:
     drop_path: float = 0.1
     norm_eps: float = 1e-6
     normalization: Normalization = Normalization()
+    in_channels: int = 3
 
     align_corners: ClassVar[AlignCorners] = "edges"
     key_maps: ClassVar[tuple[KeyMap, ...]] = (MMSEG,)
     backbone_key_maps: ClassVar[tuple[KeyMap, ...]] = (VAN_IMAGENET,)
 
     def __post_init__(self) -> None:
+        check_channels(self)
         check(self, drop_path=BELOW_ONE, norm_eps=ABOVE_ZERO_TO_ONE)
 
     def build(self, num_classes: int) -> Segmenter:
@@ -149,7 +162,7 @@ class VANUperNet:
         from segattn.models.segmenter import Segmenter
 
         with float32_by_default():
-            backbone = VAN(self.size, drop_path=self.drop_path, norm_eps=self.norm_eps)
+            backbone = VAN(self.size, drop_path=self.drop_path, norm_eps=self.norm_eps, in_channels=self.in_channels)
             return Segmenter(
                 backbone=backbone,
                 head=UperNet(backbone.channels, num_classes),
@@ -168,12 +181,14 @@ class VANSemanticFPN:
     drop_path: float = 0.1
     norm_eps: float = 1e-6
     normalization: Normalization = Normalization()
+    in_channels: int = 3
 
     align_corners: ClassVar[AlignCorners] = "edges"
     key_maps: ClassVar[tuple[KeyMap, ...]] = (MMSEG,)
     backbone_key_maps: ClassVar[tuple[KeyMap, ...]] = (VAN_IMAGENET,)
 
     def __post_init__(self) -> None:
+        check_channels(self)
         check(self, drop_path=BELOW_ONE, norm_eps=ABOVE_ZERO_TO_ONE)
 
     def build(self, num_classes: int) -> Segmenter:
@@ -188,7 +203,7 @@ class VANSemanticFPN:
         from segattn.models.segmenter import Segmenter
 
         with float32_by_default():
-            backbone = VAN(self.size, drop_path=self.drop_path, norm_eps=self.norm_eps)
+            backbone = VAN(self.size, drop_path=self.drop_path, norm_eps=self.norm_eps, in_channels=self.in_channels)
             return Segmenter(
                 backbone=backbone,
                 head=SemanticFPN(backbone.channels, num_classes),

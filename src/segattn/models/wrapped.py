@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from segattn.contracts import AlignCorners, Classes, Normalization, SegOutput, shown
+from segattn.contracts import AlignCorners, Classes, SegOutput, counted, shown
 from segattn.models.segmenter import Segmenter
+from segattn.normalization import Normalization
 
 if TYPE_CHECKING:
     from segattn.contracts import Features
@@ -47,7 +48,7 @@ class ForeignNetwork(nn.Module):
         for logits in found:
             if logits.shape[:2] != (x.shape[0], self.channels[0]):
                 raise ValueError(
-                    f"{_name(self.module)}: logits of shape {tuple(logits.shape)} for {len(x)} images and"
+                    f"{_name(self.module)}: logits of shape {tuple(logits.shape)} for {counted(len(x), 'image')} and"
                     f" {self.channels[0]} classes, expected ({len(x)}, {self.channels[0]}, height, width)"
                 )
         return tuple(found)
@@ -82,7 +83,8 @@ def wrap(
             taken: a tensor, a mapping with "out" or "logits" (and "aux", which losses may read), or an object with
             `logits`.
         classes: what the logits mean: `Classes`, names, or how many there are.
-        normalization: what the module's weights expect; ImageNet's mean and deviation by default.
+        normalization: what the module's weights expect, with as many entries as it takes channels; ImageNet's mean and
+            deviation by default.
         align_corners: how the module's own pipeline resizes logits to the image; "edges" is what most do.
         sizes: height and width of the images that it is tried on, which tell the stride. One size will do for a module
             that takes no other: then use a protocol with windows or a size of this kind.
@@ -96,7 +98,7 @@ def wrap(
     """
     known = Classes.of(classes)
     network = ForeignNetwork(module, len(known))
-    stride = _stride(network.eval(), sizes)
+    stride = _stride(network.eval(), len(normalization.mean), sizes)
     network.strides = (stride,)
     model = Segmenter(
         network,
@@ -115,13 +117,13 @@ def wrap(
 
 
 @torch.no_grad()
-def _stride(network: ForeignNetwork, sizes: Sequence[tuple[int, int]]) -> int:
+def _stride(network: ForeignNetwork, channels: int, sizes: Sequence[tuple[int, int]]) -> int:
     """Input pixels per cell of the logits."""
     parameter = next(network.parameters(), torch.empty(0))
     found: list[str] = []
     strides: set[float] = set()
     for height, width in sizes:
-        logits = network(torch.zeros(1, 3, height, width, device=parameter.device, dtype=parameter.dtype))[0]
+        logits = network(torch.zeros(1, channels, height, width, device=parameter.device, dtype=parameter.dtype))[0]
         strides |= {height / logits.shape[2], width / logits.shape[3]}
         found.append(f"{height}x{width} -> {logits.shape[2]}x{logits.shape[3]}")
     if len(strides) != 1 or not min(strides).is_integer():

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from segattn.evaluation.protocol import Protocol
 from segattn.predicting.addresses import read_address
 from segattn.predicting.collection import Item
-from segattn.predicting.predict import Prediction, ReadingSize, predict
+from segattn.predicting.predict import ReadingSize, predict
+from segattn.predicting.prediction import Prediction
 from segattn.predicting.sources import Named, read_source
 from segattn.predicting.stages import StageTimes, run_stages
 
@@ -33,13 +34,14 @@ def label_many(
     *,
     size: ReadingSize,
     confidence: bool,
+    max_memory: int | None = None,
     take: Callable[[Labelled], None],
     survives: Callable[[Exception], bool],
 ) -> StageTimes:
     """Label images in order and hand each to `take`, which writes it, in a thread of its own.
 
     Args:
-        model, protocol, size, confidence: as for `predict`.
+        model, protocol, size, confidence, max_memory: as for `predict`.
         survives: whether an error that is neither a ValueError nor of an operating system concerns its image alone.
 
     Raises:
@@ -53,7 +55,7 @@ def label_many(
                 continue
             try:
                 source = read_address(item.source) if isinstance(item.source, str) else item.source
-                yield item, read_source(source, item.where)
+                yield item, read_source(source, item.where, normalization=model.normalization)
             except Exception as error:
                 if not isinstance(error, (ValueError, OSError)) and not survives(error):
                     raise
@@ -63,7 +65,12 @@ def label_many(
         item, found = one
         if isinstance(found, Exception):
             return Labelled(item, None, "read", found)
-        options: dict[str, Any] = {"size": size, "confidence": confidence, "name": item.name}
+        options: dict[str, Any] = {
+            "size": size,
+            "confidence": confidence,
+            "max_memory": max_memory,
+            "name": item.name,
+        }
         try:
             return Labelled(item, predict(model, found.pixels, protocol, **options))
         except Exception as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 from segattn.contracts import cut
 from segattn.files import write_file
-from segattn.predicting.predict import Prediction
+from segattn.predicting.prediction import Prediction
 from segattn.processes import gathered
 
 _ROWS = 500

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from segattn.contracts import Normalization
 from segattn.evaluation.protocol import ACFNET_SLIDE
 from segattn.losses.terms import CrossEntropy, Lovasz, OhemSearchCrossEntropy
 from segattn.models.acfnet import ACFNet
+from segattn.normalization import Normalization
 from segattn.recipes.schema import SGD, Checkpoint, Claim, Data, Paper, Recipe, Schedule, Training
 from segattn.transforms.compose import Transform
 from segattn.transforms.crops import RandomCrop

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from segattn.contracts import Normalization
 from segattn.evaluation.protocol import ENLARGED_FLIP, WHOLE, WHOLE_512X1024
 from segattn.losses.terms import CrossEntropy, OhemCrossEntropy
 from segattn.models.attanet import AttaNet
 from segattn.models.compose import Pair
+from segattn.normalization import Normalization
 from segattn.recipes.published import PublishedCost
 from segattn.recipes.schema import (
     SGD,

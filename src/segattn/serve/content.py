@@ -20,7 +20,8 @@ from segattn.explaining.view import View
 from segattn.files import write_file
 from segattn.models.segmenter import Segmenter
 from segattn.pictures import class_shares, encoded, resize_image, resize_labels, untinted
-from segattn.predicting.predict import Prediction, predict
+from segattn.predicting.predict import predict
+from segattn.predicting.prediction import Prediction
 from segattn.predicting.sources import Named
 
 SIDE = 1600

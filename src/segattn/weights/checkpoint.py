@@ -18,9 +18,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from segattn import __version__
-from segattn.contracts import Classes, Normalization, cut
+from segattn.contracts import Classes, cut
 from segattn.files import atomic_path, require_regular
 from segattn.models.networks import Network
+from segattn.normalization import Normalization
 from segattn.recipes.schema import Data, Recipe
 from segattn.recipes.serialize import from_dict, to_dict
 from segattn.weights.archive import kind_of

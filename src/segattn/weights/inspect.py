@@ -9,8 +9,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from segattn.contracts import Normalization, cut
+from segattn.contracts import cut
 from segattn.models.networks import BACKBONE_MAPS, KEY_MAPS, Network
+from segattn.normalization import Normalization
 from segattn.recipes.catalog import RECIPES
 from segattn.tables import table_lines
 from segattn.weights.archive import kind_of

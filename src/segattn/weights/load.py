@@ -19,6 +19,7 @@ from segattn.models.segmenter import Segmenter
 from segattn.weights.checkpoint import Described, described
 from segattn.weights.classes import class_tensors
 from segattn.weights.fit_size import fit_trained_size, without_class_token
+from segattn.weights.inflate import fit_channels, other_channels
 from segattn.weights.match import Match, class_counts, explain_names, explain_shapes, match, read_names
 from segattn.weights.pretrained import PRETRAINED, pretrained_file
 from segattn.weights.reading import Checkpoint, open_checkpoint
@@ -67,7 +68,7 @@ def load_weights(
         )
     if not result.names_fit:
         raise ValueError(f"{checkpoint.name}: {explain_names(result)}{_backbone_hint(found, target)}")
-    notes = []
+    found, notes = fit_channels(model, result, found, target)
     facts = Described() if isinstance(source, Mapping) else described(source)
     if num_classes_may_differ:
         misfits = result.misfits(found, target)
@@ -82,7 +83,7 @@ def load_weights(
         scales = [key for key in target if key.endswith(".weight") and f"{key[:-6]}running_mean" in target]
         found = {**found, **{result.pairs[key]: found[result.pairs[key]].abs() + 1e-5 for key in scales}}
         notes.append(f"{len(scales)} batch norm scales stored as |w| + 1e-5")
-    report = _copy(model, target, checkpoint, found, result, sizes_may_differ, notes)
+    report = _copy(model, target, checkpoint, found, notes, result, sizes_may_differ)
     if isinstance(model, Segmenter):
         if facts.classes is not None and len(facts.classes) == model.num_classes:
             model.classes = facts.classes
@@ -125,6 +126,7 @@ def load_backbone(
     found = without_class_token(checkpoint.tensors)
     target = {key: value for key, value in model.state_dict().items() if key.startswith("backbone.")}
     result = _match_backbone(found, target)
+    found, notes = fit_channels(model, result, found, target)
     if partial:
         result = _leave_stem_and_gates(result, found, target)
     elif _leave_stem_and_gates(result, found, target) is not result:
@@ -134,7 +136,7 @@ def load_backbone(
         )
     if not result.names_fit:
         raise ValueError(f"{checkpoint.name}: {explain_names(result)}")
-    return _copy(model, target, checkpoint, found, result, sizes_may_differ, [])
+    return _copy(model, target, checkpoint, found, notes, result, sizes_may_differ)
 
 
 def _match_backbone(found: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Match:
@@ -157,9 +159,9 @@ def _copy(
     target: Mapping[str, Tensor],
     checkpoint: Checkpoint,
     found: Mapping[str, Tensor],
+    notes: list[str],
     result: Match,
     sizes_may_differ: bool,
-    notes: list[str],
 ) -> LoadReport:
     state = {ours: found[theirs] for ours, theirs in result.pairs.items()}
     state = {ours: value.reshape(1) if value.ndim == 0 < target[ours].ndim else value for ours, value in state.items()}
@@ -171,7 +173,10 @@ def _copy(
         state, misfits = fitted, [key for key in misfits if key not in changed]
     if misfits:
         counts = class_counts(result, misfits, found, target)
-        if set(misfits) <= set(changed):
+        channels = other_channels(model, result, misfits, found)
+        if channels is not None:
+            advice = channels
+        elif set(misfits) <= set(changed):
             advice = (
                 "the file was trained at another image size: sizes_may_differ=True (--sizes-may-differ) resizes these"
             )

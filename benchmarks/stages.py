@@ -1,0 +1,130 @@
+"""Time of each stage of labelling many images by itself and overlapped, and memory from the first image to the last.
+
+    python benchmarks/stages.py --threads 1 --engine auto --output benchmarks/results/stages.json
+
+Drawn streets, or the images of --images over and over, as --count files of 480x360. Apart: reading all files; labelling
+the first --labelled, and so many times as long for all; writing labels and overlay of all. Then all three at once, as
+`segattn predict FOLDER` does. `whole_by_longest` is its time by that of the longest stage alone; `sum_by_whole` is what
+overlapping gains; `memory_last_by_first` the mean resident size in the last tenth of the images by that in the first.
+With --rounds, the median of rounds in each of which all are measured after one another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+import segattn
+from segattn.evaluation.protocol import WHOLE
+from segattn.exporting.fastest import ENGINES, on_engine
+from segattn.machine import provenance, resident_memory
+from segattn.predicting.collection import collect
+from segattn.predicting.many import Labelled, label_many
+from segattn.predicting.sources import read_source
+from segattn.synthetic.write import draw_street
+
+SIZE = 360, 480
+DRAWN = 20
+
+
+def paint(folder: Path, count: int, images: Path | None) -> list[Path]:
+    """So many files: copies of the images, or of drawn streets."""
+    folder.mkdir()
+    if images is None:
+        sources = [folder / f"drawn{number}.png" for number in range(min(DRAWN, count))]
+        for number, source in enumerate(sources):
+            Image.fromarray(draw_street(np.random.default_rng(number), SIZE)[0]).save(source)
+    else:
+        sources = sorted(path for path in images.iterdir() if path.suffix.lower() in (".png", ".jpg"))
+    files = [folder / f"{number:06}{sources[0].suffix}" for number in range(count)]
+    for number, file in enumerate(files):
+        shutil.copyfile(sources[number % len(sources)], file)
+    return files
+
+
+def seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def measure(model: segattn.Segmenter, files: list[Path], output: Path, labelled: int) -> dict[str, float]:
+    reading = seconds(lambda: [read_source(file, file.stem) and None for file in files])
+    first = [read_source(file, file.stem).pixels for file in files[:labelled]]
+    results = [segattn.predict(model, pixels) for pixels in first[:DRAWN]]  # and warms up
+    network = seconds(lambda: [segattn.predict(model, pixels) and None for pixels in first]) * len(files) / len(first)
+    writing = seconds(lambda: [results[number % len(results)].save(output) for number in range(len(files))])
+    results.clear()
+    memory: list[int] = []
+
+    def take(result: Labelled) -> None:
+        assert result.prediction is not None
+        result.prediction.save(output)
+        memory.append(resident_memory())
+
+    items = collect(list(map(str, files))).items()
+    times = label_many(model, items, WHOLE, size="trained", confidence=False, take=take, survives=lambda _: False)
+    longest = max(reading, network, writing)
+    tenth = max(len(files) // 10, 1)
+    return {
+        "read_s": reading,
+        "network_s": network,
+        "write_s": writing,
+        "sum_s": reading + network + writing,
+        "whole_s": times.wall,
+        "whole_by_longest": times.wall / longest,
+        "whole_by_longest_within": times.wall / max(times.stages.values()),
+        "sum_by_whole": (reading + network + writing) / times.wall,
+        "images_per_second": len(files) / times.wall,
+        "memory_first_tenth_mib": statistics.mean(memory[:tenth]) / 2**20,
+        "memory_last_tenth_mib": statistics.mean(memory[-tenth:]) / 2**20,
+        "memory_last_by_first": statistics.mean(memory[-tenth:]) / statistics.mean(memory[:tenth]),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="attanet_lite0_camvid")
+    parser.add_argument("--engine", default="torch", choices=ENGINES)
+    parser.add_argument("--images", type=Path, help="a folder of images, instead of drawn streets")
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--labelled", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    cv2.setNumThreads(arguments.threads)
+    model = segattn.create_model(arguments.model, weights="default")
+    running = on_engine(model, arguments.engine, SIZE)
+    with tempfile.TemporaryDirectory() as name:
+        files = paint(Path(name) / "images", arguments.count, arguments.images)
+        output = Path(name) / "labelled"
+        rounds = [measure(running.model, files, output, arguments.labelled) for _ in range(arguments.rounds)]
+    result = {
+        **provenance(),
+        "model": arguments.model,
+        "threads": arguments.threads,
+        "engine": running.words,
+        "median": {key: round(statistics.median(each[key] for each in rounds), 4) for key in rounds[0]},
+        "rounds": [{key: round(value, 4) for key, value in each.items()} for each in rounds],
+    }
+    text = json.dumps(result, indent=1)
+    print(text)
+    if arguments.output is not None:
+        arguments.output.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
