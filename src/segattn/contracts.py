@@ -160,7 +160,12 @@ class Backbone(Protocol):
 
 
 class Head(Protocol):
-    """Feature maps to logits. It never sees labels and never resizes to the image."""
+    """Feature maps to logits. It never sees labels and never resizes to the image.
+
+    It may also have `tail`, the path of a module in it and a number of cells: what follows from that module's input on,
+    a map of the logits' size, gives in evaluation the same logit if that input is cut to the cells that lie no further
+    from the logit's own, in rows and in columns. A single logit then costs little more than what comes before.
+    """
 
     def __call__(self, features: Features) -> SegOutput:
         """All maps, as losses need them."""
