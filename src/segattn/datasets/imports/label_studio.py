@@ -14,8 +14,8 @@ https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack (see `brush`).
   export is drawn; ellipses by `cv2.ellipse`. brushlabels are run lengths of RGBA pixels, inside where alpha is 128 or
   more. A label that is a region of its own (`labels` beside `polygon`) is joined by their `id`.
 * Overlaps: in the order of the results, a later one over an earlier one. There are no holes but in brush masks.
-* Tasks without a region are background; tasks without an annotation that was not cancelled nobody has labelled, and they
-  are not imported. Keypoints, texts and choices say nothing about pixels.
+* Tasks whose annotation has no region are background. Those without an annotation that was not cancelled nobody has
+  labelled: they are not imported. Keypoints, texts and choices say nothing about pixels.
 * Orientation (EXIF): browsers turn images upright, and so `original_width` and coordinates are of the upright image.
   Regions drawn while the image was turned in Label Studio (`image_rotation` other than 0) are left out, as it isn't
   documented what their coordinates refer to: turn the image back there.
