@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from segattn.contracts import Classes, SegmentationDataset, cut, nearest
+from segattn.contracts import Classes, SegmentationDataset, cut, nearest, require_same_classes
 from segattn.datasets.base import PairedDataset
 from segattn.datasets.catalog import CLASSES, open_dataset
 from segattn.datasets.unlabelled import UnlabelledImages
@@ -144,8 +144,12 @@ def open_unlabelled(recipe: Recipe) -> SegmentationDataset | None:
         raise FileNotFoundError(f"data.unlabelled: {error}") from None
 
 
-def open_split(recipe: Recipe, split: str) -> SegmentationDataset:
+def open_split(recipe: Recipe, split: str, *, owner: str = "", made_for: Classes | None = None) -> SegmentationDataset:
     """A split of the data that a recipe is about.
+
+    Args:
+        owner: the model that is scored on it, for the error, where there is one.
+        made_for: the classes of that model.
 
     Raises:
         ValueError: the recipe has no `data.root`, or another number of classes than the data set.
@@ -156,6 +160,8 @@ def open_split(recipe: Recipe, split: str) -> SegmentationDataset:
         raise ValueError(f"{recipe.name}: where is {data.dataset}? Give its folder with --data.root DIR")
     dataset = open_dataset(data.dataset, data.root, split)
     if len(dataset.classes) != data.num_classes:
+        if made_for is not None:
+            require_same_classes(owner, made_for, dataset.classes)
         raise ValueError(
             f"{data.root}: {data.dataset} has {len(dataset.classes)} classes and the recipe {data.num_classes}; "
             f"set --data.num_classes {len(dataset.classes)}"

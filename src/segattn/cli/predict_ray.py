@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from segattn.cli.options import EXPORTED, check_engine, find_protocol, made_for, open_model, ready, usual_size
 from segattn.cli.predict_images import MOST_ERRORS
 from segattn.cli.predict_model import made_by
+from segattn.contracts import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,7 +159,8 @@ def _end(
     else:
         rate = done.labelled / seconds
         print(
-            f"{done.labelled} images labelled in {seconds:.0f} s, workers' start and all ({rate:.1f}/s): {store.root}"
+            f"{counted(done.labelled, 'image')} labelled in {seconds:.0f} s, workers' start and all"
+            f" ({rate:.1f}/s): {store.root}"
         )
         for note in notes:
             print(f"note: {note}")

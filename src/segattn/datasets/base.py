@@ -21,7 +21,7 @@ from segattn.contracts import IGNORE, Classes, Sample, SegmentationDataset, cut,
 from segattn.datasets.bands import bands_size, read_bands
 from segattn.datasets.headers import IMAGE_SUFFIXES, read_checked
 from segattn.datasets.images import files_below, read_ids, read_image
-from segattn.files import read_text, require_regular, require_separate, require_unread
+from segattn.files import read_text, require_folder, require_regular, require_separate, require_unread
 
 _UNKNOWN = 254
 _SIDEWAYS = 5
@@ -223,8 +223,7 @@ def check_split(split: str, known: Iterable[str], dataset: str) -> None:
 def require_folders(root: str | Path, folders: Iterable[str], dataset: str) -> tuple[Path, ...]:
     """The folders under `root`. Raises FileNotFoundError saying what was looked for and what is there instead."""
     root, folders = Path(root), tuple(folders)
-    if not os.path.isdir(root):
-        raise FileNotFoundError(f"{cut(str(root))}: no such folder; {dataset} was to be read from it")
+    require_folder(root, f"{dataset} was to be read from it")
     missing = [cut(folder) for folder in folders if not os.path.isdir(root / folder)]
     if missing:
         raise FileNotFoundError(

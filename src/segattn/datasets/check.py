@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segattn.contracts import IGNORE, Classes, SegmentationDataset
+from segattn.contracts import IGNORE, Classes, SegmentationDataset, counted
 from segattn.datasets import ade20k, coco_stuff, pascal_context, voc
 from segattn.datasets.absent import Mend, absence
 from segattn.datasets.bands import read_bands
@@ -107,7 +107,9 @@ class CheckReport:
     def text(self, *, padded: bool = True) -> str:
         """All of it in words; not `padded`, the table of values has tabs between its cells."""
         total = sum(value.pixels for value in self.values) or 1
-        lines = [f"{self.samples} samples" + (f", {self.unlabelled} of them without labels" if self.unlabelled else "")]
+        lines = [
+            counted(self.samples, "sample") + (f", {self.unlabelled} of them without labels" if self.unlabelled else "")
+        ]
         if self.sizes:
             shown = ", ".join(f"{width}x{height} ({count})" for width, height, count in self.sizes[:3])
             more = f" and {len(self.sizes) - 3} others" if len(self.sizes) > 3 else ""
@@ -124,7 +126,7 @@ class CheckReport:
         lines += [f"note: {note}" for note in self.notes]
         if not self.problems:
             return "\n".join([*lines, "nothing wrong found"])
-        lines.append(f"{len(self.problems)} problems:")
+        lines.append(f"{counted(len(self.problems), 'problem')}:")
         for kind in dict.fromkeys(problem.kind for problem in self.problems):
             alike = [problem for problem in self.problems if problem.kind == kind]
             lines += [f"  {kind}: {one.path}: {one.what}; {one.fix}" for one in alike[:_SHOWN]]
@@ -302,8 +304,8 @@ class _Scan:
             how = "turned upright" if self.upright else "as they are stored"
             more = f" and {len(self.turned) - _SHOWN} more" if len(self.turned) > _SHOWN else ""
             yield (
-                f"{len(self.turned)} images have an EXIF orientation other than 1 and are read {how}, as the data set "
-                f"says: {', '.join(self.turned[:_SHOWN])}{more}"
+                f"{counted(len(self.turned), 'image')} with an EXIF orientation other than 1, read {how}, as the data"
+                f" set says: {', '.join(self.turned[:_SHOWN])}{more}"
             )
         if total and labelled < total / 2:
             yield f"{100 * (1 - labelled / total):.0f} percent of the pixels are ignored or unknown"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from segattn.contracts import SegmentationDataset
+from segattn.contracts import SegmentationDataset, counted
 from segattn.datasets.base import PairedDataset
 from segattn.datasets.facts import band_facts
 from segattn.normalization import BandFacts
@@ -73,7 +73,7 @@ class DatasetStats:
     def text(self, *, padded: bool = True) -> str:
         """All of it in words; not `padded`, the table has tabs between its cells."""
         total = max(self.labelled + self.ignored, 1)
-        heading = f"{self.samples} labelled samples, {100 * self.ignored / total:.2f}% of the pixels ignored"
+        heading = f"{counted(self.samples, 'labelled sample')}, {100 * self.ignored / total:.2f}% of the pixels ignored"
         rows = [("id", "class", "pixels", "images", "median-frequency", "ENet log")]
         for index, row in enumerate(self.classes):
             weights = ("never occurs", "")
@@ -136,7 +136,7 @@ def stats(dataset: SegmentationDataset) -> DatasetStats:
         images += inside > 0
         present += np.where(inside > 0, inside.sum(), 0)
     if not samples:
-        raise ValueError(f"none of the {len(dataset)} samples has labels; choose a split with masks")
+        raise ValueError(f"none of {counted(len(dataset), 'sample')} has labels; choose a split with masks")
     frequency, share = pixels / np.maximum(present, 1), pixels / max(pixels.sum(), 1)
     median = np.median(frequency[pixels > 0]) if pixels.any() else 0.0
     rarity = np.divide(1, np.sqrt(share), out=np.zeros(count), where=pixels > 0)

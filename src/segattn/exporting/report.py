@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from segattn.contracts import counted
+
 FORMATS = {".onnx": "ONNX", ".xml": "OpenVINO", ".pt2": "torch.export"}
 """What is written, by the suffix of its file."""
 
@@ -144,12 +146,12 @@ class Int8:
     def __str__(self) -> str:
         low, high = self.ratio_range
         lines = [
-            f"INT8 by {self.method}, calibrated on {counted(self.calibrated_on)}; "
+            f"INT8 by {self.method}, calibrated on {counted(self.calibrated_on, 'image')}; "
             f"both files in turns, by {self.engine}:",
             f"  {' x '.join(map(str, self.shape))}: {self.milliseconds:.1f} ms, float32 "
             f"{self.milliseconds_float32:.1f} ms; {self.ratio:.2f} of the time ({low:.2f} to {high:.2f}, "
             f"{self.pairs} pairs)",
-            f"  equal labels on {counted(self.held_out)} not calibrated on: {100 * self.equal_labels:.2f} %",
+            f"  equal labels on {counted(self.held_out, 'image')} not calibrated on: {100 * self.equal_labels:.2f} %",
         ]
         if self.miou is not None and self.miou_float32 is not None:
             change = self.miou - self.miou_float32
@@ -215,11 +217,6 @@ class ExportReport:
         if self.int8 is not None:
             lines += [f"  {line}" for line in str(self.int8).splitlines()]
         return "\n".join(lines)
-
-
-def counted(images: int) -> str:
-    """A number of images in words."""
-    return f"{images} image{'s' * (images != 1)}"
 
 
 def describe_export(

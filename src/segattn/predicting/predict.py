@@ -76,11 +76,12 @@ def predict(
         model: in evaluation mode; its device is where the work is done. Or a file of `segattn export` (.onnx or .xml),
             opened (`segattn.exporting.exported.open_exported`) or by its path, which needs no PyTorch where the
             protocol looks once.
-        image: a path, a `PIL.Image`, the bytes of an image file, an array (H, W) or (H, W, 1 to 4), a tensor (H, W) or
-            (1 to 4, H, W), or a `segattn.Sample`: grey or RGB, alpha is dropped, of uint8, uint16 or float 0..1. Files,
-            bytes and Pillow's images are turned upright as their EXIF data say. Or an iterable of these, or an array or
-            tensor of four dimensions; each is then read when its result is asked for. A model of other bands takes
-            GeoTIFF and .npy files, arrays (H, W, C) and tensors (C, H, W) of as many, with values as they are stored.
+        image: a path, a `PIL.Image`, the bytes of an image file or an open one (read from where it stands), an array
+            (H, W) or (H, W, 1 to 4), a tensor (H, W) or (1 to 4, H, W), or a `segattn.Sample`: grey or RGB, alpha is
+            dropped, of uint8, uint16 or float 0..1. Files, bytes and Pillow's images are turned upright as their EXIF
+            data say. Or an iterable of these, or an array or tensor of four dimensions; each is then read when its
+            result is asked for. A model of other bands takes GeoTIFF and .npy files, arrays (H, W, C) and tensors
+            (C, H, W) of as many, with values as they are stored.
         protocol: how the image is brought to the network.
         size: at which the image is read; labels have its own size in any case. "trained" brings its long side to that
             of `model.trained_at` where it is less than 0.9 or more than 2 times that, unless this is not known or the

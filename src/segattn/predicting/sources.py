@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import IOBase, TextIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar, cast
 
 from numpy.typing import NDArray
 from PIL import Image
 
-from segattn.contracts import Sample
+from segattn.contracts import Sample, cut
 from segattn.datasets.arrays import ACCEPTED, as_array, as_image
 from segattn.datasets.bands import BAND_SUFFIXES, as_bands, read_bands, require_scale
 from segattn.datasets.images import read_image
-from segattn.files import require_regular
+from segattn.files import LARGEST, require_regular
 from segattn.normalization import Normalization
+from segattn.predicting.addresses import is_address, local_path
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    Source = str | Path | bytes | bytearray | memoryview | NDArray[Any] | Tensor | Image.Image | Sample
+    Source = str | Path | bytes | bytearray | memoryview | BinaryIO | NDArray[Any] | Tensor | Image.Image | Sample
     """One image: see `read_source`."""
 
 Item = TypeVar("Item")
@@ -44,9 +46,10 @@ def read_source(
     """One image from what people have of it.
 
     Args:
-        source: the path of a file (str or Path), turned upright as its EXIF data says; the bytes of one, or an image of
-            Pillow's, in the same way; an array (H, W) or (H, W, 1 to 4) or a tensor (H, W) or (1 to 4, H, W), grey or
-            RGB, with alpha or without, of uint8, uint16 or float 0..1; a `segattn.Sample`.
+        source: the path of a file (str or Path), turned upright as its EXIF data says; the bytes of one, an open one
+            (read from where it stands, and left open), or an image of Pillow's, in the same way; an array (H, W) or
+            (H, W, 1 to 4) or a tensor (H, W) or (1 to 4, H, W), grey or RGB, with alpha or without, of uint8, uint16
+            or float 0..1; a `segattn.Sample`.
         name: of its result files; by default that of the file or sample.
         default: the name of what has none.
         normalization: of the network. One that takes bands as they are stored is given GeoTIFF and other rasters, .npy
@@ -61,14 +64,45 @@ def read_source(
     if isinstance(source, Sample):
         return Named(name or source.name, source.image, str(source.image_path))
     if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
+        path = _path(source)
         return Named(name or path.stem, read_image(path, upright=True), str(path))
-    own = getattr(source, "filename", None) if isinstance(source, Image.Image) else None
+    own = _own_name(source)
     stem = Path(own).stem if isinstance(own, (str, Path)) and str(own) else default
     where = name or stem
+    if isinstance(source, IOBase):
+        source = _content(source, where)
     if not isinstance(source, (bytes, bytearray, memoryview, Image.Image)) and not _is_array(source):
         raise ValueError(f"{where}: of type {type(source).__name__}; expected a path, {ACCEPTED}")
     return Named(where, as_image(source, name=where, upright=True), where)
+
+
+def _path(source: str | os.PathLike[str]) -> Path:
+    """The path that a text or a path names, of file:// addresses too."""
+    if isinstance(source, str) and is_address(local_path(source)):
+        raise ValueError(f"{cut(source)}: is an address, and nothing is downloaded here; give a file, or its bytes")
+    path = Path(local_path(source) if isinstance(source, str) else source)
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; give its images, as in sorted(Path(folder).glob('*.jpg'))")
+    return path
+
+
+def _own_name(source: object) -> object:
+    """What an image in memory, or an open file, says that it is called."""
+    if isinstance(source, Image.Image):
+        return getattr(source, "filename", None)
+    return getattr(source, "name", None) if isinstance(source, IOBase) else None
+
+
+def _content(file: IOBase, where: str) -> bytes:
+    """The bytes of an open file from where it stands."""
+    if isinstance(file, TextIOBase):
+        raise ValueError(f"{where}: a file that is opened as text; open it with 'rb'")
+    data = cast("BinaryIO", file).read(LARGEST + 1)
+    if not data:
+        raise ValueError(f"{where}: an open file without a byte after its position; file.seek(0) goes to its begin")
+    if len(data) > LARGEST:
+        raise ValueError(f"{where}: an open file of more than {LARGEST} bytes, the most that is read whole")
+    return data
 
 
 def _read_bands(source: object, name: str | None, default: str, normalization: Normalization) -> Named:
@@ -78,7 +112,7 @@ def _read_bands(source: object, name: str | None, default: str, normalization: N
     if isinstance(source, Sample):
         named, found = Named(name or source.name, source.image, str(source.image_path)), as_bands(source.image, "image")
     elif isinstance(source, (str, os.PathLike)):
-        path = Path(source)
+        path = _path(source)
         if path.suffix.lower() not in BAND_SUFFIXES:
             require_regular(path, "image")
             raise ValueError(
@@ -109,8 +143,8 @@ def is_one(source: Any) -> bool:
 
     An array or a tensor of four dimensions is several; all other arrays are one, if only to be refused by their shape.
     """
-    if isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, Sample)):
-        return True
+    if isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview, IOBase, Image.Image, Sample, Mapping)):
+        return True  # a mapping to be refused: its keys are no images
     return source.ndim != 4 if _is_array(source) else not isinstance(source, Iterable)
 
 

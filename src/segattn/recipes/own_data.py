@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import ceil, log, sqrt
 from typing import Literal, NamedTuple, TypeVar
 
-from segattn.contracts import cut
+from segattn.contracts import counted, cut
 from segattn.losses.terms import CrossEntropy, Distillation, LossTerm, OhemCrossEntropy, OhemSearchCrossEntropy
 from segattn.normalization import BandFacts
 from segattn.recipes.own_bands import fit_bands
@@ -272,7 +272,7 @@ def _losses(own: Recipe, recipe: Recipe, data: DataFacts) -> tuple[tuple[LossTer
     for index, term in enumerate(own.losses):
         if isinstance(term, CrossEntropy) and term.class_weights is not None:
             term = replace(term, class_weights=weights)
-            why = f"the recipe weighs classes: by the square root of ENet's rule, from {data.masks} masks"
+            why = f"the recipe weighs classes: by the square root of ENet's rule, from {counted(data.masks, 'mask')}"
             choices.append(Choice(f"losses.{index}.class_weights", _listed(weights), why))
         elif isinstance(term, OhemCrossEntropy | OhemSearchCrossEntropy) and area != 1:
             term = replace(term, min_kept=max(1, round(term.min_kept * area)))
@@ -305,7 +305,7 @@ def _training(
     batch, why = settings.batch_size, "the recipe's"
     if "training.batch_size" not in given:
         if data.train < batch:
-            batch, why = max(2, data.train), f"there are {data.train} images"
+            batch, why = max(2, data.train), f"all that there are: {counted(data.train, 'image')}"
         batch = ceil(batch / machine.processes) * machine.processes
     rows.append(Choice("training.batch_size", str(batch), why))
     parts = settings.accumulation
@@ -318,7 +318,7 @@ def _training(
     rows.append(Choice("training.precision", precision, f"{machine.device} {native}"))
     most = 1 if machine.device == "cpu" else 8
     workers = min(most, machine.cores - 1)
-    why = f"{machine.cores} cores for each of {machine.processes} training processes"
+    why = f"{machine.cores} cores for each of {counted(machine.processes, 'training process', 'training processes')}"
     rows.append(Choice("training.workers", str(workers), why))
     return replace(settings, batch_size=batch, accumulation=parts, precision=precision, workers=workers), rows
 
@@ -338,14 +338,14 @@ def _times(
         steps = max(1, int((seconds - validations * pace.validation) / pace.step))
         why = (
             f"{budget.minutes:g} minutes at {pace.step:.2g} s a step (measured), less {validations} validations of"
-            f" {pace.validation:.2g} s; {steps / epoch:.3g} epochs of {data.train} images"
+            f" {pace.validation:.2g} s; {steps / epoch:.3g} epochs of {counted(data.train, 'image')}"
         )
     elif budget.epochs is not None:
         steps = max(1, round(budget.epochs * epoch))
-        why = f"{budget.epochs:g} epochs of {data.train} images"
+        why = f"{budget.epochs:g} {'epoch' if budget.epochs == 1 else 'epochs'} of {counted(data.train, 'image')}"
     else:
         steps = min(max(round(EPOCHS * epoch), LEAST_STEPS), recipe.schedule.iterations)
-        why = f"{steps / epoch:.3g} epochs of {data.train} images; --epochs or --minutes say otherwise"
+        why = f"{steps / epoch:.3g} epochs of {counted(data.train, 'image')}; --epochs or --minutes say otherwise"
     rows = [Choice("schedule.iterations", str(steps), why)]
     schedule = replace(own.schedule, iterations=steps)
     warmup = recipe.schedule.warmup
@@ -356,7 +356,7 @@ def _times(
         rows.append(Choice("schedule.warmup.iterations", str(shorter.iterations), why))
     validations = max(1, min(validations, int(steps / max(epoch, 1))))
     every = ceil(steps / validations)
-    why = f"{ceil(steps / every)} validations of {data.val} images"
+    why = f"{counted(ceil(steps / every), 'validation')} of {counted(data.val, 'image')}"
     rows.append(Choice("training.validate_every", str(every), why))
     saving, showing = min(every, 250), min(50, max(1, steps // 20))
     rows.append(Choice("training.checkpoint_every", str(saving), "what a run that is killed can lose"))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from segattn.contracts import SegmentationDataset
+from segattn.contracts import SegmentationDataset, counted
 from segattn.datasets.catalog import open_dataset
 from segattn.processes import gathered, place
 from segattn.recipes.own_bands import same_but_for_bands
@@ -83,9 +83,10 @@ def with_more(folder: RunFolder, data: Path | None, epochs: float, given: Mappin
             folder.extend(recipe)
     gathered(None)
     warmup = recipe.schedule.warmup
+    drawn = f"{epochs:g} more {'epoch' if epochs == 1 else 'epochs'} of {counted(images, 'image')}"
     return recipe, (
-        f"{folder.path}: {epochs:g} more epochs of {images} images, {steps} steps after the {step} that are done: a"
-        f" warm restart from the last weights, the rate from {recipe.schedule.lr:g} down again"
+        f"{folder.path}: {drawn}, {counted(steps, 'step')} after the {step} that are done: a warm restart from the last"
+        f" weights, the rate from {recipe.schedule.lr:g} down again"
         + (f" after a warm-up, steps: {warmup.iterations}" if warmup else "")
     )
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from segattn.contracts import Classes, nearest
+from segattn.contracts import Classes, counted, nearest
 from segattn.datasets.exports.coco import CocoWriter
 from segattn.datasets.exports.labelme import LabelmeWriter
 from segattn.datasets.exports.samples import open_samples
@@ -65,7 +65,8 @@ class ExportReport:
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
-        lines = [f"{self.target}: {self.images} images of {self.split} with {self.shapes} shapes, for {self.tool}"]
+        drawn = f"{counted(self.images, 'image')} of {self.split} with {counted(self.shapes, 'shape')}"
+        lines = [f"{self.target}: {drawn}, for {self.tool}"]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
