@@ -42,7 +42,7 @@ test-browser: $(VENV)/.installed-dev  ## the pages in Chromium, found by CHROMIU
 
 $(LOWEST)/.installed: pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv $(LOWEST)
-	$(LOWEST)/bin/python -m pip install -q -c constraints-lowest.txt -e '.[dev]'
+	$(LOWEST)/bin/python -m pip install -q -c constraints-lowest.txt -e '.[dev,log,pretrained]'
 	@touch $@
 
 test-lowest: $(LOWEST)/.installed  ## the tests with the lowest versions of the dependencies, in an environment of their own

@@ -39,6 +39,7 @@ NETWORKS: dict[str, tuple[str, str]] = {
     "acfnet": ("efficientnet_lite0_os16", "acfnet"),
     "agent": ("agent_pvt_t", "semantic_fpn"),
     "van": ("van_tiny", "light_ham"),
+    "upernet": ("van_tiny", "upernet"),
 }
 """Backbone and head of each, with 19 classes."""
 

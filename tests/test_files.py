@@ -47,6 +47,22 @@ def test_what_does_not_fit_is_named_and_leaves_the_old_file(code: str, tmp_path:
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("file.bin", b"old")]
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("nowhere", "nowhere: no such folder; it was wanted"),
+        ("file.txt", "file.txt: is a file; give the folder that it lies in; it was wanted"),
+        ("link", "link: is a link to gone, which is not there"),
+    ],
+)
+def test_what_is_no_folder_is_called_what_it_is(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "file.txt").write_text("")
+    (tmp_path / "link").symlink_to("gone")
+    files.require_folder(tmp_path, "it was wanted")
+    with pytest.raises(FileNotFoundError, match=text):
+        files.require_folder(tmp_path / name, "it was wanted")
+
+
 def test_files_that_belong_together_appear_all_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "a.xml"
     path.write_bytes(b"old")

@@ -73,7 +73,7 @@ ALLOWED: dict[str, set[str]] = {
     "heads": {*BASE, "attention", "heads"},
     "models": NETWORKS,
     "transforms": {"contracts", "transforms"},
-    "datasets": {"contracts", "files", "pictures", "progress", "tables", "yaml_reader", "datasets"},
+    "datasets": {"contracts", "files", "normalization", "pictures", "progress", "tables", "yaml_reader", "datasets"},
     "synthetic": {"contracts", "files", "pictures", "progress", "transforms", "datasets", "synthetic"},
     "losses": {*BASE, "losses"},
     "evaluation": {*BASE, "machine", "pictures", "processes", "progress", "evaluation"},

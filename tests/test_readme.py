@@ -91,7 +91,7 @@ def test_every_command_parses(where: str, line: str) -> None:
     if getattr(arguments, "protocol", None) and not PLACEHOLDER.fullmatch(arguments.protocol):
         protocol(arguments.protocol)
     if getattr(arguments, "dataset", None) and not PLACEHOLDER.fullmatch(arguments.dataset):
-        assert arguments.dataset in (*DATASETS, "my_data")
+        assert arguments.dataset in (*DATASETS, "my_data", "my_scenes")
 
 
 def check_recipe(changed: Recipe) -> None:
@@ -197,6 +197,9 @@ def test_every_description_of_a_folder_opens(block: Block, desk: Path) -> None:
         for file in [*(desk / "my_data").glob("*/*.png")]:
             (file.parent / file.stem).mkdir()
             file.rename(file.parent / file.stem / "one.png")
+    if "bands:" in block.text:
+        for file in (desk / "my_data/images").glob("*.png"):
+            np.save(file.with_suffix(".npy"), np.zeros((60, 80, 5), np.uint16))
     for split in ("train", "val"):
         dataset = segattn.FolderDataset("my_data", split)
         mask = dataset[0].mask

@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from segattn.contracts import Classes, SegmentationDataset, cut, nearest
+from segattn.contracts import Classes, SegmentationDataset, cut, nearest, require_same_classes
+from segattn.datasets.base import PairedDataset
 from segattn.datasets.catalog import CLASSES, open_dataset
 from segattn.datasets.unlabelled import UnlabelledImages
 from segattn.models.segmenter import Segmenter
@@ -131,6 +132,11 @@ def open_unlabelled(recipe: Recipe) -> SegmentationDataset | None:
     folder = recipe.data.unlabelled
     if folder is None:
         return None
+    if recipe.network.normalization.stored:
+        raise ValueError(
+            f"data.unlabelled {cut(folder)}: its images are read as RGB, and the network takes bands as they are stored"
+            " (network.in_channels, network.normalization); leave it out"
+        )
     classes = CLASSES.get(recipe.data.dataset, Classes.numbered(recipe.data.num_classes))
     try:
         return UnlabelledImages(folder, classes)
@@ -138,8 +144,12 @@ def open_unlabelled(recipe: Recipe) -> SegmentationDataset | None:
         raise FileNotFoundError(f"data.unlabelled: {error}") from None
 
 
-def open_split(recipe: Recipe, split: str) -> SegmentationDataset:
+def open_split(recipe: Recipe, split: str, *, owner: str = "", made_for: Classes | None = None) -> SegmentationDataset:
     """A split of the data that a recipe is about.
+
+    Args:
+        owner: the model that is scored on it, for the error, where there is one.
+        made_for: the classes of that model.
 
     Raises:
         ValueError: the recipe has no `data.root`, or another number of classes than the data set.
@@ -150,8 +160,32 @@ def open_split(recipe: Recipe, split: str) -> SegmentationDataset:
         raise ValueError(f"{recipe.name}: where is {data.dataset}? Give its folder with --data.root DIR")
     dataset = open_dataset(data.dataset, data.root, split)
     if len(dataset.classes) != data.num_classes:
+        if made_for is not None:
+            require_same_classes(owner, made_for, dataset.classes)
         raise ValueError(
             f"{data.root}: {data.dataset} has {len(dataset.classes)} classes and the recipe {data.num_classes}; "
             f"set --data.num_classes {len(dataset.classes)}"
         )
+    _require_fitting_bands(recipe, dataset)
     return dataset
+
+
+def _require_fitting_bands(recipe: Recipe, dataset: PairedDataset) -> None:
+    """That the images of a data set are what the recipe's network takes. Raises ValueError."""
+    normalization, root = recipe.network.normalization, recipe.data.root
+    takes = len(normalization.mean)
+    if dataset.bands is None and normalization.stored:
+        raise ValueError(
+            f"{root}: its images are read as RGB of 8 bits, and the network takes {takes} bands as they are stored "
+            "(network.in_channels, network.normalization); `bands` in dataset.yaml names those that are to be read"
+        )
+    if dataset.bands is not None and not normalization.stored:
+        raise ValueError(
+            f"{root}: dataset.yaml names {len(dataset.bands)} bands, and the network takes RGB of 8 bits; set "
+            "network.in_channels and network.normalization with its value_range, as `segattn data stats` prints them"
+        )
+    if dataset.bands is not None and len(dataset.bands) != takes:
+        raise ValueError(
+            f"{root}: dataset.yaml names {len(dataset.bands)} bands, and the network takes {takes} "
+            "(network.in_channels)"
+        )

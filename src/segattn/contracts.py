@@ -24,6 +24,11 @@ IGNORE = 255
 """The training id of pixels that neither train nor score, in every mask inside the package."""
 
 
+def counted(number: int, what: str, many: str = "") -> str:
+    """A number of things in words: counted(1, "image") is "1 image", counted(2, "image") "2 images"."""
+    return f"{number} {what if number == 1 else many or what + 's'}"
+
+
 @dataclass(frozen=True)
 class Range:
     """Numbers from `low` to `high`, the ends included unless they are open; never NaN or infinite."""
@@ -155,7 +160,12 @@ class Backbone(Protocol):
 
 
 class Head(Protocol):
-    """Feature maps to logits. It never sees labels and never resizes to the image."""
+    """Feature maps to logits. It never sees labels and never resizes to the image.
+
+    It may also have `tail`, the path of a module in it and a number of cells: what follows from that module's input on,
+    a map of the logits' size, gives in evaluation the same logit if that input is cut to the cells that lie no further
+    from the logit's own, in rows and in columns. A single logit then costs little more than what comes before.
+    """
 
     def __call__(self, features: Features) -> SegOutput:
         """All maps, as losses need them."""
@@ -292,7 +302,7 @@ class Sample:
     """One image with its truth.
 
     Attributes:
-        image: (H, W, 3) uint8, RGB.
+        image: (H, W, 3) uint8, RGB; or bands (H, W, C) as they are stored, uint8, uint16 or float32.
         mask: (H, W) uint8 training ids, `IGNORE` where nothing is labelled; None for images without truth.
         name: unique in its data set, without extension; predictions are named after it.
         image_path: the file it was read from.

@@ -101,6 +101,23 @@ def link_to_nothing(path: Path) -> FileNotFoundError:
     return FileNotFoundError(f"{path}: is a link to {target}, which is not there; mend the link or remove it")
 
 
+def require_folder(path: str | Path, purpose: str) -> None:
+    """Refuse what is no folder, saying what it is.
+
+    Args:
+        purpose: what the folder was wanted for, the end of the error.
+
+    Raises:
+        FileNotFoundError: nothing is there, or something else than a folder.
+    """
+    if os.path.isdir(path):
+        return
+    if os.path.islink(path) and not os.path.exists(path):
+        raise link_to_nothing(Path(path))
+    found = "is a file; give the folder that it lies in" if os.path.exists(path) else "no such folder"
+    raise FileNotFoundError(f"{cut(str(path))}: {found}; {purpose}")
+
+
 def same_file(name: str) -> str:
     """Equal for names that are one file on some systems: that differ in case, or in how an accent is stored."""
     return normalize("NFC", name).casefold()

@@ -174,7 +174,7 @@ segattn.predict(model, "photo.jpg").save("predictions")
 
 - recipe: `{recipe}` (`segattn show {recipe}`; the one that was used is in `config.json`)
 - data: {data}, trained on `{train_split}`
-- input: RGB, mean {mean} and deviation {std} of values in 0..1{order}
+- input: {input}, mean {mean} and deviation {std} of values in 0..1{order}
 - segattn {version}
 {deviations}
 ## Licence
@@ -214,6 +214,7 @@ def model_card(recipe: Recipe, description: Mapping[str, Any], name: str) -> str
         recipe=recipe.name,
         data=recipe.data.dataset,
         train_split=recipe.data.train_split,
+        input=_input(normalization),
         mean=tuple(round(value, 4) for value in normalization["mean"]),
         std=tuple(round(value, 4) for value in normalization["std"]),
         order=", handed on as blue, green, red" if normalization["bgr"] else "",
@@ -242,3 +243,10 @@ def _result(recipe: Recipe, scores: Mapping[str, float]) -> dict[str, Any]:
             {"type": key, "name": _TITLES.get(key, key), "value": round(value, 2)} for key, value in scores.items()
         ],
     }
+
+
+def _input(normalization: Mapping[str, Any]) -> str:
+    """In words, what the network takes, of a description's normalisation; older ones know RGB alone."""
+    known = normalization.get("value_range")
+    scale = "" if known is None else f" as they are stored ({known[0]:g} is 0 and {known[1]:g} is 1)"
+    return f"{len(normalization['mean'])} bands{scale}" if scale or len(normalization["mean"]) != 3 else "RGB"

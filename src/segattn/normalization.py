@@ -64,3 +64,64 @@ def require_entries(normalization: Normalization, in_channels: int) -> None:
 def check_channels(network: Any) -> None:
     """`require_entries` of a description with `in_channels` and `normalization`; errors as there."""
     require_entries(network.normalization, network.in_channels)
+
+
+def require_rgb(normalization: Normalization, what: str) -> None:
+    """That a network takes RGB images, for what is made for these alone.
+
+    Raises:
+        ValueError: it takes bands as they are stored; says what labels them.
+    """
+    if normalization.stored:
+        raise ValueError(
+            f"{what}: is for RGB images of 8 bits, and the network takes {len(normalization.mean)} bands as they are "
+            "stored (network.in_channels, network.normalization); `segattn predict` labels GeoTIFF and .npy files"
+        )
+
+
+@dataclass(frozen=True)
+class BandFacts:
+    """What is known of the bands of a data set's images, as they are stored.
+
+    Attributes:
+        numbers: of the bands in the files, from 1, in the order in which they are read.
+        kinds: the names of the types that are stored.
+        mean, std: of the values of each band.
+        images: that these were computed of.
+    """
+
+    numbers: tuple[int, ...]
+    kinds: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    images: int
+
+    def normalization(self, value_range: tuple[float, float] | None = None) -> Normalization:
+        """That of a network which learns from these images.
+
+        Args:
+            value_range: the values that become 0 and 1; None for those of the type, where it is one of whole numbers
+                from 0 on.
+
+        Raises:
+            ValueError: it is not stated, and the type doesn't say it.
+        """
+        known = value_range or (_RANGES.get(self.kinds[0]) if len(self.kinds) == 1 else None)
+        if known is None:
+            raise ValueError(
+                f"values of type {' and '.join(self.kinds)}, of which 0 and 1 are not known: state them with "
+                "--network.normalization.value_range '[0, 10000]'"
+            )
+        low, high = known
+        return Normalization(
+            mean=tuple(_rounded((mean - low) / (high - low)) for mean in self.mean),
+            std=tuple(_rounded(std / (high - low)) or 1.0 for std in self.std),
+            value_range=(float(low), float(high)),
+        )
+
+
+_RANGES: dict[str, tuple[float, float]] = {"uint8": (0, 255), "uint16": (0, 65535)}
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")

@@ -30,6 +30,20 @@ def colorize(labels: NDArray[np.integer], classes: Classes) -> Image:
     return np.take(table, labels, axis=0)
 
 
+def as_rgb(image: NDArray[np.generic]) -> Image:
+    """An image to look at, (H, W, 3) uint8: RGB of 8 bits as it is.
+
+    Of other bands the first three, or the first one in grey where there are fewer, each from the 2nd percentile of its
+    values, black, to the 98th.
+    """
+    if image.dtype == np.uint8 and image.shape[2] == 3:
+        return np.asarray(image, np.uint8)
+    chosen = np.asarray(image[..., :3] if image.shape[2] >= 3 else image[..., :1], np.float32)
+    low, high = np.percentile(chosen, (2, 98), axis=(0, 1))
+    scaled = np.clip((chosen - low) * (255 / np.maximum(high - low, 1e-6)), 0, 255)
+    return np.ascontiguousarray(np.broadcast_to(np.rint(scaled), (*image.shape[:2], 3)), np.uint8)
+
+
 def overlay(
     image: Image, labels: NDArray[np.integer], classes: Classes, opacity: float = 0.55, *, tint_all: bool = False
 ) -> Image:
@@ -158,7 +172,7 @@ def side_by_side(sample: Sample, labels: Image, classes: Classes) -> Image:
     factor = min(_SIDE / max(height, width), 1.0)
     size = max(round(width * factor), 1), max(round(height * factor), 1)
     views = {
-        "image": resize_image(sample.image, size),
+        "image": resize_image(as_rgb(sample.image), size),
         "truth": colorize(resize_labels(sample.mask, size), classes),
         "prediction": colorize(resize_labels(labels, size), classes),
     }

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from segattn.api import create_model, load_teacher, open_split, open_unlabelled
-from segattn.contracts import SegmentationDataset, cut
+from segattn.contracts import SegmentationDataset, counted, cut
 from segattn.datasets.facts import facts
 from segattn.datasets.folder import FolderDataset
 from segattn.files import require_writable
@@ -156,7 +156,11 @@ def train_recipe(
         **options,
     )
     if root is not None and result.interrupted is None:
-        best = "" if result.best is None else f", best mIoU {result.best:.2f} on the {len(sets[1])} images held out"
+        best = (
+            ""
+            if result.best is None
+            else f", best mIoU {result.best:.2f} on the {counted(len(sets[1]), 'image')} held out"
+        )
         speak(f"{folder}: done{best}; label others: segattn predict IMAGES --model {folder}")
     return result
 
@@ -287,6 +291,7 @@ def _data_facts(root: Path, given: Mapping[str, str]) -> DataFacts:
         size=found.size,
         shares=found.shares,
         masks=found.masks,
+        bands=found.bands,
     )
 
 

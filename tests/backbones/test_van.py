@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from segattn.backbones.van import VAN, VAN_SHAPES
+from segattn.backbones.van import VAN, VAN_SHAPES, Block
 from segattn.layers import DropPath
 
 PARAMETERS = {
@@ -95,3 +95,21 @@ def test_start_values() -> None:
 def test_unknown_size() -> None:
     with pytest.raises(ValueError, match=r"'smal': expected one of tiny, small, .* Did you mean small"):
         VAN("smal")
+
+
+def test_a_block_s_gradient_is_autograd_s_whatever_the_parts() -> None:
+    torch.manual_seed(0)
+    block = Block(8, mlp_ratio=4, drop_path=0.0).eval()
+    for parameter in (block.layer_scale_1, block.layer_scale_2, block.norm1.bias, block.norm2.bias):
+        nn.init.uniform_(parameter, -1, 1)
+    for module in block.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, std=0.3)
+    x, by_output = torch.randn(2, 1, 8, 9, 13)
+    leaf = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(block(leaf), leaf, by_output)
+    for hidden in (1, 5, 16, 100):  # of 32, in parts that are even or not
+        torch.testing.assert_close(block.gradient(x, by_output, hidden=hidden), expected, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        parts = sum(block.mlp.part(x, slice(i, i + 5)) for i in range(0, 32, 5))
+        torch.testing.assert_close(parts + block.mlp.fc2.bias[:, None, None], block.mlp(x), rtol=1e-5, atol=1e-5)

@@ -127,7 +127,7 @@ def test_an_image_that_can_not_be_imported_gives_exit_code_2(capsys: pytest.Capt
         main(["data", "import", "coco", "coco_export", "my_data"])
     assert stopped.value.code == 2
     said = capsys.readouterr().out
-    assert "1 images could not be imported:" in said
+    assert "1 image could not be imported:" in said
     assert "3.jpg: no such image below coco_export" in said
     assert Path("my_data/dataset.yaml").exists()
 

@@ -52,6 +52,7 @@ def test_random_weights_are_refused_or_said(run: Command, fail: Command, photo: 
     model = "light_ham_van_tiny_ade20k"
     error = fail("explain", photo, "--model", model, "--output", tmp_path / "out")
     assert "no weights given" in error
+    assert "or --random to see what untrained ones look like. This model can show: margin, evidence, large" in error
     words = ("--model", model, "--random", "--show", "large_kernel", "--output", tmp_path / "out")
     text = run("explain", photo, *words)
     assert text.splitlines()[0].endswith(", with random weights")
@@ -69,7 +70,9 @@ def test_random_weights_are_refused_or_said(run: Command, fail: Command, photo: 
         (["--at", "48,0"], "48 rows (y from 0 to 47) and 64 columns (x from 0 to 63)"),
         (["--at", "12"], "expected Y,X, two whole numbers such as 180,240"),
         (["--at", "1,2,3"], "expected Y,X"),
-        (["--at", "-1,2"], "--at"),
+        (["--at", "48,0"], "This model can show: margin, evidence, strip, fusion"),
+        (["--at", "-1,2"], "--at: expected one argument. One that begins with - is joined by ="),
+        (["--at=-1,2"], "pixel -1,2 (y,x) lies outside: the image has 48 rows"),
         (["--show", "agents"], "This model can show: margin, evidence, strip, fusion"),
         (["--show", "stripe"], "Did you mean strip?"),
         (["--show", ""], "This model can show: margin"),
@@ -93,4 +96,6 @@ def test_no_image_is_one_line(fail: Command, trained: Path, tmp_path: Path) -> N
     assert "IMAGE" in fail("explain", "--model", trained)
     assert f"{tmp_path / 'none.png'}: " in fail("explain", tmp_path / "none.png", "--model", trained)
     (tmp_path / "text.png").write_text("hello" * 99)
-    assert "not an image" in fail("explain", tmp_path / "text.png", "--model", trained)
+    error = fail("explain", tmp_path / "text.png", "--model", trained)
+    assert "not an image" in error
+    assert "This model can show: margin, evidence, strip, fusion" in error

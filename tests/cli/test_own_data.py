@@ -42,6 +42,51 @@ def check(root: Path, *words: str) -> int:
         return int(leaving.code or 0)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "attanet_light_camvid", "--data", "FILE"),
+        ("evaluate", "attanet_light_camvid", "--data", "FILE"),
+        ("evaluate", "attanet_light_camvid", "--data.root", "FILE"),
+        ("data", "export", "coco", "FILE", "out"),
+        ("data", "import", "coco", "FILE", "out"),
+        ("data", "prepare", "voc2012", "--root", "FILE"),
+        ("report", "FILE"),
+    ],
+    ids=" ".join,
+)
+def test_a_file_in_place_of_a_folder_is_called_that(
+    binary: Path, words: tuple[str, ...], fail: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = str(binary / "dataset.yaml")
+    assert fail(*(file if word == "FILE" else word for word in words)).startswith(f"{file}: is a file; give the folder")
+
+
+def test_a_model_is_scored_on_a_folder_in_one_word(
+    tmp_path: Path, run: Command, fail: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = own_data(tmp_path / "data", CRACK, [0, 1], [1, 0])
+    own_data(root, CRACK, [0, 1], split="val")
+    output = tmp_path / "run"
+    assert main([*TRAIN, "--data.root", str(root), "--output", str(output)]) == 0
+    capsys.readouterr()
+    model = str(output / "last.safetensors")
+    run(*("evaluate", model, "--data", root, "--output", tmp_path / "report"))
+    other = own_data(tmp_path / "other", classes("plate"), [0], split="val")
+    said = fail("evaluate", model, "--data", other)
+    assert said.startswith(f"{model}: its 2 classes (background, crack) are not the 1 of the data set (plate)")
+
+
+def test_one_thing_is_not_several(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = own_data(tmp_path / "data", CRACK, [0, 255])
+    assert check(root) == 2
+    said = capsys.readouterr().out
+    assert said.startswith("1 sample\n")
+    assert "\n1 problem:\n" in said
+    assert "in 1 mask," in said
+
+
 def test_masks_of_0_and_255_are_found_mended_and_trained(
     binary: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,4 +70,4 @@ def test_from_a_folder_to_labelled_images(
         for words in FURTHER:
             run([word.replace("20", "1") for word in words])
         assert (tmp_path / "report/report.html").is_file()
-        assert "1 more epochs" in capsys.readouterr().out
+        assert "1 more epoch of" in capsys.readouterr().out

@@ -204,6 +204,6 @@ class TestOnACluster:
         assert labels_in(tmp_path / "out") == expected
         (tmp_path / "out/05_labels.png").unlink()
         second = call()
-        assert "1 images labelled in" in second.stdout
+        assert "1 image labelled in" in second.stdout
         assert f"{IMAGES - 1} of {IMAGES + 1} images were labelled before" in second.stdout
         assert labels_in(tmp_path / "out") == expected

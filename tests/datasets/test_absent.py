@@ -96,10 +96,10 @@ def test_a_class_that_is_simply_not_there(tmp_path: Path) -> None:
     root = own_data(tmp_path / "data", CRACK, [0])
     said = absent(check(root))
     assert said.endswith(
-        "not one pixel of crack in 1 masks; correct the masks, or the list of classes; "
+        "not one pixel of crack in 1 mask; correct the masks, or the list of classes; "
         "`segattn train --allow-absent-classes` trains without them"
     )
-    with pytest.raises(ValueError, match=r"crack in 1 masks; correct the masks.*allow_absent_classes=True"):
+    with pytest.raises(ValueError, match=r"crack in 1 mask; correct the masks.*allow_absent_classes=True"):
         require_all_classes(FolderDataset(root, "train"))
 
 

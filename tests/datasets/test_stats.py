@@ -76,5 +76,5 @@ def test_reads_masks_only(tmp_path):
 def test_without_labels():
     toy = Toy()
     toy.masks = (None,)
-    with pytest.raises(ValueError, match="none of the 1 samples has labels"):
+    with pytest.raises(ValueError, match="none of 1 sample has labels"):
         stats(toy)

@@ -184,3 +184,40 @@ def test_a_map_s_figure_marks_the_pixel_and_has_the_image_under_it(tmp_path: Pat
     assert (right - left) / drawn[0].shape[1] > 0.5
     other = cv2.imdecode(np.frombuffer(draw(panel, 255 - IMAGE, Target(5, 5, 64, 96)), np.uint8), 1)
     assert (other != drawn[0]).any(2).mean() > 0.2
+
+
+@pytest.mark.parametrize(("height", "width"), [(256, 512), (100, 400), (40, 400), (400, 100)])
+@pytest.mark.parametrize("inches", [4.8, 5.0, 8.4])
+def test_the_colour_bar_s_label_is_not_cut_off(height: int, width: int, inches: float) -> None:
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from segattn.explaining.drawing import STYLE, fill, grey, size_of
+
+    values = np.random.default_rng(0).random((4, 8), np.float32) / 100
+    panel = MapPanel(name="m", title="", text="", unit="share of the pixel's attention, sums to 1", values=values)
+    target = Target(height // 2, width // 2, height, width)
+    with mpl.rc_context(STYLE):
+        figure = Figure(size_of(panel, target, inches, 4.2), layout="constrained")
+        FigureCanvasAgg(figure)
+        fill(panel, figure, grey(np.zeros((height, width, 3), np.uint8)), target)
+        figure.canvas.draw()
+        axes = figure.axes[0]
+        (bar,) = axes.child_axes
+        label = bar.yaxis.label.get_window_extent()
+        frame, beside = axes.get_window_extent(), bar.get_window_extent()
+        power = bar.yaxis.get_offset_text().get_window_extent()
+    assert " ".join(bar.get_ylabel().split()) == panel.unit
+    assert label.y0 >= 0
+    assert label.y1 <= figure.bbox.y1
+    assert label.x1 <= figure.bbox.x1
+    assert frame.y0 <= beside.y0 < beside.y1 <= frame.y1  # whatever room there is around the map
+    assert power.x0 > frame.x1
+
+
+def test_scores_are_rounded_once() -> None:
+    from segattn.explaining.page import _largest
+
+    (_, share), *_ = _largest(np.array([0.00248, 0.0], np.float32))
+    assert f"{share:.3f}" == "0.002"

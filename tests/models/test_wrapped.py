@@ -115,7 +115,7 @@ def test_torchvisions_auxiliary_output_is_there_for_losses() -> None:
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (SmpLike(7), r"SmpLike: logits of shape \(1, 7, 128, 128\) for 1 images and 5 classes, expected \(1, 5,"),
+        (SmpLike(7), r"SmpLike: logits of shape \(1, 7, 128, 128\) for 1 image and 5 classes, expected \(1, 5,"),
         (Gives(lambda x: [x]), r"its output is of type list; expected logits"),
         (Gives(lambda x: {"masks": x, "boxes": x}), r"of type dict with \['masks', 'boxes'\]; expected"),
         (Gives(lambda x: x.argmax(1)), r"a torch\.int64 tensor of shape \(1, 32, 32\); expected"),

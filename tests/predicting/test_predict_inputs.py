@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +46,27 @@ def file(tmp_path: Path) -> Path:
         lambda file: RGB / 255,
         lambda file: torch.from_numpy(RGB).permute(2, 0, 1),
         lambda file: segattn.Sample(RGB, None, "photo", file),
+        lambda file: f"file://{file}",
+        lambda file: BytesIO(file.read_bytes()),
     ],
-    ids=["path", "bytes", "pillow", "RGBA", "16 bits", "float", "tensor", "sample"],
+    ids=["path", "bytes", "pillow", "RGBA", "16 bits", "float", "tensor", "sample", "file://", "open file"],
 )
 def test_every_form_gives_the_labels_of_the_file(model: segattn.Segmenter, file: Path, form: Any) -> None:
     expected = predict(model, file)
     found = predict(model, form(file))
     assert np.array_equal(found.labels, expected.labels)
     assert np.array_equal(found.image, RGB)
+
+
+def test_an_open_file_has_its_name_and_stays_open(model: segattn.Segmenter, file: Path) -> None:
+    with file.open("rb") as opened:
+        assert predict(model, opened).name == "photo"
+        assert [result.name for result in predict(model, [file, BytesIO(file.read_bytes())])] == [
+            "photo",
+            "image000001",
+        ]
+        with pytest.raises(ValueError, match=r"photo: an open file without a byte after its position; file\.seek\(0\)"):
+            predict(model, opened)
 
 
 def test_grey_is_three_equal_channels(model: segattn.Segmenter) -> None:
@@ -94,7 +108,12 @@ def test_an_image_is_read_when_its_result_is_asked_for(model: segattn.Segmenter,
     ("arguments", "message"),
     [
         ({"image": 7}, r"image: of type int; expected a path, a PIL\.Image, the bytes of an image file, an array"),
-        ({"image": RGB.transpose(2, 0, 1)}, "are its channels first"),
+        ({"image": RGB.transpose(2, 0, 1)}, r"shape \(3, 40, 56\).* are its channels first"),
+        ({"image": torch.from_numpy(RGB)}, r"shape \(40, 56, 3\).* are its channels last\? image\.permute\(2, 0, 1\)"),
+        ({"image": {"image": RGB}}, "image: of type dict; expected a path"),
+        ({"image": StringIO("text")}, "opened as text; open it with 'rb'"),
+        ({"image": "https://host/photo.jpg"}, "https://host/photo.jpg: is an address, and nothing is downloaded here"),
+        ({"image": "."}, r"\.: is a folder; give its images, as in sorted"),
         ({"image": [RGB], "name": "mine"}, "name mine: is for one image"),
         ({"image": [RGB], "batch_size": 0}, "batch_size 0: expected 1 or more"),
         ({"image": [RGB], "batch_size": "2"}, "batch_size '2': expected 1 or more"),

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segattn.attention.large_kernel import LargeKernelAttention
@@ -73,6 +74,23 @@ class Mlp(nn.Module):
         out: Tensor = self.fc2(self.act(self.dwconv(self.fc1(x))))
         return out
 
+    def part(self, x: Tensor, hidden: slice) -> Tensor:
+        """What some of the hidden channels add to the output: the sum over all of them and `fc2.bias` are `self(x)`.
+
+        Hidden channels mix in `fc2` only, so they need not exist at the same time.
+        """
+        depthwise = self.dwconv.get_submodule("dwconv")
+        assert isinstance(depthwise, nn.Conv2d)
+        maps = F.conv2d(x, self.fc1.weight[hidden], _some(self.fc1.bias, hidden))
+        weight, bias = depthwise.weight[hidden], _some(depthwise.bias, hidden)
+        maps = F.conv2d(maps, weight, bias, padding=1, groups=len(weight))
+        return F.conv2d(self.act(maps), self.fc2.weight[:, hidden])
+
+
+def _some(bias: Tensor | None, channels: slice) -> Tensor:
+    assert bias is not None
+    return bias[channels]
+
 
 class Block(nn.Module):
     """Attention and MLP, each normalised before, scaled per channel, randomly dropped and added."""
@@ -89,10 +107,35 @@ class Block(nn.Module):
         self.layer_scale_1 = nn.Parameter(torch.full((channels,), 0.01))
         self.layer_scale_2 = nn.Parameter(torch.full((channels,), 0.01))
 
+    def attended(self, x: Tensor) -> Tensor:
+        """The first half: the map with what attention adds."""
+        out: Tensor = x + self.drop_path(self.layer_scale_1[:, None, None] * self.attn(self.norm1(x)))
+        return out
+
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.layer_scale_1[:, None, None] * self.attn(self.norm1(x)))
+        x = self.attended(x)
         x = x + self.drop_path(self.layer_scale_2[:, None, None] * self.mlp(self.norm2(x)))
         return x
+
+    def gradient(self, x: Tensor, by_output: Tensor, *, hidden: int = 64) -> Tensor:
+        """What autograd gives for the input, of the block in evaluation, with less memory.
+
+        `by_output` is the gradient by the block's output. The MLP, whose hidden maps are most of what a block keeps for
+        the way back, is computed `hidden` of its channels at a time.
+        """
+        x = x.detach().requires_grad_()
+        with torch.enable_grad():
+            attended = self.attended(x)
+            normed = self.norm2(attended)
+            leaf = normed.detach().requires_grad_()
+        by_mlp = by_output * self.layer_scale_2[:, None, None]
+        by_normed = torch.zeros_like(leaf)
+        for start in range(0, self.mlp.fc1.out_channels, hidden):
+            with torch.enable_grad():
+                part = self.mlp.part(leaf, slice(start, start + hidden))
+            by_normed += torch.autograd.grad(part, leaf, by_mlp)[0]
+            del part
+        return torch.autograd.grad((attended, normed), x, (by_output, by_normed))[0]
 
 
 class ChannelNorm(nn.LayerNorm):

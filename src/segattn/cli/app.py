@@ -89,9 +89,11 @@ def _app(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 
 def _choice(name: str, arguments: argparse.Namespace, overrides: dict[str, str]) -> Choice:
     from segattn.machine import pick_device
+    from segattn.normalization import require_rgb
     from segattn.serve.content import Choice
 
     recipe, model = open_model(name, arguments.weights, overrides)
+    require_rgb(model.normalization, f"app: {name}")
     if arguments.fold:
         from segattn.models.fold import optimize_for_inference
 

@@ -43,12 +43,14 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
         + EXPORTED_HELP,
         epilog="examples:\n"
         "  segattn evaluate runs/mine/last.safetensors --data.root /data/camvid --output report\n"
+        "  segattn evaluate runs/my_data --data more_data --split test\n"
         "  segattn evaluate danet_r101_cityscapes --weights DANet101.pth.tar --data.root /data/cityscapes\n"
         "  segattn evaluate attanet_light_camvid --data.root /data/camvid --protocol multi_flip\n"
         "  segattn evaluate runs/mine/last.safetensors --data.root /data/camvid --calibrate mine.safetensors",
     )
     add_model_options(parser, "MODEL")
     add_engine_option(parser)
+    parser.add_argument("--data", type=Path, metavar="DIR", help="score on a folder of your own images and masks")
     parser.add_argument("--protocol", metavar="NAME", help="a named protocol instead of the recipe's")
     parser.add_argument("--split", metavar="NAME", help="the split to score (default: the recipe's data.val_split)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="write scores.json and report.html there")
@@ -84,12 +86,14 @@ def _evaluate(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     from segattn.weights.classes import fit_classes
 
     device = pick_device(device_name(arguments))
+    if arguments.data is not None:
+        overrides = {"data.dataset": "folder", "data.root": str(arguments.data), **overrides}
     with working_together(device) as shard:
         recipe, model = open_model(arguments.model, arguments.weights, overrides, exported=True)
         protocol = find_protocol(recipe, arguments.protocol, overrides)
         split = arguments.split or recipe.data.val_split
-        dataset = open_split(recipe, split)
         owner = arguments.weights or arguments.model
+        dataset = open_split(recipe, split, owner=owner, made_for=model.classes)
         mapped = fit_classes(model, dataset.classes, owner, by_name=arguments.map_classes)
         fitting = None
         if arguments.calibrate:

@@ -10,6 +10,7 @@ from typing import Any
 
 from segattn.cli.options import (
     MODEL_HELP,
+    NoWeightsError,
     add_model_options,
     add_reading_size_option,
     find_protocol,
@@ -55,7 +56,7 @@ def add_command(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _pixel(text: str) -> tuple[int, int]:
-    if not re.fullmatch(r"\d{1,9},\d{1,9}", text):
+    if not re.fullmatch(r"-?\d{1,9},-?\d{1,9}", text):  # one below 0 is refused with the image's size
         raise argparse.ArgumentTypeError(f"{text!r}: expected Y,X, two whole numbers such as 180,240")
     y, x = text.split(",")
     return int(y), int(x)
@@ -66,14 +67,18 @@ def _words(text: str) -> list[str]:
 
 
 def _explain(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
-    from segattn.explaining.explain import explain
+    from segattn.explaining.explain import can_show, explain
     from segattn.files import require_writable, write_file
     from segattn.machine import pick_device
     from segattn.reports.origin import WeightsFile
 
     require_writable(arguments.output)
     device = pick_device(arguments.device)
-    recipe, model = open_model(arguments.model, arguments.weights, overrides, random=arguments.random)
+    try:
+        recipe, model = open_model(arguments.model, arguments.weights, overrides, random=arguments.random)
+    except NoWeightsError as error:
+        _, model = open_model(arguments.model, None, overrides, random=True)
+        raise ValueError(f"{error}, or --random to see what untrained ones look like. {can_show(model)}") from error
     model = ready(model, arguments).to(device)
     protocol = find_protocol(recipe, arguments.protocol or "whole", overrides)
     weights = ", with random weights," if arguments.random else ""

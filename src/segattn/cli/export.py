@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segattn.cli.options import MODEL_HELP, find_recipe, open_model
+from segattn.cli.options import MODEL_HELP, find_recipe, open_model, weights_file
 
 if TYPE_CHECKING:
     from segattn.exporting.int8 import Scoring
@@ -118,13 +118,12 @@ def _description(arguments: argparse.Namespace, recipe: Any, model: Any) -> dict
     from segattn.files import checksum
     from segattn.weights.checkpoint import describe_model, read_description
     from segattn.weights.pretrained import SHIPPED
-    from segattn.weights.released import named_weights
 
     file: Path | None = None
     if arguments.model.endswith(".safetensors"):
         file = Path(arguments.model)
     elif not arguments.random_weights:
-        file = Path(named_weights(recipe, arguments.weights or "default"))
+        file = weights_file(arguments, recipe)
     stored = (read_description(file) or {}) if file is not None else {}
     description = describe_model(recipe, model.classes, scores=stored.get("scores"), temperature=model.temperature)
     named = file is not None and (arguments.weights == "released" or file.name == SHIPPED.get(recipe.name))

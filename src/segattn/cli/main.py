@@ -90,6 +90,8 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         unknown = re.search(r"unrecognized arguments: (--[\w-]+)", message)
         hint = nearest(unknown[1], [*self._option_string_actions, *_fields(self)]) if unknown else ""
+        if message.endswith("expected one argument"):
+            hint = " One that begins with - is joined by =, as in --at=-1,2."
         choice = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
         if choice:
             hint = nearest(choice[1], re.findall(r"[\w-]+", choice[2]))

@@ -74,6 +74,10 @@ def _explain_path(path: Path) -> None:
         )
 
 
+class NoWeightsError(ValueError):
+    """A recipe without weights of its own, and none were named."""
+
+
 def open_model(
     model: str, weights: str | None, overrides: dict[str, str], *, random: bool = False, exported: bool = False
 ) -> tuple[Recipe, Segmenter]:
@@ -110,7 +114,7 @@ def open_model(
     if weights is None and model in SHIPPED:
         weights = "default"
     if weights is None:
-        raise ValueError(
+        raise NoWeightsError(
             f"{model}: no weights given, and random ones give random labels; "
             "add --weights FILE, or name a best.safetensors that `segattn train` wrote"
         )

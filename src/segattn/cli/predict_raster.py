@@ -36,14 +36,15 @@ def add_raster_options(parser: argparse.ArgumentParser) -> None:
         "--bands",
         type=_bands,
         metavar="R,G,B",
-        help="the bands, from 1, that are red, green and blue, or one for all (default: those that the file calls so)",
+        help="the bands, from 1, that are red, green and blue, or one for all (default: those that the file calls so); "
+        "for a network of other bands as many as it takes, in its order (default: all)",
     )
     group.add_argument(
         "--range",
         type=_range,
         metavar="LOW,HIGH",
-        help="the values that become black and white; needed for bands of other than 8 bits. Write --range=-5,40 where "
-        "one is negative",
+        help="the values that become black and white; needed for bands of other than 8 bits, unless the network takes "
+        "them as they are stored. Write --range=-5,40 where one is negative",
     )
     group.add_argument(
         "--window", type=int, default=_WINDOW, metavar="N", help=f"side of the windows in pixels (default: {_WINDOW})"
@@ -80,9 +81,9 @@ def predict_rasters(arguments: argparse.Namespace, overrides: dict[str, str]) ->
     """Label the rasters that the arguments name."""
     from segattn.cli.options import device_name, find_protocol, made_for, on_engine, open_model, ready
     from segattn.cli.screen import error_text, print_error, print_json
+    from segattn.datasets.bands import require_rasterio
     from segattn.files import UnwritableError, require_separate, require_unread, require_writable
     from segattn.machine import pick_device
-    from segattn.predicting.raster.read import require_rasterio
     from segattn.processes import gathered, working_together
 
     require_rasterio()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from segattn.cli.options import EXPORTED, check_engine, find_protocol, made_for, open_model, ready, usual_size
 from segattn.cli.predict_images import MOST_ERRORS
 from segattn.cli.predict_model import made_by
+from segattn.contracts import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +26,7 @@ def predict_on_ray(arguments: argparse.Namespace, overrides: dict[str, str]) -> 
     """Label the images that the arguments name on the cluster that they name."""
     from segattn.cli.screen import error_text, is_out_of_memory
     from segattn.files import require_writable
+    from segattn.normalization import require_rgb
     from segattn.predicting.addresses import Store
     from segattn.predicting.collection import collect
     from segattn.predicting.finished import finished_in
@@ -38,6 +40,7 @@ def predict_on_ray(arguments: argparse.Namespace, overrides: dict[str, str]) -> 
     if isinstance(arguments.output, Path):
         require_writable(arguments.output)
     recipe, model = open_model(arguments.model, arguments.weights, overrides)
+    require_rgb(model.normalization, "--ray")
     model = ready(model, arguments)
     protocol = find_protocol(recipe, arguments.protocol or "whole", overrides)
     check_reading_size(arguments.size, protocol)
@@ -156,7 +159,8 @@ def _end(
     else:
         rate = done.labelled / seconds
         print(
-            f"{done.labelled} images labelled in {seconds:.0f} s, workers' start and all ({rate:.1f}/s): {store.root}"
+            f"{counted(done.labelled, 'image')} labelled in {seconds:.0f} s, workers' start and all"
+            f" ({rate:.1f}/s): {store.root}"
         )
         for note in notes:
             print(f"note: {note}")

@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from segattn.contracts import IGNORE, SegmentationDataset, cut, shown
+from segattn.contracts import IGNORE, SegmentationDataset, counted, cut, shown
 from segattn.datasets.base import PairedDataset
 from segattn.datasets.catalog import DATASETS
 from segattn.datasets.description import DESCRIPTION, Description
@@ -55,7 +55,7 @@ class Absence:
     def what(self) -> str:
         """The finding in words."""
         more = f" and {len(self.classes) - _SHOWN} more" if len(self.classes) > _SHOWN else ""
-        found = f"not one pixel of {cut(', '.join(self.classes[:_SHOWN]))}{more} in {self.masks} masks"
+        found = f"not one pixel of {cut(', '.join(self.classes[:_SHOWN]))}{more} in {counted(self.masks, 'mask')}"
         if not self.unused:
             return found
         ids = [f"{value} ({count} pixels, {100 * count / self.pixels:.2f}%)" for value, count in self.unused.items()]

@@ -40,10 +40,10 @@ def as_image(value: object, *, name: str = "image", upright: bool = False) -> ND
         return decode_image(bytes(value), name=name, upright=upright)
     if isinstance(value, Image.Image):
         return _from_pillow(value, name, upright)
-    array = _array(value, channels_first=True)
+    array = as_array(value)
     if array is None:
         raise ValueError(f"{name}: of type {type(value).__name__}; expected {ACCEPTED}")
-    return _colours(array, name)
+    return _colours(array, name, given=value)
 
 
 def as_ids(value: object, *, name: str = "mask") -> NDArray[np.integer[Any]]:
@@ -57,7 +57,7 @@ def as_ids(value: object, *, name: str = "mask") -> NDArray[np.integer[Any]]:
             raise ValueError(f"{name}: an image of mode {value.mode}; expected one of ids (L, P or I)")
         array: NDArray[Any] | None = np.asarray(value)
     else:
-        array = _array(value, channels_first=False)
+        array = as_array(value, channels_first=False)
     if array is None:
         raise ValueError(
             f"{name}: of type {type(value).__name__}; expected an array or tensor (H, W) of ids, or a PIL.Image"
@@ -71,7 +71,7 @@ def as_ids(value: object, *, name: str = "mask") -> NDArray[np.integer[Any]]:
     return array
 
 
-def _array(value: object, *, channels_first: bool) -> NDArray[Any] | None:
+def as_array(value: object, *, channels_first: bool = True) -> NDArray[Any] | None:
     """The array of an array or tensor, None for other things; a tensor's channels are put last if `channels_first`."""
     if isinstance(value, np.ndarray):
         return value
@@ -103,12 +103,17 @@ def _from_pillow(image: Image.Image, name: str, upright: bool) -> NDArray[np.uin
     return np.array(with_alpha.convert("RGB"), np.uint8)
 
 
-def _colours(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
+def _colours(array: NDArray[Any], name: str, *, given: object = None) -> NDArray[np.uint8]:
+    """Arrays as RGB of 8 bits; `given` is what the array was made of, a tensor's channels then moved."""
     pixels = array[..., None] if array.ndim == 2 else array
     if pixels.ndim != 3 or not 1 <= pixels.shape[2] <= 4 or 0 in pixels.shape:
-        first = array.ndim == 3 and array.shape[0] in (1, 3, 4)
-        hint = "; are its channels first? image.transpose(1, 2, 0) puts them last" if first else ""
-        raise ValueError(f"{name}: of shape {array.shape}; expected {ACCEPTED}{hint}")
+        hint, shape = "", array.shape
+        if given is not None and not isinstance(given, np.ndarray) and array.ndim == 3:
+            shape = (shape[-1], *shape[:-1])
+            hint = "; are its channels last? image.permute(2, 0, 1) puts them first" if shape[-1] in (1, 3, 4) else ""
+        elif array.ndim == 3 and shape[0] in (1, 3, 4):
+            hint = "; are its channels first? image.transpose(1, 2, 0) puts them last"
+        raise ValueError(f"{name}: of shape {shape}; expected {ACCEPTED}{hint}")
     if pixels.shape[2] in (2, 4):
         pixels = pixels[..., :-1]
     if pixels.dtype == np.uint16:

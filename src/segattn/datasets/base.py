@@ -18,11 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segattn.contracts import IGNORE, Classes, Sample, SegmentationDataset, cut, nearest, shown
-from segattn.datasets.headers import IMAGE_SUFFIXES
+from segattn.datasets.bands import bands_size, read_bands
+from segattn.datasets.headers import IMAGE_SUFFIXES, read_checked
 from segattn.datasets.images import files_below, read_ids, read_image
-from segattn.files import read_text, require_regular, require_separate, require_unread
+from segattn.files import read_text, require_folder, require_regular, require_separate, require_unread
 
 _UNKNOWN = 254
+_SIDEWAYS = 5
+"""EXIF orientations from here on change height and width."""
 _SHOWN = 5
 
 
@@ -91,6 +94,8 @@ class PairedDataset:
         upright: what masks were drawn on. True: images turned as their files say (EXIF orientation), as viewers show
             them; False: their pixels as they are stored, as the published data sets mean it; None: nobody has said,
             and images are turned, as labelling tools do. `segattn data check` then names each one that this concerns.
+        bands: read these of each image as they are stored, not RGB of 8 bits (`segattn.datasets.bands`); pixels without
+            data are `IGNORE` in the mask.
 
     Raises:
         ValueError: two samples have one name.
@@ -104,6 +109,7 @@ class PairedDataset:
         *,
         read_label: Callable[[Path], NDArray[np.integer[Any]]] = read_ids,
         upright: bool | None = False,
+        bands: tuple[int, ...] | None = None,
     ) -> None:
         first: dict[str, Pair] = {}
         for pair in pairs:
@@ -115,6 +121,7 @@ class PairedDataset:
         self._label_map = label_map
         self._read_label = read_label
         self.upright = upright
+        self.bands = bands
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -122,13 +129,29 @@ class PairedDataset:
     def __getitem__(self, index: int) -> Sample:
         """Reads both files. Raises ValueError naming the file for anything wrong with them; IndexError past the end."""
         name, image_path, label_path = self.pairs[index]
-        image = read_image(image_path, upright=self.upright is not False)
+        valid: NDArray[np.bool_] | None = None
+        image: NDArray[Any]
+        if self.bands is None:
+            image = read_image(image_path, upright=self.upright is not False)
+        else:
+            image, valid, _ = read_bands(image_path, self.bands)
         if label_path is None:
             return Sample(image, None, name, image_path)
         mask = self._label_map(self._read_label(label_path), label_path)
         if mask.shape != image.shape[:2]:
             raise ValueError(_size_error(image, mask, image_path, label_path))
+        if valid is not None and not valid.all():
+            mask = np.where(valid, mask, np.uint8(IGNORE))
         return Sample(image, mask, name, image_path)
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        """(height, width) of an image as it is read, from its header. Raises ValueError naming the file."""
+        path = self.pairs[index].image
+        if self.bands is not None:
+            return bands_size(path)
+        header = read_checked(path).header
+        turned = self.upright is not False and header.orientation >= _SIDEWAYS
+        return (header.width, header.height) if turned else (header.height, header.width)
 
     def read_stored_ids(self, index: int) -> NDArray[np.integer[Any]]:
         """(H, W) ids as the label file of a sample has them. Raises ValueError naming the file if it can't be read."""
@@ -200,8 +223,7 @@ def check_split(split: str, known: Iterable[str], dataset: str) -> None:
 def require_folders(root: str | Path, folders: Iterable[str], dataset: str) -> tuple[Path, ...]:
     """The folders under `root`. Raises FileNotFoundError saying what was looked for and what is there instead."""
     root, folders = Path(root), tuple(folders)
-    if not os.path.isdir(root):
-        raise FileNotFoundError(f"{cut(str(root))}: no such folder; {dataset} was to be read from it")
+    require_folder(root, f"{dataset} was to be read from it")
     missing = [cut(folder) for folder in folders if not os.path.isdir(root / folder)]
     if missing:
         raise FileNotFoundError(
@@ -269,7 +291,7 @@ def pair_files(images: Mapping[str, Path], labels: Mapping[str, Path], *, folder
     return [Pair(name, images[name], labels[name]) for name in sorted(images)]
 
 
-def _size_error(image: NDArray[np.uint8], mask: NDArray[np.uint8], image_path: Path, label_path: Path) -> str:
+def _size_error(image: NDArray[Any], mask: NDArray[np.uint8], image_path: Path, label_path: Path) -> str:
     (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
     turned = (height, width) == (mask_width, mask_height)
     return (

@@ -23,6 +23,7 @@ from typing import Literal
 
 from segattn.contracts import IGNORE, Classes
 from segattn.datasets.base import LabelMap, Pair, PairedDataset, check_split, describe_folder, find_files, pair_files
+from segattn.files import require_folder
 
 CLASSES = Classes(
     names=(
@@ -75,8 +76,7 @@ class CamVid(PairedDataset):
     def __init__(self, root: str | Path, split: str) -> None:
         base, keep, drives = parse_split(split)
         root = Path(root)
-        if not root.is_dir():
-            raise FileNotFoundError(f"{root}: no such folder; CamVid was to be read from it")
+        require_folder(root, "CamVid was to be read from it")
         parts = ("train", "val") if base == "trainval" else (base,)
         pairs = [pair for part in parts for pair in _pairs(root, part)]
         super().__init__(CLASSES, pairs if keep is None else _of_drives(pairs, keep, drives, split), _LABELS)

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segattn.contracts import IGNORE, Classes, SegmentationDataset
+from segattn.contracts import IGNORE, Classes, SegmentationDataset, counted
 from segattn.datasets import ade20k, coco_stuff, pascal_context, voc
 from segattn.datasets.absent import Mend, absence
+from segattn.datasets.bands import read_bands
 from segattn.datasets.base import PairedDataset, size_advice
 from segattn.datasets.catalog import open_dataset
 from segattn.datasets.images import read_photo
@@ -106,7 +107,9 @@ class CheckReport:
     def text(self, *, padded: bool = True) -> str:
         """All of it in words; not `padded`, the table of values has tabs between its cells."""
         total = sum(value.pixels for value in self.values) or 1
-        lines = [f"{self.samples} samples" + (f", {self.unlabelled} of them without labels" if self.unlabelled else "")]
+        lines = [
+            counted(self.samples, "sample") + (f", {self.unlabelled} of them without labels" if self.unlabelled else "")
+        ]
         if self.sizes:
             shown = ", ".join(f"{width}x{height} ({count})" for width, height, count in self.sizes[:3])
             more = f" and {len(self.sizes) - 3} others" if len(self.sizes) > 3 else ""
@@ -123,7 +126,7 @@ class CheckReport:
         lines += [f"note: {note}" for note in self.notes]
         if not self.problems:
             return "\n".join([*lines, "nothing wrong found"])
-        lines.append(f"{len(self.problems)} problems:")
+        lines.append(f"{counted(len(self.problems), 'problem')}:")
         for kind in dict.fromkeys(problem.kind for problem in self.problems):
             alike = [problem for problem in self.problems if problem.kind == kind]
             lines += [f"  {kind}: {one.path}: {one.what}; {one.fix}" for one in alike[:_SHOWN]]
@@ -184,10 +187,14 @@ class _Scan:
         pair = dataset.pairs[index]
         shapes = []
         try:
-            image, orientation = read_photo(pair.image, upright=dataset.upright is not False)
-            self._orientation(dataset, pair.image, orientation)
-            self.sizes[image.shape[1], image.shape[0]] += 1
-            shapes.append(image.shape[:2])
+            if dataset.bands is not None:
+                shape = read_bands(pair.image, dataset.bands).pixels.shape
+            else:
+                image, orientation = read_photo(pair.image, upright=dataset.upright is not False)
+                self._orientation(dataset, pair.image, orientation)
+                shape = image.shape
+            self.sizes[shape[1], shape[0]] += 1
+            shapes.append(shape[:2])
         except (ValueError, OSError) as error:
             self.problems.append(_problem("image", str(pair.image), error))
         if pair.label is None:
@@ -297,8 +304,8 @@ class _Scan:
             how = "turned upright" if self.upright else "as they are stored"
             more = f" and {len(self.turned) - _SHOWN} more" if len(self.turned) > _SHOWN else ""
             yield (
-                f"{len(self.turned)} images have an EXIF orientation other than 1 and are read {how}, as the data set "
-                f"says: {', '.join(self.turned[:_SHOWN])}{more}"
+                f"{counted(len(self.turned), 'image')} with an EXIF orientation other than 1, read {how}, as the data"
+                f" set says: {', '.join(self.turned[:_SHOWN])}{more}"
             )
         if total and labelled < total / 2:
             yield f"{100 * (1 - labelled / total):.0f} percent of the pixels are ignored or unknown"

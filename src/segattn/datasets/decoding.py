@@ -32,7 +32,7 @@ _DAMAGED = "the image is damaged; copy it again"
 
 
 class _Quiet:
-    """While any thread is inside, Pillow's warnings and OpenCV's log are off: errors say once, by name, what matters.
+    """While any thread is inside, Pillow's and rasterio's warnings and OpenCV's log are off: errors say what matters.
 
     Lines that libjpeg and libtiff write to the process's standard error stream on their own can't be turned off, only
     be lost together with what other threads write there, which would be worse.
@@ -46,6 +46,7 @@ class _Quiet:
             if not self._inside:
                 self._before.enter_context(warnings.catch_warnings())
                 warnings.filterwarnings("ignore", module=r"PIL\.")
+                warnings.filterwarnings("ignore", message="Dataset has no geotransform")
                 log = cv2.utils.logging
                 self._before.callback(log.setLogLevel, log.setLogLevel(log.LOG_LEVEL_SILENT))
             self._inside += 1
@@ -59,7 +60,7 @@ class _Quiet:
                 self._before.close()
 
 
-_quiet = _Quiet()
+quiet = _Quiet()
 
 
 def opencv(file: ImageFile, flags: int) -> NDArray[Any]:
@@ -67,7 +68,7 @@ def opencv(file: ImageFile, flags: int) -> NDArray[Any]:
     if file.header.kind == "PNG":
         _check_png(file)  # libpng would print its own line
     try:
-        with _quiet:
+        with quiet:
             pixels = cv2.imdecode(np.frombuffer(_unturned(file), np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
         pixels = None
@@ -85,7 +86,7 @@ def pillow(file: ImageFile, *, colours: bool) -> NDArray[Any]:
     if data.startswith(b"MM\0+"):
         raise ValueError("a BigTIFF with the highest byte first, which few programs read; save it as PNG")
     try:
-        with _quiet, Image.open(io.BytesIO(data), formats=[file.header.kind]) as image:
+        with quiet, Image.open(io.BytesIO(data), formats=[file.header.kind]) as image:
             pixels = np.array(image.convert("RGB") if colours else image)
     except MemoryError:
         raise

@@ -10,8 +10,11 @@
     image_suffix: [.jpg, .png]                     # ends of file names; what stands before must be equal in a pair
     mask_suffix: .png
     upright: true                                  # were masks drawn on images turned upright, as viewers show them?
+    bands: [1, 2, 3, 4, 5]                         # read these, as they are stored, in this order (docs/rasters.md)
 
-Only `classes` must be given; the values of the last five lines are the defaults (images: any known kind). Of `upright`
+Only `classes` must be given; the values of the five lines before `bands` are the defaults (images: any known kind).
+With `bands` images are GeoTIFF, other rasters or NumPy arrays (.npy), of any number of bands and of 16 bits or floats;
+without it they are RGB of 8 bits, whatever is stored. Of `upright`
 `segattn data check` wants to hear where an image has an orientation (EXIF) other than 1.
 
 Where the files are not in a folder for each split, `val` says which share of them is held out (`splits.py`)::
@@ -37,6 +40,7 @@ from pathlib import Path
 from typing import Any
 
 from segattn.contracts import IGNORE, Classes, cut, nearest, shown
+from segattn.datasets.bands import BAND_SUFFIXES
 from segattn.datasets.headers import IMAGE_SUFFIXES
 from segattn.datasets.splits import Division
 from segattn.yaml_reader import read_yaml_file
@@ -45,9 +49,10 @@ DESCRIPTION = "dataset.yaml"
 MOST_CLASSES = 254
 LARGEST_ID = 0xFFFF
 _LONGEST_NAME = 100
+_MOST_BANDS = 512
 _KEYS = (
     *("classes", "labels", "ignore", "images", "masks", "image_suffix", "mask_suffix", "upright"),
-    *("val", "test", "groups"),
+    *("val", "test", "groups", "bands"),
 )
 _ROW = "a name, or {name: ..., color: [red, green, blue] of 0..255}"
 _GROUPS = "folder, or {prefix: _} for what stands before the first _ of a name"
@@ -67,6 +72,7 @@ class Description:
         image_suffixes, mask_suffixes: ends of file names.
         upright: whether the masks were drawn on upright images; None where it isn't said (see `PairedDataset`).
         division: how the files of one folder are shared out to the splits; None where each split has folders.
+        bands: numbers, from 1, of those that are read of each image as they are stored; None for RGB of 8 bits.
     """
 
     path: Path
@@ -78,6 +84,7 @@ class Description:
     mask_suffixes: tuple[str, ...]
     upright: bool | None
     division: Division | None = None
+    bands: tuple[int, ...] | None = None
 
 
 def read_description(root: Path) -> Description:
@@ -103,10 +110,11 @@ def read_description(root: Path) -> Description:
             _labels(data, classes.names),
             _folder(data, "images", division),
             _folder(data, "masks", division),
-            _suffixes(data, "image_suffix", IMAGE_SUFFIXES),
+            _suffixes(data, "image_suffix", IMAGE_SUFFIXES if "bands" not in data else BAND_SUFFIXES),
             _suffixes(data, "mask_suffix", (".png",)),
             _upright(data),
             division,
+            _bands(data["bands"]) if "bands" in data else None,
         )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
@@ -175,6 +183,15 @@ def _upright(data: Mapping[str, Any]) -> bool | None:
         f"upright: {shown(data['upright'])}; true (masks were drawn on upright images) or false (on stored pixels) "
         "was expected"
     )
+
+
+def _bands(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or not 1 <= len(value) <= _MOST_BANDS:
+        raise ValueError(f"bands: {shown(value)}; a list of numbers from 1 on was expected, such as [1, 2, 3, 4]")
+    for band in value:
+        if type(band) is not int or not 1 <= band <= LARGEST_ID:
+            raise ValueError(f"bands: {shown(band)}; the number of a band was expected, from 1 on")
+    return tuple(value)
 
 
 def _is_color(value: Any) -> bool:

@@ -19,6 +19,7 @@ from segattn.datasets.base import (
     require_folders,
 )
 from segattn.datasets.description import DESCRIPTION, Description, read_description
+from segattn.files import require_folder
 
 
 class FolderDataset(PairedDataset):
@@ -41,7 +42,9 @@ class FolderDataset(PairedDataset):
             )
         self.description = described = read_description(root)
         pairs = _shared_out(root, described, split) if described.division else _of_split(root, described, split)
-        super().__init__(_with_file_ids(described), pairs, _label_map(described), upright=described.upright)
+        super().__init__(
+            _with_file_ids(described), pairs, _label_map(described), upright=described.upright, bands=described.bands
+        )
 
 
 def _of_split(root: Path, described: Description, split: str) -> list[Pair]:
@@ -72,8 +75,8 @@ def _shared_out(root: Path, described: Description, split: str) -> list[Pair]:
 
 def _pairs(root: Path, described: Description, *folders: str) -> list[Pair]:
     for key, folder in zip(("images", "masks"), folders, strict=True):
-        if os.path.isabs(folder) and not os.path.isdir(folder):
-            raise FileNotFoundError(f"{cut(folder)}: no such folder; the key {key} of {described.path} names it")
+        if os.path.isabs(folder):
+            require_folder(folder, f"the key {key} of {described.path} names it")
     images, masks = require_folders(root, folders, f"{DESCRIPTION} (keys images, masks)")
     return pair_files(
         find_files(images, described.image_suffixes),

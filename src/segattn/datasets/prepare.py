@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segattn.contracts import nearest
+from segattn.contracts import counted, nearest
 from segattn.datasets import coco_stuff, pascal_context, voc
 from segattn.datasets.base import Conversion, Plan
 from segattn.datasets.headers import MAX_PIXELS
-from segattn.files import same_file, write_file
+from segattn.files import require_folder, same_file, write_file
 from segattn.pictures import write_image
 from segattn.progress import track
 
@@ -54,7 +54,7 @@ class PrepareReport:
         return json.dumps(asdict(self), indent=2)
 
     def __str__(self) -> str:
-        lines = [f"{self.dataset} in {self.root}: {self.made} masks made, {self.kept} were there already"]
+        lines = [f"{self.dataset} in {self.root}: {counted(self.made, 'mask')} made, {self.kept} were there already"]
         if self.failed:
             lines.append(f"{len(self.failed)} could not be made; mend them and prepare again:")
             lines += [f"  {line}" for line in self.failed[:_SHOWN]]
@@ -79,8 +79,7 @@ def prepare(name: str, root: str | Path) -> PrepareReport:
             f"{name!r} has nothing to prepare; {', '.join(PLANS)} have, others are read as they are distributed."
             f"{nearest(name, PLANS)}"
         )
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder; {name} was to be prepared in it")
+    require_folder(root, f"{name} was to be prepared in it")
     plan = PLANS[name](root)
     _require_separate(plan)
     _clean_up(plan)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segattn.contracts import Classes, Sample, SegmentationDataset
-from segattn.pictures import class_shares, overlay, resize_image, resize_labels, with_legend, write_image
+from segattn.pictures import as_rgb, class_shares, overlay, resize_image, resize_labels, with_legend, write_image
 
 _COLUMNS = 2
 _SIDE = 400  # of an image, at most; a cell holds two
@@ -57,7 +57,7 @@ def _cell(sample: Sample, classes: Classes) -> NDArray[np.uint8]:
     height, width = sample.image.shape[:2]
     factor = _SIDE / max(height, width)
     size = max(round(width * factor), 1), max(round(height * factor), 1)
-    image = resize_image(sample.image, size)
+    image = resize_image(as_rgb(sample.image), size)
     panels = [image]
     if sample.mask is not None:
         panels.append(overlay(image, resize_labels(sample.mask, size), classes))

@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from segattn.contracts import counted
+
 
 @dataclass(frozen=True)
 class Division:
@@ -53,9 +55,11 @@ class Division:
         names = list(names)
         places = {group: _place(group) for group in map(self.group, names)}
         if len(places) < len(self.splits):
-            what = "folder" if self.folders else f"prefix before {self.prefix!r}" if self.prefix else "image"
+            what = "folder" if self.folders else "prefix" if self.prefix else "image"
+            many = "prefixes" if what == "prefix" else ""
+            until = f" before {self.prefix!r}" if what == "prefix" else ""
             raise ValueError(
-                f"{len(names)} images of {len(places)} {what}{'s' if len(places) != 1 else ''}: the splits"
+                f"{counted(len(names), 'image')} of {counted(len(places), what, many)}{until}: the splits"
                 f" {', '.join(self.splits)} need {len(self.splits)} or more"
             )
         split = {group: self._split(place) for group, place in places.items()}

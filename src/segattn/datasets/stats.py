@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from segattn.contracts import SegmentationDataset
+from segattn.contracts import SegmentationDataset, counted
 from segattn.datasets.base import PairedDataset
+from segattn.datasets.facts import band_facts
+from segattn.normalization import BandFacts
 from segattn.progress import track
 from segattn.tables import table_lines
 
@@ -51,16 +53,19 @@ class DatasetStats:
         samples: with labels.
         labelled, ignored: pixels.
         classes: in the order of the training ids.
+        bands: of the images, where the data set names some.
     """
 
     samples: int
     labelled: int
     ignored: int
     classes: tuple[ClassStats, ...]
+    bands: BandFacts | None = None
 
     def to_json(self) -> str:
-        classes = [vars(row) for row in self.classes]
-        return json.dumps(vars(self) | {"classes": classes}, indent=2)
+        content = {"samples": self.samples, "labelled": self.labelled, "ignored": self.ignored}
+        bands = {} if self.bands is None else {"bands": vars(self.bands)}
+        return json.dumps({**content, "classes": [vars(row) for row in self.classes], **bands}, indent=2)
 
     def __str__(self) -> str:
         return self.text()
@@ -68,14 +73,34 @@ class DatasetStats:
     def text(self, *, padded: bool = True) -> str:
         """All of it in words; not `padded`, the table has tabs between its cells."""
         total = max(self.labelled + self.ignored, 1)
-        heading = f"{self.samples} labelled samples, {100 * self.ignored / total:.2f}% of the pixels ignored"
+        heading = f"{counted(self.samples, 'labelled sample')}, {100 * self.ignored / total:.2f}% of the pixels ignored"
         rows = [("id", "class", "pixels", "images", "median-frequency", "ENet log")]
         for index, row in enumerate(self.classes):
             weights = ("never occurs", "")
             if row.median_frequency is not None:
                 weights = (f"{row.median_frequency:.4f}", f"{row.enet:.3f}")
             rows.append((str(index), row.name, f"{100 * row.share:.2f}%", str(row.images), *weights))
-        return "\n".join([heading, *table_lines(rows, left={1}, padded=padded), "", *self._to_paste()])
+        return "\n".join(
+            [heading, *table_lines(rows, left={1}, padded=padded), "", *self._to_paste(), *self._of_bands()]
+        )
+
+    def _of_bands(self) -> list[str]:
+        """The bands as a recipe takes them, where 0 and 1 are those of the type."""
+        if self.bands is None:
+            return []
+        try:
+            found = self.bands.normalization()
+        except ValueError as error:
+            return ["", f"The bands hold {error}"]
+        return [
+            "",
+            f"The {len(found.mean)} bands, of {self.bands.images} images, as a recipe's network takes them:",
+            f"  in_channels: {len(found.mean)}",
+            "  normalization:",
+            f"    mean: {list(found.mean)}",
+            f"    std: {list(found.std)}",
+            f"    value_range: {list(found.value_range or ())}",
+        ]
 
     def _to_paste(self) -> list[str]:
         """The weights as a recipe and the command line take them. Where a class never occurs, no pixel asks for one."""
@@ -111,7 +136,7 @@ def stats(dataset: SegmentationDataset) -> DatasetStats:
         images += inside > 0
         present += np.where(inside > 0, inside.sum(), 0)
     if not samples:
-        raise ValueError(f"none of the {len(dataset)} samples has labels; choose a split with masks")
+        raise ValueError(f"none of {counted(len(dataset), 'sample')} has labels; choose a split with masks")
     frequency, share = pixels / np.maximum(present, 1), pixels / max(pixels.sum(), 1)
     median = np.median(frequency[pixels > 0]) if pixels.any() else 0.0
     rarity = np.divide(1, np.sqrt(share), out=np.zeros(count), where=pixels > 0)
@@ -132,6 +157,7 @@ def stats(dataset: SegmentationDataset) -> DatasetStats:
             )
             for i, name in enumerate(dataset.classes.names)
         ),
+        band_facts(dataset) if isinstance(dataset, PairedDataset) else None,
     )
 
 

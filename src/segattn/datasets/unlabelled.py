@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from segattn.contracts import IGNORE, Classes, cut
+from segattn.contracts import IGNORE, Classes
 from segattn.datasets.base import LabelMap, Pair, PairedDataset, describe_folder, find_files
+from segattn.files import require_folder
 
 
 class UnlabelledImages(PairedDataset):
@@ -22,8 +22,7 @@ class UnlabelledImages(PairedDataset):
 
     def __init__(self, folder: str | Path, classes: Classes) -> None:
         folder = Path(folder)
-        if not os.path.isdir(folder):
-            raise FileNotFoundError(f"{cut(str(folder))}: no such folder; a folder of images was expected")
+        require_folder(folder, "a folder of images was expected")
         pairs = [Pair(name, path, None) for name, path in find_files(folder).items()]
         if not pairs:
             raise FileNotFoundError(f"{folder}: no images found, only {describe_folder(folder)}")

@@ -54,7 +54,7 @@ def predict_scores(
 
     Args:
         model: in evaluation mode.
-        image: (H, W, 3) RGB, uint8 0..255 or float 0..1.
+        image: (H, W, 3) RGB, uint8 0..255 or float 0..1; or (H, W, C) as the model's `normalize` takes them.
         protocol: how to look; what a score is (a logit, a probability, an exponential) is said by its `combine`.
         size: (height, width) to which the image's scores are resized at last, bilinearly; None for the image's own.
         device: where the model is; None asks its parameters.
@@ -213,7 +213,7 @@ class _Look:
             if isinstance(rule, FitInside):
                 resized = image
                 for size in rule.steps(height, width, scale):
-                    resized = cv2.resize(resized, size[::-1], interpolation=cv2.INTER_LINEAR)
+                    resized = cv2.resize(resized, size[::-1], interpolation=cv2.INTER_LINEAR).reshape(*size, -1)
                 yield self._input(resized)
             else:
                 assert own is not None
@@ -316,19 +316,19 @@ class _Look:
         height, width = x.shape[-2:]
         top, left = ((canvas[0] - height) // 2, (canvas[1] - width) // 2) if pad.place == "around" else (0, 0)
         if pad.value == "zero":
-            padded = x.new_zeros(1, 3, *canvas)
+            padded = x.new_zeros(1, x.shape[1], *canvas)
         else:
-            black = self.model.normalize(torch.zeros(1, 3, 1, 1, dtype=torch.uint8, device=x.device))
-            padded = black.expand(1, 3, *canvas).clone()
+            black = self.model.normalize(torch.zeros(1, x.shape[1], 1, 1, dtype=torch.uint8, device=x.device))
+            padded = black.expand(1, x.shape[1], *canvas).clone()
         padded[..., top : top + height, left : left + width] = x
         return padded, (top, left)
 
 
 def _checked_size(image: Image) -> Size:
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.float32):
+    if image.ndim != 3 or image.dtype not in (np.uint8, np.uint16, np.float32):
         raise ValueError(
-            f"image of shape {image.shape} and type {image.dtype}: "
-            "expected (height, width, 3), RGB, uint8 in 0..255 or float32 in 0..1"
+            f"image of shape {image.shape} and type {image.dtype}: expected (height, width, 3), RGB, or as many "
+            "channels as the network takes, uint8 in 0..255, uint16 or float32 in 0..1"
         )
     return image.shape[0], image.shape[1]
 

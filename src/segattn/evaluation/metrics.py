@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from segattn.contracts import IGNORE
+from segattn.contracts import IGNORE, counted
 from segattn.evaluation.calibration import Calibration
 from segattn.evaluation.display import data_frame, html_table
 
@@ -202,7 +202,7 @@ class Scores:
             if self.calibration.temperature != 1:
                 text += f" at temperature {self.calibration.temperature:.3g}"
         if self.images:
-            text += f"  ({len(self.images)} images)"
+            text += f"  ({counted(len(self.images), 'image')})"
         if self.absent_classes:
             how = "left out of" if self.absent == "left out" else f"counted as {self.absent} in"
             text += f"\nneither labelled nor predicted, {how} the mean IoU: {', '.join(self.absent_classes)}"

@@ -33,6 +33,7 @@ _NAMED = 30  # rows of a matrix up to which they have names
 _HEIGHT = 4.2  # inches that a map may take
 _WIDTH = 8.4
 _ROOM_FOR_FOUR = 7.0  # inches
+_LETTER = 0.075  # inches that a letter of a colour bar's label takes, most of them less
 _NARROW = 4.8  # inches, for a page
 
 
@@ -241,14 +242,20 @@ def mark(axes: Any, target: Target) -> None:
 
 def _bar(figure: Any, axes: Any, drawn: Any, values: Array, top: float, unit: str) -> None:
     more = top < float(values.max())
-    bar = figure.colorbar(drawn, ax=axes, extend="max" if more else "neither", shrink=0.94, aspect=24, pad=0.02)
+    # Inside the axes' own frame: beside it, the bar would be as high as the room, and not as the map.
+    width = 0.12 * figure.dpi / max(axes.bbox.width, 1)
+    place = axes.inset_axes((1 + width, 0.03, width, 0.94))
+    bar = figure.colorbar(drawn, cax=place, extend="max" if more else "neither")
     bar.outline.set_visible(False)
     bar.solids.set_alpha(1)
     bar.ax.tick_params(labelsize=8)
     bar.formatter.set_powerlimits((-2, 4))
+    bar.ax.yaxis.set_offset_position("left")  # the power of ten begins at the bar, and not on the map
     bar.ax.yaxis.get_offset_text().set_fontsize(8)
     if unit:
-        bar.set_label(f"{unit}; largest {float(values.max()):.3g}" if more else unit, fontsize=9)
+        label = f"{unit}; largest {float(values.max()):.3g}" if more else unit
+        letters = int(figure.bbox.height / figure.dpi / _LETTER)
+        bar.set_label(textwrap.fill(label, max(letters, 12)), fontsize=9)
 
 
 def map_size(target: Target, width: float, height: float) -> tuple[float, float]:

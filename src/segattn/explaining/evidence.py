@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segattn.contracts import Head
 from segattn.explaining.panels import (
     Array,
     BarsPanel,
@@ -79,7 +80,7 @@ class Margin(Idea):
 
 
 class Evidence(Idea):
-    """`class_evidence` (h, w), at the resolution of the backbone's last map A: Grad-CAM for one pixel's class.
+    """`class_evidence` (h, w), of the resolution of A, the backbone's last map that the head reads: Grad-CAM.
 
     ReLU(sum_k a_k A_k), where a_k is the mean over the map of the gradient of the logit of the asked pixel's class at
     its cell by A_k (Vinogradova et al., 2020, arXiv 2002.11434, their set of one pixel); in the logit's unit.
@@ -87,6 +88,9 @@ class Evidence(Idea):
     `evidence_check` (3,): that logit as it is, without the tenth of the cells of A that have the most evidence, and
     without as many drawn at random (always the same ones), where "without" puts the map's mean into a cell. The pixel's
     own cell is left alone in both. Evidence that means something lowers the logit by more than the random cells do.
+
+    What costs is the head: once back, and twice more for the check. A head with a `tail` computes all of it once more,
+    its end at a few cells only; of another one the network's own pass is recorded.
     """
 
     name = "evidence"
@@ -94,6 +98,7 @@ class Evidence(Idea):
     def __init__(self, model: Segmenter, target: Target) -> None:
         self.model, self.target = model, target
         self.features: tuple[Tensor, ...] = ()
+        self.records = _tail(model.head) is None
 
     @classmethod
     def find(cls, model: Segmenter, target: Target) -> Evidence:
@@ -103,22 +108,23 @@ class Evidence(Idea):
         assert isinstance(self.model.backbone, nn.Module)
         return [(self.model.backbone, self._read)]
 
-    def _read(self, module: nn.Module, arguments: Any, output: tuple[Tensor, ...]) -> None:
-        self.features = output
+    def _read(self, module: nn.Module, arguments: Any, output: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        self.features = tuple(feature.requires_grad_() for feature in output)
+        return self.features if self.records else None
 
     def part(self, scene: Scene) -> Part:
-        *others, last = self.features
-        size = last.shape[-2:]
-        place = (0, scene.chosen, *self.target.cell(scene.logits.shape[-2:]))
+        cell = self.target.cell(scene.logits.shape[-2:])
 
-        def logit(features: Tensor) -> Tensor:
-            return self.model.head.main((*others, features))[place]
+        def logit(features: tuple[Tensor, ...]) -> Tensor:
+            return _logits_at(self.model.head, features, cell)[scene.chosen]
 
-        leaf = last.detach().requires_grad_()
         with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(logit(leaf), leaf)
+            own = scene.logits[0, scene.chosen][cell] if self.records else logit(self.features)
+        place, gradient = _last_gradient(own, self.features)
+        before, last, after = self.features[:place], self.features[place].detach(), self.features[place + 1 :]
+        size = last.shape[-2:]
         weights = gradient.mean((2, 3))[0]
-        del leaf, gradient
+        del own, gradient
         evidence = F.relu(torch.einsum("k,khw->hw", weights, last[0]))
 
         allowed = torch.ones(size, dtype=torch.bool, device=last.device)
@@ -127,19 +133,20 @@ class Evidence(Idea):
         ranked = evidence.masked_fill(~allowed, -1).flatten().topk(count).indices
         drawn = np.random.default_rng(0).permutation(np.flatnonzero(allowed.cpu().numpy()))[:count]
         mean = last.mean((2, 3), keepdim=True)
-        values = [float(scene.logits[place])]
+        values = [scene.logits[0, scene.chosen][cell].item()]
         for cells in (ranked, torch.from_numpy(drawn).to(last.device)):
             blank = torch.zeros(evidence.numel(), dtype=torch.bool, device=last.device)
             blank[cells] = True
-            values.append(float(logit(torch.where(blank.view(size), mean, last))))
+            values.append(float(logit((*before, torch.where(blank.view(size), mean, last), *after))))
         self.features = ()
         name = scene.model.classes.names[scene.chosen]
         as_is, without, at_random = values
+        read = " that the head reads" if after else ""
         verdict = "" if without < at_random else " So here they matter no more than others."
         panel = MapPanel(
             name="class_evidence",
             title=f"Evidence for {name}",
-            text=f"Which cells of the backbone's last map speak for {name} at the pixel. Check: its logit is "
+            text=f"Which cells of the backbone's last map{read} speak for {name} at the pixel. Check: its logit is "
             f"{as_is:.2f}; {without:.2f} without the {count} strongest cells, {at_random:.2f} without as many "
             f"at random.{verdict}",
             unit="part of the logit",
@@ -147,3 +154,32 @@ class Evidence(Idea):
             of_pixel=True,
         )
         return Part({"class_evidence": panel.values, "evidence_check": np.array(values, np.float32)}, [panel])
+
+
+def _last_gradient(logit: Tensor, features: tuple[Tensor, ...]) -> tuple[int, Tensor]:
+    """Of the last map that the logit depends on: its place and the gradient by it."""
+    for place in reversed(range(len(features))):
+        (gradient,) = torch.autograd.grad(logit, features[place], allow_unused=True)
+        if gradient is not None:
+            return place, gradient
+    raise AssertionError("the head reads none of the backbone's maps")
+
+
+def _tail(head: Head) -> tuple[str, int] | None:
+    return getattr(head, "tail", None)
+
+
+def _logits_at(head: Head, features: tuple[Tensor, ...], cell: Pixel) -> Tensor:
+    """(K,) main logits of one cell; what the head computes cell by cell at its end, only around that one."""
+    tail = _tail(head)
+    if tail is None:
+        return head.main(features)[0, :, cell[0], cell[1]]
+    path, reach = tail
+    rows, columns = (slice(max(at - reach, 0), at + reach + 1) for at in cell)
+    assert isinstance(head, nn.Module)
+    handle = head.get_submodule(path).register_forward_pre_hook(lambda _, maps: maps[0][..., rows, columns])
+    try:
+        logits = head.main(features)
+    finally:
+        handle.remove()
+    return logits[0, :, cell[0] - rows.start, cell[1] - columns.start]

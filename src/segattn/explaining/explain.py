@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
 
 from segattn.contracts import cut, nearest
 from segattn.evaluation.argmax import resized_argmax, resized_at
@@ -24,6 +25,7 @@ from segattn.explaining.view import View
 from segattn.layers import resize
 from segattn.machine import device_in_words
 from segattn.models.segmenter import Segmenter
+from segattn.normalization import require_rgb
 from segattn.predicting.predict import ReadingSize, check_reading_size, size_to_read
 from segattn.predicting.prediction import resized
 from segattn.predicting.sources import read_source
@@ -95,30 +97,31 @@ def explain(
     """
     if model.training:
         raise ValueError("the model is in training mode; call model.eval() first")
+    require_rgb(model.normalization, "explain")
     check_reading_size(size, protocol)
-    named = read_source(image, name)
-    pixels = named.pixels
-    height, width = pixels.shape[:2]
-    target = _target(at, height, width, named.where)
+    with _saying_what_it_shows(model):
+        named = read_source(image, name)
+        pixels = named.pixels
+        height, width = pixels.shape[:2]
+        target = _target(at, height, width, named.where)
     ideas = _chosen(model, target, show)
     with torch.no_grad():
         try:
             x = single_input(model, resized(pixels, size_to_read(model, pixels, protocol, size)), protocol)
-            with _read_by([hook for idea in ideas for hook in idea.hooks()]), naming_size(x):
-                logits = model.logits(x)
+            with torch.no_grad(), _read_by([hook for idea in ideas for hook in idea.hooks()]), naming_size(x):
+                logits = model.logits(x).float()
         except ValueError as error:
             raise ValueError(f"{named.where}: {error}") from error
-        logits = logits.float()
         seen = (x.shape[-2], x.shape[-1])
         steps = resize_steps(model, seen, (height, width))
-        maps = logits
+        maps = answer = logits.detach()
         for step_size, align_corners in steps[:-1]:
             maps = resize(maps, step_size, align_corners=align_corners)
         labels = resized_argmax(maps, (height, width), align_corners=steps[-1][1]).cpu().numpy()
         del maps
 
         def scores(pixels: Sequence[Pixel]) -> Array:
-            return as_array(resized_at(logits, pixels, steps).softmax(1))
+            return as_array(resized_at(answer, pixels, steps).softmax(1))
 
         scene = Scene(model, target, logits, int(labels[target.y, target.x]), scores)
         parts = [idea.part(scene) for idea in ideas]
@@ -141,6 +144,21 @@ def shown_by(model: Segmenter) -> list[str]:
     return [kind.name for kind in IDEAS if kind.find(model, Target(0, 0, 1, 1)) is not None]
 
 
+def can_show(model: Segmenter) -> str:
+    """The end of an error message: the names of the ideas that a network has."""
+    return f"This model can show: {', '.join(shown_by(model))}"
+
+
+@contextmanager
+def _saying_what_it_shows(model: Segmenter) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}. {can_show(model)}") from error
+    except ValueError as error:
+        raise ValueError(f"{error}. {can_show(model)}") from error
+
+
 def _target(at: Pixel | None, height: int, width: int, where: str) -> Target:
     y, x = (height // 2, width // 2) if at is None else (int(at[0]), int(at[1]))
     if not (0 <= y < height and 0 <= x < width):
@@ -158,7 +176,7 @@ def _chosen(model: Segmenter, target: Target, show: Sequence[str] | None) -> lis
             if word not in known:
                 is_one = any(kind.name == word for kind in IDEAS)
                 what = "is not in this model" if is_one else f"is not something to show.{nearest(word, known)}"
-                raise ValueError(f"{cut(word)!r} {what.rstrip('.')}. This model can show: {', '.join(known)}")
+                raise ValueError(f"{cut(word)!r} {what.rstrip('.')}. {can_show(model)}")
     found = (kind.find(model, target) for kind in IDEAS if show is None or kind.name in show)
     return [idea for idea in found if idea is not None]
 
@@ -169,8 +187,27 @@ def _read_by(hooks: list[Hook]) -> Iterator[None]:
     handles = []
     try:
         for module, hook in hooks:
-            handles.append(module.register_forward_hook(hook))
+            handles.append(module.register_forward_hook(_reading(hook)))
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _reading(hook: Callable[[nn.Module, Any, Any], Any]) -> Callable[[nn.Module, Any, Any], Any]:
+    """The hook, which sees nothing of a graph, and after it recording on if it asked for that."""
+
+    def called(module: nn.Module, arguments: Any, output: Any) -> Any:
+        with torch.no_grad():
+            replaced = hook(module, _detached(arguments), _detached(output))
+        if replaced is not None:
+            torch.set_grad_enabled(True)
+        return replaced
+
+    return called
+
+
+def _detached(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach()
+    return tuple(map(_detached, value)) if isinstance(value, tuple) else value

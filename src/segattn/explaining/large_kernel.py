@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from segattn.attention.large_kernel import LargeKernelGate
-from segattn.backbones.van import VAN
+from segattn.backbones.van import VAN, Block
 from segattn.explaining.panels import Array, Hook, Idea, MapPanel, Panel, Part, Scene, Target, as_array, stages
 from segattn.models.segmenter import Segmenter
 
@@ -67,7 +67,7 @@ class ReceptiveField(Idea):
     `receptive_field_side` (): side in pixels of the square around the cell's middle that holds 95% of it.
 
     The network's own pass keeps the input of each block, and each is computed once more on the way back: no more than
-    one block's inner maps exist at a time.
+    part of one block's inner maps exist at a time.
     """
 
     name = "receptive_field"
@@ -93,16 +93,13 @@ class ReceptiveField(Idea):
         stride = self.backbone.strides[-1]
         gradient: Tensor | None = None
         for module in reversed(self.backbone.chain()):
-            x = self.inputs.pop().detach().requires_grad_()
-            with torch.enable_grad():
-                y = module(x)
+            x = self.inputs.pop()
             if gradient is None:
                 pixel = self.target.cell(self.seen)
-                row, column = (min(round(p / stride), n - 1) for p, n in zip(pixel, y.shape[-2:], strict=True))
-                gradient = torch.zeros_like(y)
+                row, column = (min(round(p / stride), n - 1) for p, n in zip(pixel, x.shape[-2:], strict=True))
+                gradient = torch.zeros_like(x)
                 gradient[0, :, row, column] = 1
-            (gradient,) = torch.autograd.grad(y, x, gradient)
-            del y
+            gradient = module.gradient(x, gradient) if isinstance(module, Block) else _gradient(module, x, gradient)
         assert gradient is not None
         sway = as_array(gradient[0].abs().sum(0))
         sway /= max(sway.sum(), np.finfo(np.float32).tiny)
@@ -117,6 +114,13 @@ class ReceptiveField(Idea):
             of_pixel=True,
         )
         return Part({"receptive_field": sway, "receptive_field_side": np.int64(side).reshape(())}, [panel])
+
+
+def _gradient(module: nn.Module, x: Tensor, by_output: Tensor) -> Tensor:
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        y = module(x)
+    return torch.autograd.grad(y, x, by_output)[0]
 
 
 def _side(sway: Array, row: int, column: int, *, share: float) -> int:

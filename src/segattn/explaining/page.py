@@ -137,7 +137,8 @@ def _others(panel: MapPanel | BarsPanel, pixels: list[Pixel]) -> Any:
 
 
 def _largest(values: Array) -> list[tuple[int, float]]:
-    return [(int(i), round(float(values[i]), 4)) for i in np.argsort(-values, kind="stable")[:_BARS]]
+    # With more digits than the page shows: rounded twice, 0.00248 would be 0.003.
+    return [(int(i), round(float(values[i]), 7)) for i in np.argsort(-values, kind="stable")[:_BARS]]
 
 
 def _coloured_png(levels: NDArray[np.uint8]) -> bytes:

@@ -17,6 +17,7 @@ from segattn.exporting.report import FORMATS, ExportReport, InputKind, Interface
 from segattn.exporting.trace import LARGEST_SIDE, Exported, exportable, trace
 from segattn.files import atomic_files, require_writable
 from segattn.models.segmenter import Segmenter
+from segattn.normalization import require_rgb
 from segattn.recipes.serialize import to_dict
 
 if TYPE_CHECKING:
@@ -49,15 +50,17 @@ def export(
 ) -> ExportReport:
     """Write a model as an ONNX (.onnx), OpenVINO (.xml with .bin) or torch.export (.pt2) file, and prove it.
 
-    The file takes `images` (B, 3, H, W), RGB, and normalises them itself; it gives logits that are resized to the
-    images' size by the model's own rule. The proof runs the file and the model on the same images at several sizes and
-    batches; a file that disagrees is not left behind. Two exports of the same weights are equal to the byte.
+    The file takes `images` (B, C, H, W), mostly RGB with C = 3, and normalises them itself; it gives logits that are
+    resized to the images' size by the model's own rule. The proof runs the file and the model on the same images at
+    several sizes and batches; a file that disagrees is not left behind. Two exports of the same weights are equal to
+    the byte.
 
     >>> report = segattn.export(model, "model.onnx")
 
     Args:
         model: in evaluation mode and float32.
-        input: "float32" for values in 0..1, "uint8" for 0..255.
+        input: "float32" for values in 0..1, "uint8" for 0..255. A network that takes bands as they are stored takes
+            these values as float32.
         output: "logits" or "softmax", (B, K, H, W) float32, or "labels", (B, H, W) uint8.
         batch, height, width: the only ones that the file is to take; None for any.
         opset: of ONNX's operators, 18 to 24; by default 20.
@@ -76,8 +79,12 @@ def export(
     """
     path = Path(path)
     _check_request(path, batch, height, width, opset)
+    if int8:
+        require_rgb(model.normalization, "int8")
+    if input == "uint8":
+        require_rgb(model.normalization, "input uint8")
     calibrating, held_out = _check_int8(path, output, int8, scoring, model)
-    shown = Images(images or held_out)
+    shown = Images(images or held_out, model.normalization)
     model = exportable(model)
     program, interface = trace(model, input=input, output=output, batch=batch, height=height, width=width)
     shapes = proof_shapes(interface, proof)

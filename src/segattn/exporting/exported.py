@@ -52,7 +52,7 @@ class ExportedModel:
         """What the network says of images of one size, shown to it together; their scores are at `size`.
 
         Args:
-            images: (H, W, 3) RGB, uint8 0..255 or float32 0..1.
+            images: (H, W, 3) RGB, uint8 0..255 or float32 0..1; or bands (H, W, C) as they are stored.
             protocol: one that `looks_once`.
 
         Raises:
@@ -61,9 +61,17 @@ class ExportedModel:
         assert looks_once(protocol)
         # between an image and its resized input there is no stride: a "grid" is one of edges
         align: AlignCorners = "corners" if self.align_corners == "corners" else "edges"
+        if self.normalization.stored:
+            images = [self._in_units(image) for image in images]
         batch = np.stack([seen(image, protocol, align) for image in images])
         maps = logits_of(self.engine, np.ascontiguousarray(batch.transpose(0, 3, 1, 2)))
         return [ScoreArray(each, size, align) for each in maps]
+
+    def _in_units(self, image: NDArray[Any]) -> NDArray[np.float32]:
+        """Bands as the file takes them: as they are stored where it knows their range, else 0..1 as their type says."""
+        largest = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(image.dtype, 1)
+        scale = 1 if self.normalization.value_range is not None else largest
+        return np.asarray(np.divide(image, np.float32(scale), dtype=np.float32))
 
     def scores(self, image: NDArray[Any], protocol: Protocol, *, size: Size) -> NDArray[np.float32]:
         """The score of each class at each pixel in the protocol's measure, (K, *size); the rest as `look`."""
@@ -182,6 +190,7 @@ def _interface(stored: Any) -> Interface:
     """What the metadata say of the file's two ends."""
     fields = {key: stored[key] for key in ("input", "output", "batch", "height", "width", "smallest")}
     fields["smallest"] = tuple(fields["smallest"])
+    fields |= {key: stored[key] for key in ("channels", "value_range") if key in stored}  # older files are for RGB
     return from_dict(Interface, fields)
 
 
@@ -191,10 +200,10 @@ def _check_graph(
     name, shape = given
     if way.output == "labels":
         raise ValueError(f"{path}: gives labels, which no protocol can go on from; export it with logits")
-    if name != "images" or shape != [way.batch, 3, way.height, way.width]:
+    if name != "images" or shape != [way.batch, way.channels, way.height, way.width]:
         raise ValueError(
             f"{path}: its graph takes {cut(name)} of {shape}, its metadata say images of "
-            f"{[way.batch, 3, way.height, way.width]}; export it again"
+            f"{[way.batch, way.channels, way.height, way.width]}; export it again"
         )
     if len(taken) != 4 or taken[1] != len(classes):
         raise ValueError(f"{path}: its graph gives {taken}, its metadata name {len(classes)} classes; export it again")

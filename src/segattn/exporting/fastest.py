@@ -19,10 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from segattn.contracts import cut
 from segattn.exporting.engine_file import engine_model, network_folder, versions_of
+from segattn.exporting.proof import smooth_noise
 from segattn.exporting.report import FEWEST_EQUAL_LABELS, LARGEST_DIFFERENCE
 from segattn.files import write_file
 from segattn.machine import processor
@@ -95,7 +97,10 @@ def on_engine(
 
 def measure(model: Segmenter, forms: dict[str, Callable[[], Segmenter]], size: tuple[int, int]) -> Verdict:
     """Milliseconds of each form from an image of `size` to logits, in turns, without those that fail or disagree."""
-    street, _ = draw_street(np.random.default_rng(0), size)
+    if model.normalization.stored:
+        street: NDArray[Any] = smooth_noise(model.normalization, size, 0)
+    else:
+        street = draw_street(np.random.default_rng(0), size)[0]
     images = torch.from_numpy(np.ascontiguousarray(street.transpose(2, 0, 1)))[None].to(next(model.parameters()).device)
     left_out: dict[str, str] = {}
     ready: dict[str, Segmenter] = {}

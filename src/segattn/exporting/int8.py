@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segattn.contracts import counted
 from segattn.evaluation.evaluate import evaluate
 from segattn.exporting.engines import Engine
 from segattn.exporting.model import as_model
 from segattn.exporting.quantize import read_input
-from segattn.exporting.report import FEWEST_EQUAL_INT8, Int8, counted
+from segattn.exporting.report import FEWEST_EQUAL_INT8, Int8
 
 if TYPE_CHECKING:
     from segattn.contracts import SegmentationDataset
@@ -72,8 +73,8 @@ def compare_int8(
     share = equal / pixels
     if share < FEWEST_EQUAL_INT8:
         raise ValueError(
-            f"the INT8 file gives {100 * share:.2f} % of the pixels of {counted(len(held_out))} that it was not "
-            f"calibrated on the same label as the float32 file; {100 * FEWEST_EQUAL_INT8:g} % is the least. "
+            f"the INT8 file gives {100 * share:.2f} % of the pixels of {counted(len(held_out), 'image')} that it was"
+            f" not calibrated on the same label as the float32 file; {100 * FEWEST_EQUAL_INT8:g} % is the least. "
             "Nothing was written. Give more images to calibrate on, like those that the network is for"
         )
     images = read_input(held_out[0], plain.interface, model.trained_at)

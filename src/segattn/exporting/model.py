@@ -29,8 +29,10 @@ class _Run(nn.Module):
         super().__init__()
         self.engine = engine
         self.bgr = normalization.bgr
-        for name, values in (("mean", normalization.mean), ("std", normalization.std)):
-            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
+        low, high = normalization.value_range or (0.0, 1.0)
+        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (normalization.mean, normalization.std))
+        self.register_buffer("mean", mean * (high - low) + low, persistent=False)
+        self.register_buffer("std", std * (high - low), persistent=False)
 
     def forward(self, x: Tensor) -> Features:
         images = (x.flip(1) if self.bgr else x) * self.get_buffer("std") + self.get_buffer("mean")

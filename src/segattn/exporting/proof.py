@@ -15,6 +15,7 @@ from torch import nn
 
 from segattn.datasets.images import read_image
 from segattn.exporting.report import FEWEST_EQUAL_INT8, FEWEST_EQUAL_LABELS, LARGEST_DIFFERENCE, Interface, Proof
+from segattn.normalization import Normalization, require_rgb
 from segattn.synthetic.write import draw_street
 
 Image = NDArray[np.uint8]
@@ -32,7 +33,7 @@ def proof_shapes(interface: Interface, wanted: Iterable[Shape] = ()) -> tuple[Sh
     """
     chosen = tuple(wanted)
     for batch, height, width in chosen:
-        interface.check((batch, 3, height, width), "--proof")
+        interface.check((batch, interface.channels, height, width), "--proof")
     if chosen:
         return chosen
     fixed = (interface.batch, interface.height, interface.width)
@@ -48,22 +49,37 @@ _KEPT = 4
 
 
 class Images:
-    """A batch of any size from the given images, or from painted streets where there are none; no two are equal."""
+    """A batch of any size from the given images, or from painted streets where there are none; no two are equal.
 
-    def __init__(self, paths: Sequence[str | Path]) -> None:
+    For a network that takes bands as they are stored it is smooth noise of each band's mean and deviation, float32.
+
+    Raises:
+        ValueError: images are given for such a network, or one can't be read.
+    """
+
+    def __init__(self, paths: Sequence[str | Path], normalization: Normalization = Normalization()) -> None:
         self._paths = tuple(paths)
+        self._bands = normalization if normalization.stored else None
+        if paths:
+            require_rgb(normalization, "images")
         self._read = lru_cache(_KEPT)(lambda index: read_image(self._paths[index], upright=True))
         if paths:
             self._read(0)  # before the work
-        self.names = f"{len(paths)} given image{'s' * (len(paths) != 1)}" if paths else "painted streets"
+        streets = "painted streets" if self._bands is None else "noise of the bands' mean and deviation"
+        self.names = f"{len(paths)} given image{'s' * (len(paths) != 1)}" if paths else streets
 
-    def batch(self, shape: Shape) -> NDArray[np.uint8]:
-        """(B, 3, H, W) of the shape (B, H, W); where images run out they come again, mirrored, then upside down."""
+    def batch(self, shape: Shape) -> NDArray[Any]:
+        """(B, 3, H, W) uint8 of the shape (B, H, W), or bands (B, C, H, W) float32.
+
+        Where images run out they come again, mirrored, then upside down.
+        """
         count, height, width = shape
         stacked = np.stack([self._image(i, height, width) for i in range(count)])
         return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))
 
-    def _image(self, index: int, height: int, width: int) -> Image:
+    def _image(self, index: int, height: int, width: int) -> NDArray[Any]:
+        if self._bands is not None:
+            return smooth_noise(self._bands, (height, width), index)
         if not self._paths:
             size = (max(height, 64), max(width, 64))
             street: Image = draw_street(np.random.default_rng(index), size)[0]
@@ -74,6 +90,17 @@ class Images:
             if round_ >> axis & 1:
                 image = np.flip(image, 1 - axis)
         return np.asarray(image, np.uint8)
+
+
+def smooth_noise(normalization: Normalization, size: tuple[int, int], seed: int) -> NDArray[np.float32]:
+    """Bands (H, W, C) to try a network on, in the values that it takes: of their mean and about their deviation."""
+    height, width = size
+    coarse = np.random.default_rng(seed).standard_normal((height // 8 + 2, width // 8 + 2, len(normalization.mean)))
+    noise = cv2.resize(coarse.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    low, high = normalization.value_range or (0.0, 1.0)
+    mean, std = (np.asarray(values, np.float32) for values in (normalization.mean, normalization.std))
+    values = mean + std * noise.reshape(height, width, -1)
+    return np.asarray(values * np.float32(high - low) + np.float32(low), np.float32)
 
 
 def prove(
@@ -89,7 +116,7 @@ def prove(
 
     Args:
         run: the file.
-        reference: (B, 3, H, W) -> the same, in PyTorch.
+        reference: (B, C, H, W) -> the same, in PyTorch.
         int8: the file is of 8-bit numbers, which has a rule of its own: `Proof.holds`.
 
     Raises:
@@ -98,7 +125,8 @@ def prove(
     proofs = []
     for shape in shapes:
         batch = images.batch(shape)
-        x = batch if interface.input == "uint8" else (batch / np.float32(255)).astype(np.float32)
+        as_given = interface.input == "uint8" or batch.dtype == np.float32
+        x = batch if as_given else (batch / np.float32(255)).astype(np.float32)
         with torch.inference_mode():
             wanted = reference(torch.from_numpy(x)).numpy()
         proof = compare(run(x), wanted, shape)

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from segattn.contracts import counted
+
 FORMATS = {".onnx": "ONNX", ".xml": "OpenVINO", ".pt2": "torch.export"}
 """What is written, by the suffix of its file."""
 
@@ -33,10 +35,12 @@ class Interface:
     """What goes into an exported file and what comes out.
 
     Attributes:
-        input: "float32" takes RGB in 0..1, "uint8" in 0..255; `images` (B, 3, H, W).
+        input: "float32" takes RGB in 0..1, "uint8" in 0..255; `images` (B, channels, H, W).
         output: "logits" and "softmax" are (B, K, H, W) float32, "labels" (B, H, W) uint8, class ids.
         batch, height, width: the only ones that it takes; None for any.
         smallest: height and width below which it takes nothing.
+        channels: of the images, mostly 3.
+        value_range: where the file takes values as they are stored: those that are 0 and 1 for the network.
     """
 
     input: InputKind
@@ -45,6 +49,16 @@ class Interface:
     height: int | None
     width: int | None
     smallest: tuple[int, int]
+    channels: int = 3
+    value_range: tuple[float, float] | None = None
+
+    @property
+    def values(self) -> str:
+        """In words, what the images are."""
+        unit = "0..255" if self.input == "uint8" else "0..1"
+        if self.value_range is not None:
+            unit = f"as they are stored ({self.value_range[0]:g} is 0 and {self.value_range[1]:g} is 1)"
+        return f"RGB {unit}" if self.channels == 3 and self.value_range is None else f"{self.channels} bands {unit}"
 
     def check(self, shape: tuple[int, ...], name: str) -> None:
         """That images of this shape go into the file `name`.
@@ -52,7 +66,7 @@ class Interface:
         Raises:
             ValueError: they don't, with what would.
         """
-        wanted = (self.batch, 3, self.height, self.width)
+        wanted = (self.batch, self.channels, self.height, self.width)
         fits = len(shape) == 4 and all(want in (None, side) for want, side in zip(wanted, shape, strict=True))
         if not fits:
             fixed = " x ".join("any" if want is None else str(want) for want in wanted)
@@ -132,12 +146,12 @@ class Int8:
     def __str__(self) -> str:
         low, high = self.ratio_range
         lines = [
-            f"INT8 by {self.method}, calibrated on {counted(self.calibrated_on)}; "
+            f"INT8 by {self.method}, calibrated on {counted(self.calibrated_on, 'image')}; "
             f"both files in turns, by {self.engine}:",
             f"  {' x '.join(map(str, self.shape))}: {self.milliseconds:.1f} ms, float32 "
             f"{self.milliseconds_float32:.1f} ms; {self.ratio:.2f} of the time ({low:.2f} to {high:.2f}, "
             f"{self.pairs} pairs)",
-            f"  equal labels on {counted(self.held_out)} not calibrated on: {100 * self.equal_labels:.2f} %",
+            f"  equal labels on {counted(self.held_out, 'image')} not calibrated on: {100 * self.equal_labels:.2f} %",
         ]
         if self.miou is not None and self.miou_float32 is not None:
             change = self.miou - self.miou_float32
@@ -186,7 +200,7 @@ class ExportReport:
 
     def __str__(self) -> str:
         way = self.interface
-        sides = ["batch" if way.batch is None else str(way.batch), "3"]
+        sides = ["batch" if way.batch is None else str(way.batch), str(way.channels)]
         sides += ["height" if way.height is None else str(way.height), "width" if way.width is None else str(way.width)]
         shape = [sides[0], *sides[2:]] if way.output == "labels" else [sides[0], "classes", *sides[2:]]
         kind = "uint8" if way.output == "labels" else "float32"
@@ -194,8 +208,7 @@ class ExportReport:
             f"{', '.join(map(str, self.files))}: {self.size / 1e6:.1f} MB"
             + ("" if self.opset is None else f", opset {self.opset}")
             + ("" if self.int8 is None else ", INT8"),
-            f"  images ({', '.join(sides)}) {way.input}, RGB {'0..255' if way.input == 'uint8' else '0..1'}"
-            f" -> {way.output} ({', '.join(shape)}) {kind}",
+            f"  images ({', '.join(sides)}) {way.input}, {way.values} -> {way.output} ({', '.join(shape)}) {kind}",
             f"  proved with {self.engine} against PyTorch on {self.images}",
             *(f"    {proof}" for proof in self.proofs),
         ]
@@ -204,11 +217,6 @@ class ExportReport:
         if self.int8 is not None:
             lines += [f"  {line}" for line in str(self.int8).splitlines()]
         return "\n".join(lines)
-
-
-def counted(images: int) -> str:
-    """A number of images in words."""
-    return f"{images} image{'s' * (images != 1)}"
 
 
 def describe_export(

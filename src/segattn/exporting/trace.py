@@ -74,7 +74,7 @@ def trace(
 
     given = (batch, height, width)
     shape = [example if side is None else side for side, example in zip(given, _EXAMPLE, strict=True)]
-    images = torch.full((shape[0], 3, *shape[1:]), 0.5)
+    images = torch.full((shape[0], model.in_channels, *shape[1:]), 0.5)
     if input == "uint8":
         images = (images * 255).to(torch.uint8)
     dynamic = {axis: Dim.DYNAMIC for axis, side in zip((0, 2, 3), given, strict=True) if side is None}
@@ -88,7 +88,16 @@ def trace(
                 f"no one file of this network takes any {open_sides}; give them ({cut(str(error))})"
             ) from None
     smallest = (height or _lower_bound(program, 2), width or _lower_bound(program, 3))
-    return program, Interface(input=input, output=output, batch=batch, height=height, width=width, smallest=smallest)
+    return program, Interface(
+        input=input,
+        output=output,
+        batch=batch,
+        height=height,
+        width=width,
+        smallest=smallest,
+        channels=model.in_channels,
+        value_range=model.normalization.value_range,
+    )
 
 
 def _lower_bound(program: ExportedProgram, axis: int) -> int:

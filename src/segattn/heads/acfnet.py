@@ -7,7 +7,7 @@ Paper: arXiv 1909.09408. Layers and widths are those of the unofficial released 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,8 @@ class ACFNetHead(nn.Module):
             as many, the auxiliary one half.
         class_feature: `class_centers` (paper) or `released_class_feature`; same parameters.
     """
+
+    tail: ClassVar = ("fine", 1)
 
     def __init__(
         self,

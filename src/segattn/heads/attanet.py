@@ -7,7 +7,7 @@ All resizing inside is to the nearest neighbour, towards the size of the finer m
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
@@ -40,6 +40,8 @@ class AttaNetHead(nn.Module):
         in_channels: of the maps at 1/8, 1/16 and 1/32, the last three that the backbone gives.
         num_classes: K.
     """
+
+    tail: ClassVar = ("after_strip", 2)
 
     def __init__(self, in_channels: tuple[int, ...], num_classes: int) -> None:
         super().__init__()
@@ -88,6 +90,8 @@ class AttaNetLightHead(nn.Module):
         in_channels: of the backbone's three maps: at 1/8, at 1/16 before the last layer, and at 1/16.
         num_classes: K.
     """
+
+    tail: ClassVar = ("after_strip", 2)
 
     def __init__(self, in_channels: tuple[int, ...], num_classes: int) -> None:
         super().__init__()

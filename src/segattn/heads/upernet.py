@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ class UperNet(nn.Module):
     """
 
     counts_products = False
+    tail: ClassVar = ("fpn_bottleneck", 1)
 
     def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512) -> None:
         super().__init__()

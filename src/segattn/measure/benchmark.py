@@ -152,7 +152,7 @@ def measure_here(recipe: Recipe, size: tuple[int, int], settings: Settings) -> M
         channels_last(model)
     network, running = model, on_engine(model, settings.engine, size)
     model = running.model
-    images = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8).to(device)
+    images = torch.randint(0, 256, (1, model.in_channels, *size), dtype=torch.uint8).to(device)
     precision = automatic_precision(device) if settings.precision == "auto" else settings.precision
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
 

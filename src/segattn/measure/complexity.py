@@ -165,7 +165,7 @@ def count_operations(model: Segmenter, size: tuple[int, int]) -> tuple[Operation
     """
     with stand_in(model) as shadow:
         used_by_id = {id(parameter): name for name, parameter in shadow.named_parameters()}
-        image = torch.empty(1, 3, *size, dtype=model.mean.dtype)
+        image = torch.empty(1, model.in_channels, *size, dtype=model.mean.dtype)
         counter = _Counter(used_by_id)
         with counter.watching(shadow), counter, _AttentionCounter(counter):
             features = shadow.backbone(image)

@@ -39,7 +39,7 @@ def forward_bytes(model: Segmenter, size: tuple[int, int]) -> int:
     The image counts, the weights do not. What kernels take for themselves comes on top, and what the heap wastes.
     """
     with stand_in(model) as shadow, _Storages() as storages:
-        shadow.logits(torch.empty(1, 3, *size, dtype=model.mean.dtype))
+        shadow.logits(torch.empty(1, model.in_channels, *size, dtype=model.mean.dtype))
     return int(storages.most)
 
 

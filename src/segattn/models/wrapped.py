@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from segattn.contracts import AlignCorners, Classes, SegOutput, shown
+from segattn.contracts import AlignCorners, Classes, SegOutput, counted, shown
 from segattn.models.segmenter import Segmenter
 from segattn.normalization import Normalization
 
@@ -48,7 +48,7 @@ class ForeignNetwork(nn.Module):
         for logits in found:
             if logits.shape[:2] != (x.shape[0], self.channels[0]):
                 raise ValueError(
-                    f"{_name(self.module)}: logits of shape {tuple(logits.shape)} for {len(x)} images and"
+                    f"{_name(self.module)}: logits of shape {tuple(logits.shape)} for {counted(len(x), 'image')} and"
                     f" {self.channels[0]} classes, expected ({len(x)}, {self.channels[0]}, height, width)"
                 )
         return tuple(found)

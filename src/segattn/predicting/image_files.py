@@ -63,6 +63,7 @@ def _images_in(folder: Path) -> list[Path]:
         and not file.is_dir()
         and (file.suffix.lower() in IMAGE_SUFFIXES or not file.exists())
     )
+    files = files or sorted(file for file in folder.glob("*.npy") if not is_leftover(file.name))
     if not files:
         raise FileNotFoundError(f"{folder}: no images in this folder ({', '.join(IMAGE_SUFFIXES)})")
     return files

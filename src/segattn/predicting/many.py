@@ -55,7 +55,7 @@ def label_many(
                 continue
             try:
                 source = read_address(item.source) if isinstance(item.source, str) else item.source
-                yield item, read_source(source, item.where)
+                yield item, read_source(source, item.where, normalization=model.normalization)
             except Exception as error:
                 if not isinstance(error, (ValueError, OSError)) and not survives(error):
                     raise

@@ -76,14 +76,17 @@ def predict(
         model: in evaluation mode; its device is where the work is done. Or a file of `segattn export` (.onnx or .xml),
             opened (`segattn.exporting.exported.open_exported`) or by its path, which needs no PyTorch where the
             protocol looks once.
-        image: a path, a `PIL.Image`, the bytes of an image file, an array (H, W) or (H, W, 1 to 4), a tensor (H, W) or
-            (1 to 4, H, W), or a `segattn.Sample`: grey or RGB, alpha is dropped, of uint8, uint16 or float 0..1. Files,
-            bytes and Pillow's images are turned upright as their EXIF data say. Or an iterable of these, or an array or
-            tensor of four dimensions; each is then read when its result is asked for.
+        image: a path, a `PIL.Image`, the bytes of an image file or an open one (read from where it stands), an array
+            (H, W) or (H, W, 1 to 4), a tensor (H, W) or (1 to 4, H, W), or a `segattn.Sample`: grey or RGB, alpha is
+            dropped, of uint8, uint16 or float 0..1. Files, bytes and Pillow's images are turned upright as their EXIF
+            data say. Or an iterable of these, or an array or tensor of four dimensions; each is then read when its
+            result is asked for. A model of other bands takes GeoTIFF and .npy files, arrays (H, W, C) and tensors
+            (C, H, W) of as many, with values as they are stored.
         protocol: how the image is brought to the network.
         size: at which the image is read; labels have its own size in any case. "trained" brings its long side to that
             of `model.trained_at` where it is less than 0.9 or more than 2 times that, unless this is not known or the
-            protocol has a size of its own; "native" leaves the image as it is; a number is the long side in pixels.
+            protocol has a size of its own, or the model takes bands as they are stored, which have a resolution on the
+            ground; "native" leaves the image as it is; a number is the long side in pixels.
             `Prediction.read_at` says what was done.
         confidence: make `Prediction.confidence` together with the labels, which saves a second pass.
         max_memory: bytes that the work may take beside image and labels, about; None for any. An image that takes more
@@ -118,10 +121,11 @@ def predict(
         check_bound(max_memory, model, protocol)
     look = partial(_predictions, model, protocol, size, confidence, max_memory)
     if is_one(image):
-        return look([read_source(image, name)])[0]
+        return look([read_source(image, name, normalization=model.normalization)])[0]
     if name is not None:
         raise ValueError(f"name {cut(name)}: is for one image; several are named after their files, or numbered")
-    groups = grouped(read_sources(cast("Iterable[object]", image)), batch_size, key=lambda named: named.pixels.shape)
+    sources = read_sources(cast("Iterable[object]", image), model.normalization)
+    groups = grouped(sources, batch_size, key=lambda named: named.pixels.shape)
     return (result for group in groups for result in look(group))
 
 
@@ -199,7 +203,8 @@ def size_to_read(
 ) -> Size:
     """The (height, width) at which an image is given to the protocol; see `predict`."""
     height, width = image.shape[:2]
-    if size == "native" or not isinstance(protocol.resize, NativeSize):
+    stored = size == "trained" and model.normalization.stored
+    if size == "native" or stored or not isinstance(protocol.resize, NativeSize):
         return height, width
     if isinstance(size, str):
         return size_near(height, width, model.trained_at)

@@ -19,7 +19,16 @@ from segattn.evaluation.geometry import Size
 from segattn.evaluation.protocol import Protocol
 from segattn.exporting.exported import ExportedModel
 from segattn.files import write_file
-from segattn.pictures import class_shares, encoded, overlay, resize_image, resize_labels, with_legend, write_image
+from segattn.pictures import (
+    as_rgb,
+    class_shares,
+    encoded,
+    overlay,
+    resize_image,
+    resize_labels,
+    with_legend,
+    write_image,
+)
 from segattn.predicting.shapes import Polygon, polygons, run_lengths
 
 if TYPE_CHECKING:
@@ -28,6 +37,8 @@ if TYPE_CHECKING:
     from segattn.models.segmenter import Segmenter
 
 _SHOWN_CLASSES = 4
+_MOST_CHANNELS = 4
+"""That OpenCV averages at once."""
 _SHOWN_SIDE = 1280
 
 
@@ -56,7 +67,7 @@ class Prediction:
 
     Attributes:
         name: of the image, without folder and suffix.
-        image: (H, W, 3) uint8, RGB.
+        image: (H, W, 3) uint8, RGB; or the bands (H, W, C) as they are stored.
         labels: (H, W) uint8 training ids.
         read_at: (height, width) at which the protocol was given the image; (H, W) where it was not resized before.
         model, protocol: what the labels come from.
@@ -64,7 +75,7 @@ class Prediction:
     """
 
     name: str
-    image: NDArray[np.uint8]
+    image: NDArray[Any]
     labels: NDArray[np.uint8]
     read_at: Size
     model: Segmenter | ExportedModel = field(repr=False)
@@ -163,7 +174,7 @@ class Prediction:
         height, width = self.labels.shape
         factor = min(1.0, _SHOWN_SIDE / max(height, width))
         size = max(round(width * factor), 1), max(round(height * factor), 1)
-        labels, image = self.labels, self.image
+        labels, image = self.labels, as_rgb(self.image)
         if factor < 1:
             labels, image = resize_labels(labels, size), resize_image(image, size)
         shares = class_shares(self.labels, len(self.classes))
@@ -176,7 +187,9 @@ class Prediction:
             tint_all: lay colours over background and black classes too, which else stay as they are.
         """
         shares = class_shares(self.labels, len(self.classes))
-        return with_legend(overlay(self.image, self.labels, self.classes, tint_all=tint_all), self.classes, shares)
+        return with_legend(
+            overlay(as_rgb(self.image), self.labels, self.classes, tint_all=tint_all), self.classes, shares
+        )
 
     def labels_png(self) -> bytes:
         """The labels as a PNG of one 8-bit channel of ids, with the classes' colours as its palette."""
@@ -225,11 +238,14 @@ def confidence_of(scored: ScoreMap | ScoreArray, model: Segmenter | ExportedMode
     return as_array(scored.confidence(model.temperature))
 
 
-def resized(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+def resized(image: NDArray[Any], size: Size) -> NDArray[Any]:
     """The image at a (height, width): pixels are averaged where it gets smaller, as a camera of fewer pixels does."""
     height, width = image.shape[:2]
     if (height, width) == size:
         return image
     smaller = size[0] <= height and size[1] <= width
     method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, size[::-1], interpolation=method), np.uint8)
+    if image.shape[2] > _MOST_CHANNELS:
+        bands = (image[..., band] for band in range(image.shape[2]))
+        return np.stack([cv2.resize(np.ascontiguousarray(band), size[::-1], interpolation=method) for band in bands], 2)
+    return cv2.resize(image, size[::-1], interpolation=method).reshape(*size, image.shape[2])

@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from math import ceil, log, sqrt
 from typing import Literal, NamedTuple, TypeVar
 
-from segattn.contracts import cut
+from segattn.contracts import counted, cut
 from segattn.losses.terms import CrossEntropy, Distillation, LossTerm, OhemCrossEntropy, OhemSearchCrossEntropy
+from segattn.normalization import BandFacts
+from segattn.recipes.own_bands import fit_bands
 from segattn.recipes.own_images import fit_augmentation, fit_protocol, last_crop
 from segattn.recipes.schema import Checkpoint, Data, ExponentialWarmup, LinearWarmup, Recipe, Schedule, Training
 from segattn.recipes.serialize import override, to_dict
@@ -38,6 +40,7 @@ class DataFacts:
         size: median height and width of the training images, as they are read.
         shares: of the labelled pixels, one a class.
         masks: the number of masks that the shares were counted in.
+        bands: of the images, where dataset.yaml names some; None for RGB of 8 bits.
     """
 
     root: str
@@ -48,6 +51,7 @@ class DataFacts:
     size: tuple[int, int]
     shares: tuple[float, ...]
     masks: int
+    bands: BandFacts | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +136,7 @@ def fit_recipe(
     """
     given = dict(given or {})
     _refuse_contradictions(given, budget)
+    recipe, band_rows = fit_bands(recipe, data.bands, given)
     # the recipe's own warm-up may be longer than the run that is asked for
     bare = replace(recipe, schedule=replace(recipe.schedule, warmup=None))
     wanted = override(recipe if _touches(given, "schedule.warmup") else bare, given) if given else bare
@@ -150,6 +155,7 @@ def fit_recipe(
     choices = [
         Choice("data.num_classes", str(len(data.classes)), f"dataset.yaml: {cut(', '.join(data.classes))}"),
         *rows,
+        *(Choice(*row) for row in band_rows),
     ]
 
     if not _touches(given, "augmentation"):
@@ -266,7 +272,7 @@ def _losses(own: Recipe, recipe: Recipe, data: DataFacts) -> tuple[tuple[LossTer
     for index, term in enumerate(own.losses):
         if isinstance(term, CrossEntropy) and term.class_weights is not None:
             term = replace(term, class_weights=weights)
-            why = f"the recipe weighs classes: by the square root of ENet's rule, from {data.masks} masks"
+            why = f"the recipe weighs classes: by the square root of ENet's rule, from {counted(data.masks, 'mask')}"
             choices.append(Choice(f"losses.{index}.class_weights", _listed(weights), why))
         elif isinstance(term, OhemCrossEntropy | OhemSearchCrossEntropy) and area != 1:
             term = replace(term, min_kept=max(1, round(term.min_kept * area)))
@@ -299,7 +305,7 @@ def _training(
     batch, why = settings.batch_size, "the recipe's"
     if "training.batch_size" not in given:
         if data.train < batch:
-            batch, why = max(2, data.train), f"there are {data.train} images"
+            batch, why = max(2, data.train), f"all that there are: {counted(data.train, 'image')}"
         batch = ceil(batch / machine.processes) * machine.processes
     rows.append(Choice("training.batch_size", str(batch), why))
     parts = settings.accumulation
@@ -312,7 +318,7 @@ def _training(
     rows.append(Choice("training.precision", precision, f"{machine.device} {native}"))
     most = 1 if machine.device == "cpu" else 8
     workers = min(most, machine.cores - 1)
-    why = f"{machine.cores} cores for each of {machine.processes} training processes"
+    why = f"{machine.cores} cores for each of {counted(machine.processes, 'training process', 'training processes')}"
     rows.append(Choice("training.workers", str(workers), why))
     return replace(settings, batch_size=batch, accumulation=parts, precision=precision, workers=workers), rows
 
@@ -332,14 +338,14 @@ def _times(
         steps = max(1, int((seconds - validations * pace.validation) / pace.step))
         why = (
             f"{budget.minutes:g} minutes at {pace.step:.2g} s a step (measured), less {validations} validations of"
-            f" {pace.validation:.2g} s; {steps / epoch:.3g} epochs of {data.train} images"
+            f" {pace.validation:.2g} s; {steps / epoch:.3g} epochs of {counted(data.train, 'image')}"
         )
     elif budget.epochs is not None:
         steps = max(1, round(budget.epochs * epoch))
-        why = f"{budget.epochs:g} epochs of {data.train} images"
+        why = f"{budget.epochs:g} {'epoch' if budget.epochs == 1 else 'epochs'} of {counted(data.train, 'image')}"
     else:
         steps = min(max(round(EPOCHS * epoch), LEAST_STEPS), recipe.schedule.iterations)
-        why = f"{steps / epoch:.3g} epochs of {data.train} images; --epochs or --minutes say otherwise"
+        why = f"{steps / epoch:.3g} epochs of {counted(data.train, 'image')}; --epochs or --minutes say otherwise"
     rows = [Choice("schedule.iterations", str(steps), why)]
     schedule = replace(own.schedule, iterations=steps)
     warmup = recipe.schedule.warmup
@@ -350,7 +356,7 @@ def _times(
         rows.append(Choice("schedule.warmup.iterations", str(shorter.iterations), why))
     validations = max(1, min(validations, int(steps / max(epoch, 1))))
     every = ceil(steps / validations)
-    why = f"{ceil(steps / every)} validations of {data.val} images"
+    why = f"{counted(ceil(steps / every), 'validation')} of {counted(data.val, 'image')}"
     rows.append(Choice("training.validate_every", str(every), why))
     saving, showing = min(every, 250), min(50, max(1, steps // 20))
     rows.append(Choice("training.checkpoint_every", str(saving), "what a run that is killed can lose"))

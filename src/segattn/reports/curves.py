@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segattn.files import atomic_path
+from segattn.files import atomic_path, require_folder
 from segattn.reports.themed import GRID, INK, QUIET, SERIES, svg_source
 from segattn.training.state import LOG
 
@@ -93,8 +93,9 @@ def read_log(folder: Path) -> Log:
     """What `log.jsonl` of a run says; errors as `draw_curves`."""
     path = folder / LOG
     if not path.is_file():
-        what = f"the folder holds no {LOG}" if folder.is_dir() else "no such folder"
-        raise FileNotFoundError(f"{folder}: {what}; expected a folder that `segattn train` wrote")
+        wanted = "expected a folder that `segattn train` wrote"
+        require_folder(folder, wanted)
+        raise FileNotFoundError(f"{folder}: the folder holds no {LOG}; {wanted}")
     kinds: dict[str, list[dict[str, Any]]] = {"train": [], "validation": []}
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):

@@ -11,7 +11,7 @@ import numpy as np
 
 from segattn.contracts import Classes, Sample
 from segattn.evaluation.metrics import ImageScore
-from segattn.pictures import Image, mistakes, overlay, resize_image, resize_labels
+from segattn.pictures import Image, as_rgb, mistakes, overlay, resize_image, resize_labels
 from segattn.reports.page import data_uri
 
 T = TypeVar("T")
@@ -87,7 +87,7 @@ def show(
     """
     assert sample.mask is not None
     size = labels.shape[1], labels.shape[0]
-    image, mask = resize_image(sample.image, size), resize_labels(sample.mask, size)
+    image, mask = resize_image(as_rgb(sample.image), size), resize_labels(sample.mask, size)
     views = {
         "image": image,
         "prediction": overlay(image, labels, classes),

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from segattn.contracts import SegmentationDataset
+from segattn.contracts import SegmentationDataset, counted
 from segattn.datasets.catalog import open_dataset
 from segattn.processes import gathered, place
+from segattn.recipes.own_bands import same_but_for_bands
 from segattn.recipes.own_data import Budget, labelled_steps, shorter_warmup
 from segattn.recipes.schema import Recipe
 from segattn.recipes.serialize import override
@@ -82,9 +83,10 @@ def with_more(folder: RunFolder, data: Path | None, epochs: float, given: Mappin
             folder.extend(recipe)
     gathered(None)
     warmup = recipe.schedule.warmup
+    drawn = f"{epochs:g} more {'epoch' if epochs == 1 else 'epochs'} of {counted(images, 'image')}"
     return recipe, (
-        f"{folder.path}: {epochs:g} more epochs of {images} images, {steps} steps after the {step} that are done: a"
-        f" warm restart from the last weights, the rate from {recipe.schedule.lr:g} down again"
+        f"{folder.path}: {drawn}, {counted(steps, 'step')} after the {step} that are done: a warm restart from the last"
+        f" weights, the rate from {recipe.schedule.lr:g} down again"
         + (f" after a warm-up, steps: {warmup.iterations}" if warmup else "")
     )
 
@@ -108,8 +110,11 @@ def _with_data(folder: RunFolder, recipe: Recipe, data: Path) -> Recipe:
 
 
 def _require_network(folder: RunFolder, recipe: Recipe, given: Mapping[str, str]) -> None:
-    named = override(folder.recipe, {key: text for key, text in given.items() if key.startswith("network.")})
-    if named.network != recipe.network:
+    network = {key: text for key, text in given.items() if key.startswith("network.")}
+    bands = ("network.in_channels", "network.normalization") if recipe.network.normalization.stored else ()
+    named = override(folder.recipe, {key: text for key, text in network.items() if not key.startswith(bands)})
+    same = same_but_for_bands(named.network, recipe.network) if bands else named.network == recipe.network
+    if not same or override(recipe, network).network != recipe.network:
         raise ValueError(
             f"{folder.path}: holds a run of another network than {named.name}'s; choose another output folder, or start"
             " afresh"

@@ -27,7 +27,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from segattn.contracts import IGNORE, PIXELS, Sample, SegmentationDataset
 from segattn.datasets.base import PairedDataset
-from segattn.datasets.headers import read_checked
 from segattn.machine import usable_cores
 from segattn.training.pipelines import Pipeline, Seeded
 from segattn.transforms.compose import Compose, Fitting, Transform
@@ -45,7 +44,8 @@ class Draw(NamedTuple):
 
 
 class Batch(TypedDict):
-    """Images (B, 3, H, W) uint8 RGB, masks (B, H, W) uint8 training ids, and the samples' names."""
+    """Images (B, 3, H, W) uint8 RGB, or bands (B, C, H, W) as they are stored; masks (B, H, W) uint8 training ids; and
+    the samples' names."""
 
     image: Tensor
     mask: Tensor
@@ -64,8 +64,7 @@ def usual_size(dataset: PairedDataset, transforms: Sequence[Transform]) -> tuple
     seen = []
     for index in np.linspace(0, len(dataset) - 1, min(_SIZES_SEEN, len(dataset)), dtype=int).tolist():
         with suppress(ValueError, OSError):  # which training meets and tells
-            header = read_checked(dataset.pairs[index].image).header
-            seen.append(sorted((header.height, header.width)))
+            seen.append(sorted(dataset.image_size(index)))
     if not seen:
         return None
     height, width = np.median(seen, axis=0).astype(int).tolist()
@@ -209,19 +208,21 @@ def collate(items: Sequence[Mapping[str, Any] | Sample]) -> Batch:
 
     Args:
         items: samples of a data set here, or mappings with "image" (H, W, 3) uint8, "mask" (H, W) uint8 and "name".
+            Images of other bands are (H, W, C), uint8, uint16 or float32.
 
     Raises:
-        ValueError: sizes differ, naming the samples, or a sample has no mask.
+        ValueError: sizes, bands or types differ, naming the samples, or a sample has no mask.
     """
     samples = [_as_mapping(item) for item in items]
     sizes = {sample["image"].shape[:2] for sample in samples}
     if len(sizes) > 1:
         raise _different_sizes([(sample["name"], sample) for sample in samples], "in a batch")
     height, width = next(iter(sizes))
-    images = np.empty((len(samples), 3, height, width), np.uint8)
+    channels, kind = _one_kind(samples)
+    images = np.empty((len(samples), channels, height, width), kind)
     masks = np.empty((len(samples), height, width), np.uint8)
     for i, sample in enumerate(samples):
-        for channel in range(3):
+        for channel in range(channels):
             cv2.extractChannel(sample["image"], channel, images[i, channel])
         masks[i] = sample["mask"]
     return {
@@ -229,6 +230,17 @@ def collate(items: Sequence[Mapping[str, Any] | Sample]) -> Batch:
         "mask": torch.from_numpy(masks),
         "names": [sample["name"] for sample in samples],
     }
+
+
+def _one_kind(samples: Sequence[Mapping[str, Any]]) -> tuple[int, np.dtype[Any]]:
+    """The number of bands and the type of the images of a batch. Raises ValueError where they differ."""
+    kinds = {(sample["image"].shape[2], sample["image"].dtype) for sample in samples}
+    if len(kinds) > 1:
+        listed = ", ".join(
+            f"{sample['name']} {sample['image'].shape[2]} of {sample['image'].dtype}" for sample in samples[:8]
+        )
+        raise ValueError(f"samples of different bands or types in a batch ({listed}); store all in one way")
+    return kinds.pop()
 
 
 def _different_sizes(samples: Sequence[tuple[str, Mapping[str, Any]]], where: str) -> ValueError:

@@ -20,6 +20,7 @@ from segattn.datasets.base import PairedDataset
 from segattn.evaluation.evaluate import evaluate, sum_over_processes
 from segattn.machine import device_in_words, today
 from segattn.processes import gathered, joined, place
+from segattn.recipes.own_bands import require_bands_augmentation
 from segattn.recipes.schema import Recipe
 from segattn.training.loader import Batches, TrainingSet, training_loader, usual_size
 from segattn.training.log import Meter, RunLog
@@ -58,6 +59,8 @@ class Run:
         _check_classes(model, train_set.classes, val_set)
         require_teacher(recipe, teacher, train_set.classes)
         require_unlabelled(recipe, unlabelled_set)
+        if pipeline is None:
+            require_bands_augmentation(recipe)
         # The recipe decides the precision, not the launcher's environment: see TrainingStep.
         ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
         on_cpu = joined(cpu=cpu).device.type == "cpu"

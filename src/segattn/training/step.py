@@ -56,8 +56,9 @@ class TrainingStep(nn.Module):
     def forward(
         self, images: Tensor, labels: Tensor, divisors: Tensor | None = None, teacher: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """RGB (B, 3, H, W) uint8 and labels (B, H, W) int64 -> float32 scalars by name, "total" among them.
+        """Images (B, C, H, W) as `normalize` takes them, and labels (B, H, W) int64 -> float32 scalars by name.
 
+        "total" is among them.
         `divisors` are those of `SegmentationLoss.divisors`, averaged over the optimiser step; `teacher` are the
         logits (B, K, H, W) that a Distillation term reads.
         """
@@ -139,7 +140,8 @@ def _single_valued_norm(model: nn.Module, recipe: Recipe) -> str | None:
             if isinstance(module, _BatchNorm) and module.training:
                 module.register_forward_pre_hook(_refusal(name))
         height, width = _crop(recipe)
-        network.segment(network.normalize(torch.empty(1, 3, height, width, dtype=torch.uint8, device="meta")))
+        images = torch.empty(1, network.in_channels, height, width, dtype=torch.uint8, device="meta")
+        network.segment(network.normalize(images))
     except _SingleValue as found:
         return str(found)
     except Exception:  # a network that can't run without content: its own error comes with the first step

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segattn.contracts import FRACTION, Range, check
-from segattn.transforms.pixels import Image, Item, _check_range, _uint8
+from segattn.transforms.pixels import Image, Item, _check_range, _uint8, as_before
 
 
 def blend_table(grey: float, factor: float) -> Image:
@@ -79,7 +79,7 @@ class GaussianBlur:
         if rng.random() >= self.probability:
             return {"image": image, "mask": mask}
         sigma = float(rng.uniform(*self.sigma))
-        return {"image": cv2.GaussianBlur(image, (0, 0), sigma), "mask": mask}  # type: ignore[typeddict-item]
+        return {"image": as_before(cv2.GaussianBlur(image, (0, 0), sigma), image), "mask": mask}
 
 
 @dataclass(frozen=True, kw_only=True)

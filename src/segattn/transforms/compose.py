@@ -1,8 +1,8 @@
 """The transforms of a recipe one after another, and the union of their types.
 
 Every transform takes the image (H, W, 3) uint8 RGB, its mask (H, W) uint8 of training ids and a random generator, and
-gives both as an `Item`. It changes neither argument and draws from nothing but `rng`, so that a sample is a function of
-its seed alone.
+gives both as an `Item`; all but `RGB_ONLY` take bands (H, W, C) as they are stored too. It changes neither argument and
+draws from nothing but `rng`, so that a sample is a function of its seed alone.
 """
 
 from __future__ import annotations
@@ -55,6 +55,9 @@ Transform = (
     | Pad
 )
 """Every transform that a recipe can name."""
+
+RGB_ONLY = (ColorJitter, GaussianNoise, Illumination, RandomGrayscale, PhotometricDistortion)
+"""Transforms that are made for red, green and blue of 8 bits."""
 
 Crop = RandomCrop | EnlargingCrop | ClassBalancedCrop
 """Crops that a scaling before them can be merged with."""

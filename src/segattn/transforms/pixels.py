@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from segattn.contracts import IGNORE
 
-Image = NDArray[np.uint8]
+Image = NDArray[Any]
+"""(H, W, 3) uint8 RGB, or bands (H, W, C) as they are stored; of masks (H, W) uint8."""
+
 _OFF = 1 / 1024
 
 
 class Item(TypedDict):
-    """A transform's result: the image (H, W, 3) uint8 RGB and its mask (H, W) uint8, of one size."""
+    """A transform's result: an image and its mask (H, W) uint8, of one size."""
 
     image: Image
     mask: Image
@@ -26,7 +28,7 @@ def resize_pair(image: Image, mask: Image, height: int, width: int) -> Item:
     if image.shape[:2] == (height, width):
         return {"image": image, "mask": mask}
     return {
-        "image": _uint8(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)),
+        "image": as_before(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), image),
         "mask": resize_mask(mask, height, width),
     }
 
@@ -36,14 +38,35 @@ def resize_mask(mask: Image, height: int, width: int) -> Image:
     return _uint8(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT))
 
 
+def as_before(result: Any, image: Image) -> Image:
+    """What OpenCV made of an image, of the image's type and with its last axis, which OpenCV drops of a single band."""
+    assert result.dtype == image.dtype
+    return cast("Image", result[..., None] if result.ndim < image.ndim else result)
+
+
+def is_rgb(image: Image) -> bool:
+    """Whether an image is RGB of 8 bits, or may be."""
+    return image.dtype == np.uint8 and image.shape[2] == 3
+
+
 def pad_pair(image: Image, mask: Image, height: int, width: int, fill: tuple[int, int, int]) -> Item:
-    """Both at least height x width: `fill` and `IGNORE` are added below and to the right where they are smaller."""
+    """Both at least height x width: `fill` and `IGNORE` are added below and to the right where they are smaller.
+
+    `fill` is of RGB of 8 bits; other images are filled with the mean of each band.
+    """
     below, right = max(height - image.shape[0], 0), max(width - image.shape[1], 0)
     if not below and not right:
         return {"image": image, "mask": mask}
     border = (0, below, 0, right, cv2.BORDER_CONSTANT)
+    if is_rgb(image):
+        padded = _uint8(cv2.copyMakeBorder(image, *border, value=fill))
+    else:
+        mean = image.mean((0, 1), dtype=np.float64).astype(image.dtype)
+        padded = np.empty((image.shape[0] + below, image.shape[1] + right, image.shape[2]), image.dtype)
+        padded[:] = mean
+        padded[: image.shape[0], : image.shape[1]] = image
     return {
-        "image": _uint8(cv2.copyMakeBorder(image, *border, value=fill)),
+        "image": padded,
         "mask": _uint8(cv2.copyMakeBorder(mask, *border, value=(IGNORE,))),
     }
 
@@ -66,7 +89,7 @@ def resize_window(
     part = image[rows.source, columns.source]
     resized = cv2.resize(part, (0, 0), fx=columns.factor, fy=rows.factor, interpolation=cv2.INTER_LINEAR)
     return {
-        "image": _uint8(resized)[rows.inside, columns.inside],
+        "image": as_before(resized, part)[rows.inside, columns.inside],
         "mask": mask[rows.nearest()].take(columns.nearest(), 1),
     }
 

@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 
 from segattn.contracts import COUNT, FACTOR, FRACTION, PIXELS, Range, check, check_size
-from segattn.transforms.pixels import Image, Item, _check_range, resize_pair
+from segattn.transforms.pixels import Image, Item, _check_range, as_before, is_rgb, resize_pair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class HorizontalFlip:
     def __call__(self, *, image: Image, mask: Image, rng: np.random.Generator) -> Item:
         if rng.random() >= self.probability:
             return {"image": image, "mask": mask}
-        return {"image": cv2.flip(image, 1), "mask": cv2.flip(mask, 1)}  # type: ignore[typeddict-item]
+        return {"image": as_before(cv2.flip(image, 1), image), "mask": cv2.flip(mask, 1)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,9 @@ class Rotate90:
         if rng.random() >= self.probability:
             return {"image": image, "mask": mask}
         turn = cv2.ROTATE_90_COUNTERCLOCKWISE
-        return {"image": cv2.rotate(image, turn), "mask": cv2.rotate(mask, turn)}  # type: ignore[typeddict-item]
+        if not is_rgb(image):  # of which OpenCV turns some numbers of bytes a pixel only
+            return {"image": np.ascontiguousarray(np.rot90(image)), "mask": cv2.rotate(mask, turn)}
+        return {"image": cv2.rotate(image, turn), "mask": cv2.rotate(mask, turn)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,15 +168,28 @@ def resize_short_side(image: Image, mask: Image, short: int) -> Item:
     height, width = mask.shape
     size = (int(width * short / height), short) if width > height else (short, int(height * short / width))
     return {
-        "image": np.asarray(PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.BILINEAR)),
+        "image": _by_pillow(image, size),
         "mask": np.asarray(PIL.Image.fromarray(mask).resize(size, PIL.Image.Resampling.NEAREST)),
     }
+
+
+def _by_pillow(image: Image, size: tuple[int, int]) -> Image:
+    """The image at a (width, height), bilinear with antialiasing; bands other than RGB of 8 bits one by one."""
+    method = PIL.Image.Resampling.BILINEAR
+    if is_rgb(image):
+        return np.asarray(PIL.Image.fromarray(image).resize(size, method))
+    planes = [
+        np.asarray(PIL.Image.fromarray(image[..., band].astype(np.float32)).resize(size, method))
+        for band in range(image.shape[2])
+    ]
+    stacked = np.stack(planes, -1)
+    return (np.rint(stacked) if image.dtype.kind == "u" else stacked).astype(image.dtype)
 
 
 def scale(image: Image, mask: Image, factor: float) -> Item:
     """Both sides times `factor`, rounded, by OpenCV."""
     return {
-        "image": np.asarray(cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR), np.uint8),
+        "image": as_before(cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR), image),
         "mask": np.asarray(cv2.resize(mask, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST), np.uint8),
     }
 
@@ -185,6 +200,6 @@ def fit(image: Image, mask: Image, long: int, short: int) -> Item:
     factor = min(long / max(height, width), short / min(height, width))
     size = int(width * factor + 0.5), int(height * factor + 0.5)
     return {
-        "image": np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8),
+        "image": as_before(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), image),
         "mask": np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST), np.uint8),
     }

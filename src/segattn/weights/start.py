@@ -8,6 +8,7 @@ from pathlib import Path
 from segattn.contracts import Classes
 from segattn.models.segmenter import Segmenter
 from segattn.recipes.catalog import RECIPES
+from segattn.recipes.own_bands import same_but_for_bands
 from segattn.recipes.own_data import Choice
 from segattn.recipes.schema import Recipe
 from segattn.weights.classes import fit_classes
@@ -44,7 +45,7 @@ def own_start(start: Start, named: Recipe, wanted: Recipe) -> tuple[Start, Choic
         named: the recipe as it is known, `wanted` that of the training.
     """
     known = RECIPES.get(named.name)
-    same = known is not None and known.network == wanted.network
+    same = known is not None and same_but_for_bands(known.network, wanted.network)
     if start.weights is not None:
         name = SHIPPED.get(named.name, "default") if start.weights == "default" else Path(start.weights).name
         own = replace(start, num_classes_may_differ=not start.map_classes)
@@ -54,7 +55,7 @@ def own_start(start: Start, named: Recipe, wanted: Recipe) -> tuple[Start, Choic
     if same and named.name in SHIPPED:
         own = replace(start, weights="default", num_classes_may_differ=True)
         return own, Choice("weights", SHIPPED[named.name], "they ship; without the classifier where classes differ")
-    if named.network == wanted.network and named.pretrained is not None:
+    if same_but_for_bands(named.network, wanted.network) and named.pretrained is not None:
         if found_pretrained(named.pretrained) is not None:
             why = "ImageNet weights of the backbone, found on this machine"
             return replace(start, pretrained="auto"), Choice("pretrained", named.pretrained, why)

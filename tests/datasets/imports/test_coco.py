@@ -146,7 +146,7 @@ def test_where_sizes_do_not_tell_it_is_said(src: Path, bring: Any, write_image: 
     square = annotation(1, 1, 7, [[10, 10, 20, 10, 20, 20, 10, 20]])
     write_json(src / "a.json", {"images": images, "annotations": [square], "categories": CATEGORIES})
     done = bring("coco")
-    assert "1 images are turned (EXIF orientation) so that their size does not tell" in str(done.report)
+    assert "1 image turned (EXIF orientation) so that the size does not tell" in str(done.report)
     stored = np.asarray(Image.open(src / "a.jpg"))
     assert np.array_equal(np.asarray(Image.open(done.target / "images/train/a.png")), stored)
 
@@ -225,7 +225,7 @@ def test_bad_shapes_are_left_out_with_their_reason(bring: Any, export: Any, segm
     (said,) = done.report.skipped
     assert reason in said
     assert done.report.complete
-    assert "1 shapes were not drawn:" in str(done.report)
+    assert "1 shape not drawn:" in str(done.report)
 
 
 @pytest.mark.parametrize(

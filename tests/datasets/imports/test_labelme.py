@@ -109,7 +109,7 @@ def test_images_are_found_from_the_json_files_folder(
     write_json(src / "package.json", {"name": "x"})
     done = bring("labelme")
     assert done.report.splits == {"train": 1, "val": 1}
-    assert "1 images without a JSON file are not labelled" in str(done.report)
+    assert "not imported: 1 image without a JSON file" in str(done.report)
     assert "1 JSON files without shapes were passed over" in str(done.report)
 
 

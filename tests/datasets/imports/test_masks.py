@@ -61,7 +61,7 @@ def test_vocs_own_indices_and_splits(bring: Any) -> None:
         assert np.array_equal(done.ids(name), some_ids(seed, [0, 1, 15, 255]))
     text = str(done.report)
     assert "the indices are taken as VOC's own 21 classes" in text
-    assert "1 masks that no list in ImageSets/Segmentation names were not imported" in text
+    assert "not imported: 1 mask that no list in ImageSets/Segmentation names" in text
     assert "1 listed names have no mask" in text
     assert done.is_fine()
 
@@ -189,7 +189,7 @@ def test_colours_become_ids(src: Path, bring: Any, write_image: Write, layout: s
     for number in range(3):
         truth = np.array([0, 1, 2, 255], np.uint8)[some_ids(number, [0, 1, 2, 3])]
         assert np.array_equal(done.ids(f"train/{number}"), truth)
-    assert "1 images without a mask were not imported" in str(done.report)
+    assert "not imported: 1 image without a mask" in str(done.report)
     assert done.is_fine()
 
 

@@ -67,7 +67,7 @@ def test_masks_are_drawn_as_ultralytics_documents_it(export: Path, bring: Any, w
     assert not done.ids("train/empty").any()
     assert done.report.splits == {"train": 5, "val": 1}
     assert [(row.name, row.id) for row in done.report.classes] == [("background", 0), ("plate", 1), ("defect", 2)]
-    assert "1 images have no label file: they are background" in str(done.report)
+    assert "1 image without a label file: background" in str(done.report)
     assert done.is_fine()
 
 

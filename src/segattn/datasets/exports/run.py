@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from segattn.contracts import Classes, nearest
+from segattn.contracts import Classes, counted, nearest
 from segattn.datasets.exports.coco import CocoWriter
 from segattn.datasets.exports.labelme import LabelmeWriter
 from segattn.datasets.exports.samples import open_samples
@@ -65,7 +65,8 @@ class ExportReport:
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
-        lines = [f"{self.target}: {self.images} images of {self.split} with {self.shapes} shapes, for {self.tool}"]
+        drawn = f"{counted(self.images, 'image')} of {self.split} with {counted(self.shapes, 'shape')}"
+        lines = [f"{self.target}: {drawn}, for {self.tool}"]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
@@ -96,6 +97,10 @@ def export_data(
     if tool not in WRITERS:
         raise ValueError(f"unknown tool {tool!r}.{nearest(tool, WRITERS)} Known: {', '.join(WRITERS)}")
     dataset = open_samples(source, split, None if images is None else Path(images), classes)
+    if dataset.bands is not None:
+        raise ValueError(
+            f"{source}: dataset.yaml names bands, and labelling tools show RGB of 8 bits; export RGB copies"
+        )
     one, other = source.resolve(), target.resolve()
     if one == other or other.is_relative_to(one) or one.is_relative_to(other):
         raise ValueError(f"{target}: lies in {source} or around it; give a folder beside it")

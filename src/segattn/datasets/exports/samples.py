@@ -10,7 +10,7 @@ from segattn.datasets.base import LabelMap, Pair, PairedDataset, describe_folder
 from segattn.datasets.catalog import CLASSES
 from segattn.datasets.folder import FolderDataset
 from segattn.datasets.imports.source import clean_name
-from segattn.files import read_text
+from segattn.files import read_text, require_folder
 from segattn.yaml_reader import read_yaml_file
 
 _LABELS = "_labels.png"
@@ -31,8 +31,7 @@ def open_samples(root: Path, split: str, images: Path | None, classes: str | Non
     Raises:
         FileNotFoundError, ValueError: something is missing or wrong, naming it.
     """
-    if not root.is_dir():
-        raise FileNotFoundError(f"{cut(str(root))}: no such folder")
+    require_folder(root, "a data set or labels were to be read from it")
     if (root / _DESCRIPTION).exists():
         return FolderDataset(root, split)
     labels = find_files(root, (_LABELS,)) or find_files(root, (".png",))
@@ -45,8 +44,7 @@ def open_samples(root: Path, split: str, images: Path | None, classes: str | Non
             f"{root}: holds label images; --images says where their images are, --classes what the ids mean"
         )
     named = named_classes(classes)
-    if not images.is_dir():
-        raise FileNotFoundError(f"{cut(str(images))}: no such folder; the images were to be read from it")
+    require_folder(images, "the images were to be read from it")
     found = find_files(images)
     alone = [name for name in labels if name not in found]
     if alone:

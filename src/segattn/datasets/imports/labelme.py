@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segattn.contracts import shown
+from segattn.contracts import counted, shown
 from segattn.datasets import decoding
 from segattn.datasets.headers import MAX_PIXELS, ImageFile, read_header
 from segattn.datasets.imports.rasterize import Patch, pil_circle, pil_polygon, pil_rectangle, points_of
@@ -81,7 +81,7 @@ def read(files: Files, options: Options) -> Found:
         found.add_class(label)
     unlabelled = len(set(files.images) - {job.name for job in found.jobs})
     if unlabelled:
-        found.notes.append(f"{unlabelled} images without a JSON file are not labelled, and were not imported")
+        found.notes.append(f"not imported: {counted(unlabelled, 'image')} without a JSON file, so not labelled")
     if others:
         found.notes.append(f"{others} JSON files without shapes were passed over")
     return found

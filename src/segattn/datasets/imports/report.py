@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from segattn.contracts import counted
+
 _SHOWN = 8
 
 
@@ -67,7 +69,7 @@ class ImportReport:
     def __str__(self) -> str:
         splits = ", ".join(f"{count} {split}" for split, count in self.splits.items())
         kept = f", {self.kept} of them there already" if self.kept else ""
-        lines = [f"{self.target}: {sum(self.splits.values())} images with masks ({splits}){kept}"]
+        lines = [f"{self.target}: {counted(sum(self.splits.values()), 'image')} with masks ({splits}){kept}"]
         width = max(len(row.name) for row in self.classes)
         lines.append(f"{'id':>5}  {'class':<{width}}  {'shapes':>6}  {'images':>6}  {'pixels':>7}")
         total = sum(row.pixels for row in self.classes) or 1
@@ -78,17 +80,17 @@ class ImportReport:
         if self.unused:
             lines.append(f"classes without a pixel, left out: {_some(self.unused)}")
         if self.ignored_regions:
-            lines.append(f"{self.ignored_regions} regions became 255, which neither trains nor scores")
+            lines.append(f"{counted(self.ignored_regions, 'region')} became 255, which neither trains nor scores")
         if self.background_only:
-            lines.append(f"{self.background_only} images without a shape are background")
+            lines.append(f"{counted(self.background_only, 'image')} without a shape became background")
         if self.left_out:
-            lines.append(f"{self.left_out} images without a shape were left out")
+            lines.append(f"left out: {counted(self.left_out, 'image')} without a shape")
         lines += [f"note: {note}" for note in self.notes]
         if self.skipped:
-            lines.append(f"{sum(self.skipped.values())} shapes were not drawn:")
+            lines.append(f"{counted(sum(self.skipped.values()), 'shape')} not drawn:")
             lines += _listed([f"{count}: {why}" for why, count in Counter(self.skipped).most_common()])
         if self.failed:
-            lines.append(f"{len(self.failed)} images could not be imported:")
+            lines.append(f"{counted(len(self.failed), 'image')} could not be imported:")
             lines += _listed(self.failed)
         return "\n".join(lines)
 

@@ -22,7 +22,7 @@ import re
 from functools import partial
 from pathlib import Path
 
-from segattn.contracts import cut
+from segattn.contracts import counted, cut
 from segattn.datasets.imports.legend import SUFFIXES, Legend, draw_colours, parse_legend
 from segattn.datasets.imports.source import Files, Found, Job, Options, split_in_path
 from segattn.datasets.imports.voc import measure
@@ -77,7 +77,7 @@ def read(files: Files, options: Options) -> Found:
         found.jobs.append(job)
     unlabelled = len(set(images) - set(masks))
     if unlabelled:
-        found.notes.append(f"{unlabelled} images without a mask were not imported")
+        found.notes.append(f"not imported: {counted(unlabelled, 'image')} without a mask")
     return found
 
 

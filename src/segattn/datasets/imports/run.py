@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from segattn.contracts import IGNORE, cut, nearest, shown
+from segattn.contracts import IGNORE, counted, cut, nearest, shown
 from segattn.datasets.base import distinct_colours
 from segattn.datasets.folder import FolderDataset
 from segattn.datasets.images import read_photo
@@ -29,7 +29,7 @@ from segattn.datasets.imports.plan import class_ids, target_names, with_splits
 from segattn.datasets.imports.report import ClassCount, ImportReport
 from segattn.datasets.imports.source import BACKGROUND, SPLITS, Canvas, Colour, Files, Found, Job, Options
 from segattn.datasets.palette import palette_png
-from segattn.files import UnwritableError, append, read_regular, require_writable, write_file
+from segattn.files import UnwritableError, append, read_regular, require_folder, require_writable, write_file
 from segattn.pictures import write_image
 from segattn.progress import track
 
@@ -121,9 +121,7 @@ def import_data(
 
 
 def _check(source: Path, target: Path, choices: Choices) -> None:
-    if not source.is_dir():
-        kind = "is a file; give the folder that it lies in" if source.exists() else "no such folder"
-        raise FileNotFoundError(f"{cut(str(source))}: {kind}")
+    require_folder(source, "a tool's export was to be read from it")
     if not 0 <= choices.val < 1:
         raise ValueError(f"--val {choices.val}: a share from 0 to below 1 was expected")
     if choices.unlabelled not in UNLABELLED:
@@ -266,8 +264,8 @@ def _report(
     unsure = sum(row["unsure"] for row in written)
     if unsure:
         notes.append(
-            f"{unsure} images are turned (EXIF orientation) so that their size does not tell: their annotations were "
-            "taken to be on the pixels as stored"
+            f"{counted(unsure, 'image')} turned (EXIF orientation) so that the size does not tell: annotations were"
+            " taken to be on the pixels as stored"
         )
     if 0 in present and BACKGROUND not in found.classes:
         notes.append("background was added as the first class: what no shape covers")

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segattn.contracts import shown
+from segattn.contracts import counted, shown
 from segattn.datasets.base import distinct_colours
 from segattn.datasets.headers import IMAGE_SUFFIXES, read_checked
 from segattn.datasets.images import read_ids
@@ -76,7 +76,9 @@ def read(files: Files, options: Options) -> Found:
     if splits is not None:
         unlisted, unmade = len(set(masks) - set(splits)), len(set(splits) - set(masks))
         if unlisted:
-            found.notes.append(f"{unlisted} masks that no list in ImageSets/Segmentation names were not imported")
+            found.notes.append(
+                f"not imported: {counted(unlisted, 'mask')} that no list in ImageSets/Segmentation names"
+            )
         if unmade:
             found.notes.append(f"{unmade} listed names have no mask, and were not imported")
     return found

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from segattn.contracts import cut, shown
+from segattn.contracts import counted, cut, shown
 from segattn.datasets.imports.rasterize import Patch, Points, cv_polygon
 from segattn.datasets.imports.source import Canvas, Files, Found, Job, Options, is_ignored, split_in_path
 from segattn.files import decoded
@@ -68,7 +68,7 @@ def read(files: Files, options: Options) -> Found:
     if unlabelled == len(splits):
         raise files.expected("labels/*.txt beside images/*")
     if unlabelled:
-        found.notes.append(f"{unlabelled} images have no label file: they are background")
+        found.notes.append(f"{counted(unlabelled, 'image')} without a label file: background")
     return found
 
 

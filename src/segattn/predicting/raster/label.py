@@ -14,6 +14,7 @@ from torch import Tensor
 
 from segattn import __version__
 from segattn.contracts import IGNORE, Classes, require_model, shown
+from segattn.datasets.bands import gdal, require_rasterio
 from segattn.evaluation.inference import score_map
 from segattn.exporting.engine_file import network_digest
 from segattn.files import atomic_path, require_unread, require_writable
@@ -22,7 +23,7 @@ from segattn.machine import pick_device
 from segattn.models.segmenter import Segmenter
 from segattn.pictures import counted_shares
 from segattn.predicting.raster.blend import Strip, panel_width, starts
-from segattn.predicting.raster.read import Range, RasterReader, Window, gdal, require_rasterio
+from segattn.predicting.raster.read import Range, RasterReader, Window
 from segattn.predicting.raster.unfinished import Unfinished
 from segattn.predicting.stages import run_stages
 
@@ -113,11 +114,13 @@ def predict_raster(
 
     Args:
         model: in evaluation mode; its device is where the network runs.
-        source: a GeoTIFF, or another raster that GDAL reads; see `read.DRIVERS`.
+        source: a GeoTIFF, or another raster that GDAL reads; see `segattn.datasets.bands.DRIVERS`.
         output: a .tif to write: tiled, with the classes' colours as its table, 255 where there is no data; transform,
             coordinate reference system, ground control points and rational polynomials are the source's.
-        bands: numbers, from 1, of red, green and blue, or of one band for all; None for those that the file names.
-        value_range: the values that become black and white; needed where bands have other than 8 bits.
+        bands: numbers, from 1, of red, green and blue, or of one band for all; None for those that the file names. For
+            a model of other bands as many as it takes, in the order in which it learned them; None for all.
+        value_range: the values that become black and white; needed where bands have other than 8 bits, unless the model
+            takes them as they are stored and knows it.
         window: side of the windows, 64 to 4096 pixels.
         overlap: of neighbouring windows, 0 to 3/4 of their side; they are spread evenly, so it can be more.
         memory: bytes for the sums of scores, of which a pixel takes 4 for each class, in a strip as high as a window; a
@@ -139,7 +142,7 @@ def predict_raster(
     require_writable(output.parent)
     if device is not None:
         model.to(pick_device(str(device)))
-    with gdal(), RasterReader(source, bands, value_range) as reader:
+    with gdal(), RasterReader(source, bands, value_range, model.normalization) as reader:
         work = _Work(model, reader, output, window, overlap, memory)
         made_by = {
             "source": _identity(source),

@@ -1,48 +1,23 @@
-"""Reads windows of a raster through rasterio, as the RGB that networks take."""
+"""Reads windows of a raster through rasterio, as RGB or as the bands that the network takes."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segattn.files import require_regular
+from segattn.datasets.bands import as_bands, first_line, open_raster, require_scale
+from segattn.normalization import Normalization
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-DRIVERS = ("GTiff", "JP2OpenJPEG", "HFA", "ENVI", "PNG", "JPEG")
-"""Of GDAL: formats of pixels. Those that name other files or addresses, such as VRT, are not opened."""
-
-_CACHE = 64 << 20  # bytes of decoded blocks; GDAL's own default is a twentieth of the memory
 _SAMPLE = 512  # pixels a side of the overview from which a range is proposed
 
 Range = tuple[float, float]
-
-
-def require_rasterio() -> Any:
-    """rasterio. Raises ValueError where it is not installed."""
-    try:
-        import rasterio
-    except ImportError:
-        raise ValueError("rasters need rasterio, which is not installed: pip install 'segattn[raster]'") from None
-    return rasterio
-
-
-@contextmanager
-def gdal() -> Iterator[None]:
-    """A block in which GDAL keeps little in memory, and a raster may lie nowhere."""
-    rasterio = require_rasterio()
-    with rasterio.Env(GDAL_CACHEMAX=_CACHE), warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        yield
 
 
 @dataclass(frozen=True)
@@ -51,14 +26,14 @@ class Window:
 
     Attributes:
         top, left: its first row and column.
-        pixels: (h, w, 3) uint8.
+        pixels: (h, w, 3) uint8, or the bands (h, w, C) as they are stored.
         valid: (h, w), False where the raster has no data.
         error: why it can't be read; `valid` is then False everywhere.
     """
 
     top: int
     left: int
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[Any]
     valid: NDArray[np.bool_]
     error: str | None = None
 
@@ -69,24 +44,37 @@ class RasterReader:
     Args:
         path: of a file that GDAL reads by one of `DRIVERS`.
         bands: the three bands, from 1, that are red, green and blue, or one for all of them; None for those that the
-            file calls so, or its only one.
-        value_range: the values that become 0 and 255; None where the bands have 8 bits, and are taken as they are.
+            file calls so, or its only one. Of a network that takes bands as they are stored as many as it takes; None
+            for all, where the file has no others.
+        value_range: the values that become 0 and 255; None where the bands have 8 bits, and are taken as they are. A
+            network that takes bands as they are stored knows them itself.
+        normalization: of the network.
 
     Raises:
-        FileNotFoundError, ValueError, OSError: no file, not a raster, bands that it has not, bands of more than 8 bits
-            without a range, or colours in a table.
+        FileNotFoundError, ValueError, OSError: no file, not a raster, bands that it or the network has not, bands of
+            more than 8 bits without a range, or colours in a table.
     """
 
-    def __init__(self, path: Path, bands: Sequence[int] | None, value_range: Range | None) -> None:
-        rasterio = require_rasterio()
-        require_regular(path, "raster")
+    def __init__(
+        self,
+        path: Path,
+        bands: Sequence[int] | None,
+        value_range: Range | None,
+        normalization: Normalization = Normalization(),
+    ) -> None:
         self.path = path
+        self._normalization = normalization
         self._close = ExitStack()
-        self.data = _opened(rasterio, path)
+        self.data = open_raster(path)
         self._close.callback(self.data.close)
         try:
-            self.bands = self._chosen(bands)
-            self._range = self._checked(value_range)
+            self._range: Range | None = None
+            if normalization.stored:
+                self.bands = self._as_many(bands)
+                self._require_known(value_range)
+            else:
+                self.bands = self._chosen(bands)
+                self._range = self._checked(value_range)
         except BaseException:
             self._close.close()
             raise
@@ -133,10 +121,13 @@ class RasterReader:
             return Window(
                 top,
                 left,
-                np.zeros((height, width, 3), np.uint8),
+                np.zeros((height, width, len(self._normalization.mean)), np.uint8),
                 np.zeros((height, width), np.bool_),
-                f"{self.path}: {where}: can't be read ({_first_line(error)})",
+                f"{self.path}: {where}: can't be read ({first_line(error)})",
             )
+        if self._normalization.stored:
+            found = as_bands(values.transpose(1, 2, 0), str(self.path))
+            return Window(top, left, found.pixels, valid & found.valid)
         if values.dtype.kind == "f":
             valid &= np.isfinite(values).all(0)
         pixels = self._as_bytes(values)
@@ -150,6 +141,35 @@ class RasterReader:
         low, high = self._range
         scaled = (np.nan_to_num(values.astype(np.float32)) - low) * (255 / (high - low))
         return np.asarray(np.rint(np.clip(scaled, 0, 255)), np.uint8)
+
+    def _as_many(self, bands: Sequence[int] | None) -> tuple[int, ...]:
+        """The bands for a network that takes them as they are stored."""
+        wanted, count = len(self._normalization.mean), self.data.count
+        if bands is not None and len(bands) != wanted:
+            raise ValueError(f"bands {_listed(bands)}: expected {wanted}, as the network takes (network.in_channels)")
+        if bands is not None:
+            missing = [band for band in bands if not 1 <= band <= count]
+            if missing:
+                raise ValueError(f"{self.path}: has no band {_listed(missing)}; its bands are 1 to {count}")
+            return tuple(bands)
+        found = [number for number, each in enumerate(self.data.colorinterp, 1) if each.name != "alpha"]
+        if len(found) < wanted:
+            raise ValueError(f"{self.path}: has {len(found)} bands, and the network takes {wanted}")
+        if len(found) > wanted:
+            raise ValueError(
+                f"{self.path}: has {len(found)} bands, and the network takes {wanted}; name them in the order in which "
+                f"it learned them (--bands {_listed(range(1, wanted + 1))})"
+            )
+        return tuple(found)
+
+    def _require_known(self, value_range: Range | None) -> None:
+        """That the network knows which values are 0 and 1."""
+        known = self._normalization.value_range
+        if value_range is not None:
+            low, high = value_range
+            raise ValueError(f"range {low:g},{high:g}: the network takes values as they are stored; leave it out")
+        for band in self.bands:
+            require_scale(self.path, self.data.dtypes[band - 1], value_range=known)
 
     def _chosen(self, bands: Sequence[int] | None) -> tuple[int, ...]:
         count = self.data.count
@@ -208,22 +228,5 @@ class RasterReader:
         return f"Of a sample, 98% lie within {low:g},{high:g}"
 
 
-def _opened(rasterio: Any, path: Path) -> Any:
-    problems = []
-    for driver in DRIVERS:
-        try:
-            return rasterio.open(path, driver=driver)
-        except rasterio.errors.RasterioIOError as error:
-            problems.append(_first_line(error))
-    kinds = ", ".join(DRIVERS)
-    raise ValueError(f"{path}: not readable as a raster of the kinds {kinds}, in GDAL's words ({problems[0]})")
-
-
 def _listed(numbers: Sequence[int]) -> str:
     return ",".join(map(str, numbers))
-
-
-def _first_line(error: Exception) -> str:
-    """What GDAL says, without the path, which the message names anyway."""
-    cause = error.__cause__ or error
-    return (str(cause) or type(cause).__name__).splitlines()[0][:200]

@@ -21,6 +21,7 @@ from segattn.evaluation.score_map import ScoreMap
 from segattn.files import require_unread
 from segattn.machine import pick_device
 from segattn.models.segmenter import Segmenter
+from segattn.normalization import require_rgb
 from segattn.pictures import counted_shares
 from segattn.pictures import overlay as overlaid
 from segattn.predicting.predict import ReadingSize, check_reading_size, size_to_read
@@ -123,6 +124,7 @@ def predict_video(
         OSError: a result can't be written. Nothing is left of it.
     """
     require_model(model)
+    require_rgb(model.normalization, "video")
     check_reading_size(size, protocol)
     _check(every, smooth, seconds, codec, protocol)
     source = source if camera_number(source) is not None else Path(source)
