@@ -83,7 +83,7 @@ def test_masks_of_another_kind_are_named(tmp_path: Path, capsys: pytest.CaptureF
     (root / "masks/train/p0.png").rename(root / "masks/train/p0.tif")
     assert check(root) == 2
     said = capsys.readouterr().out
-    assert "not one label file of the expected suffix there, but p0.tif; masks are PNG (JPEG changes ids)" in said
+    assert "masks/train: no mask with the suffix .png, but p0.tif; masks are PNG, as JPEG changes ids;" in said
     (root / "dataset.yaml").write_text(CRACK + "mask_suffix: .tif\n")
     (root / "masks/train/p0.tif").unlink()
     put(root / "masks/train/p0.tif", [0, 1])

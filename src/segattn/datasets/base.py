@@ -281,11 +281,6 @@ def pair_files(images: Mapping[str, Path], labels: Mapping[str, Path], *, folder
     ):
         alone = [path for name, path in sorted(ours.items()) if name not in others]
         if alone:
-            if not others and next(files_below(where), None) is not None:
-                raise FileNotFoundError(
-                    f"{where}: not one {what} of the expected suffix there, but {describe_folder(where)}; masks are PNG"
-                    ' (JPEG changes ids), and others are named in dataset.yaml, as in "mask_suffix: .tif"'
-                )
             shown = ", ".join(path.name for path in alone[:_SHOWN])
             more = f" and {len(alone) - _SHOWN} more" if len(alone) > _SHOWN else ""
             raise FileNotFoundError(

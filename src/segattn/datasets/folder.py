@@ -19,6 +19,7 @@ from segattn.datasets.base import (
     require_folders,
 )
 from segattn.datasets.description import DESCRIPTION, Description, read_description
+from segattn.datasets.images import files_below
 from segattn.files import require_folder
 
 
@@ -78,11 +79,13 @@ def _pairs(root: Path, described: Description, *folders: str) -> list[Pair]:
         if os.path.isabs(folder):
             require_folder(folder, f"the key {key} of {described.path} names it")
     images, masks = require_folders(root, folders, f"{DESCRIPTION} (keys images, masks)")
-    return pair_files(
-        find_files(images, described.image_suffixes),
-        find_files(masks, described.mask_suffixes),
-        folders=(images, masks),
-    )
+    labels = find_files(masks, described.mask_suffixes)
+    if not labels and next(files_below(masks), None) is not None:
+        raise FileNotFoundError(
+            f"{masks}: no mask with the suffix {' or '.join(described.mask_suffixes)}, but {describe_folder(masks)};"
+            f" masks are PNG, as JPEG changes ids; the key mask_suffix of {described.path} says otherwise"
+        )
+    return pair_files(find_files(images, described.image_suffixes), labels, folders=(images, masks))
 
 
 def _with_file_ids(described: Description) -> Classes:
