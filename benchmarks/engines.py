@@ -57,11 +57,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=150.0, help="of a network, after which no round begins")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--keep", action="store_true", help="the rows of the output, and measure those that it lacks")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     height, width = map(int, options.size.split("x"))
     results: dict[str, Any] = {**provenance(), "threads": options.threads, "size": options.size, "rows": {}}
+    if options.keep and options.output and options.output.exists():
+        results = json.loads(options.output.read_text())
     for name in options.recipes:
+        if name in results["rows"]:
+            continue
         with torch.inference_mode():
             row = compare(name, (height, width), options.rounds, options.seconds)
         results["rows"][name] = row

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -18,13 +19,15 @@ import cv2
 import numpy as np
 import pytest
 
+from segattn.recipes.catalog import RECIPES
+
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src/segattn"
 SETTINGS = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 LEFT_OUT = {".git", ".ci", ".venv", ".venv-lowest", "build", "dist", "demo", "runs", "__pycache__", "shared"}
 BESIDE = (
     "README.md CHANGELOG.md CITATION.cff CONTRIBUTING.md PAPERS.md LICENSE NOTICE Makefile MANIFEST.in pyproject.toml"
-    " hubconf.py constraints.txt constraints-lowest.txt"
+    " hubconf.py setup.py constraints.txt constraints-lowest.txt"
 )
 DATA = {".safetensors", ".j2", ".typed", ".html", ".css", ".js"}
 
@@ -49,11 +52,39 @@ def test_the_python_that_runs_is_among_those_that_were_tried() -> None:
     assert min(tried, key=lambda text: int(text[2:])) == lowest[1]
 
 
+def test_the_index_has_a_link_to_every_paper() -> None:
+    table = SETTINGS.partition("\n[project.urls]\n")[2].partition("\n\n")[0]
+    links = dict(re.findall(r'^"([^"]{1,32})" = "(https://[^"]+)"$', table, re.MULTILINE))
+    assert len(links) == len(table.splitlines())
+    papers = {f"https://arxiv.org/abs/{recipe.paper.arxiv}" for recipe in RECIPES.values()}
+    assert papers <= set(links.values())
+
+
+def test_no_link_on_the_index_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The index has no file beside the description."""
+    given: dict[str, str] = {}
+    monkeypatch.setattr("setuptools.setup", lambda **words: given.update(words))
+    runpy.run_path(str(ROOT / "setup.py"))
+    text, readme = given["long_description"], (ROOT / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]*)\)", text)
+    assert links
+    assert [link for link in links if not link.startswith("https://")] == []
+    assert given["long_description_content_type"] == "text/markdown"
+    words = re.sub(r"!\[[^\]]*\]\([^)]*\)\n+", "", readme)
+    assert re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", words) == re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", text)
+
+
 @pytest.mark.slow
 def test_an_unpacked_source_distribution_installs_and_labels(tmp_path: Path) -> None:
     """In an environment of its own, which has this one's packages for its dependencies."""
     tree = tmp_path / "tree"
-    shutil.copytree(ROOT, tree, ignore=lambda _, names: [n for n in names if n in LEFT_OUT or n.endswith(".egg-info")])
+
+    def left_out(folder: str, names: list[str]) -> list[str]:
+        """What building and working leave in the top folder: docs/demo is not of these."""
+        here = LEFT_OUT if Path(folder) == ROOT else {"__pycache__"}
+        return [name for name in names if name in here or name.endswith(".egg-info")]
+
+    shutil.copytree(ROOT, tree, ignore=left_out)
     venv.create(tmp_path / "venv", with_pip=True)
     binaries = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin")
     python = str(binaries / "python")
@@ -87,6 +118,10 @@ def test_an_unpacked_source_distribution_installs_and_labels(tmp_path: Path) -> 
     assert wheel.stat().st_size < 20_000_000
     with zipfile.ZipFile(wheel) as content:
         names = set(content.namelist())
+        about = next(content.read(name).decode() for name in names if name.endswith("/METADATA"))
+    assert "Project-URL: DANet (paper), https://arxiv.org/abs/1809.02983" in about
+    assert "Description-Content-Type: text/markdown" in about
+    assert "](docs/" not in about
     assert {name for name in names if not name.startswith("segattn")} == set()
     for file in SOURCE.rglob("*"):
         if file.suffix in DATA | {".py"}:

@@ -329,6 +329,20 @@ class SegmentationDataset(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
 
+def require_dataset(data: object) -> None:
+    """That something is a data set with the classes of its masks.
+
+    Raises:
+        ValueError: it is not, as a path or a list of pairs; says what to do.
+    """
+    if not isinstance(getattr(data, "classes", None), Classes):
+        raise ValueError(
+            f"{shown(data) if isinstance(data, str) else type(data).__name__} is not a data set of this package:"
+            " segattn.FolderDataset(folder, split) opens a folder, and segattn.as_dataset(items, classes=...) takes"
+            " pairs of images and masks"
+        )
+
+
 def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
     """The end of an error message for an unknown name: ' Did you mean a, b?', or '' when nothing is close.
 

@@ -46,6 +46,53 @@ class ConvNormAct(nn.Sequential):
         self.act = nn.ReLU(inplace=True)
 
 
+class DilatedDepthwiseConv2d(nn.Conv2d):
+    """Depthwise convolution of odd kernel k, dilation d and the size kept: (B, C, h, w) -> (B, C, h, w).
+
+    On CPUs it is computed by phases: the d x d maps of every d-th pixel, each convolved without dilation, which is the
+    same to float rounding. oneDNN has a fast kernel for depthwise convolutions without dilation only.
+    """
+
+    def __init__(self, channels: int, kernel_size: int, *, dilation: int) -> None:
+        assert kernel_size % 2 == 1
+        padding = dilation * (kernel_size // 2)
+        super().__init__(channels, channels, kernel_size, padding=padding, dilation=dilation, groups=channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu" or torch.compiler.is_exporting():
+            return super().forward(x)
+        d = self.dilation[0]
+        images, channels, height, width = x.shape
+        bottom, right = self._missing(height, width)
+        y = F.pad(x, (0, right, 0, bottom)) if bottom or right else x
+        rows, columns = (height + bottom) // d, (width + right) // d
+        padding = self.kernel_size[0] // 2
+        if x.is_contiguous(memory_format=torch.channels_last):
+            y = y.permute(0, 2, 3, 1).reshape(images, rows, d, columns, d, channels).permute(0, 2, 4, 1, 3, 5)
+            y = y.reshape(images * d * d, rows, columns, channels).permute(0, 3, 1, 2)
+            y = F.conv2d(y, self.weight, self.bias, padding=padding, groups=channels)
+            y = y.permute(0, 2, 3, 1).reshape(images, d, d, rows, columns, channels).permute(0, 3, 1, 4, 2, 5)
+            y = y.reshape(images, rows * d, columns * d, channels).permute(0, 3, 1, 2)
+        else:
+            y = y.reshape(images, channels, rows, d, columns, d).permute(0, 3, 5, 1, 2, 4)
+            y = y.reshape(images * d * d, channels, rows, columns)
+            y = F.conv2d(y, self.weight, self.bias, padding=padding, groups=channels)
+            y = y.reshape(images, d, d, channels, rows, columns).permute(0, 3, 4, 1, 5, 2)
+            y = y.reshape(images, channels, rows * d, columns * d)
+        return y[..., :height, :width]
+
+    def _missing(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns that make both sides multiples of the dilation."""
+        return -height % self.dilation[0], -width % self.dilation[1]
+
+    def paper_operations(self, x: Tensor) -> dict[str, int]:
+        """Less what padding adds."""
+        height, width = x.shape[-2:]
+        bottom, right = self._missing(height, width)
+        added = x.shape[0] * x.shape[1] * ((height + bottom) * (width + right) - height * width)
+        return {"convolution": -added * self.weight[0].numel(), "convolution_bias": -added}
+
+
 class DropPath(nn.Module):
     """Stochastic depth (arXiv 1603.09382): in training, a residual branch is dropped per image with `rate`,
     and a kept one divided by 1 - rate."""

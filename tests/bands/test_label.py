@@ -74,7 +74,11 @@ def test_every_form_of_an_image_gives_the_same_labels(
     assert cv2.imread(str(files.overlay)).shape[0] == 72
     assert result._repr_png_()
     assert len(list(segattn.predict(model, [image, tif], batch_size=2))) == 2
-    assert segattn.predict(model, image, size=200).read_at == (164, 200)
+    for side, read_at in ((200, (164, 200)), (44, (36, 44))):
+        result = segattn.predict(model, image, size=side)
+        assert (result.read_at, result.labels.shape) == (read_at, (72, 88))
+    model.trained_at = (20, 20)  # says nothing of an image's resolution on the ground
+    assert segattn.predict(model, image).read_at == (72, 88)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,3 +145,43 @@ def test_a_model_for_rgb_is_fitted_as_before(folder: Make) -> None:
     model = fitted.network.build(2)
     assert isinstance(model, Segmenter)
     assert model.in_channels == 3
+
+
+def test_a_pipeline_of_ones_own_keeps_bands_and_type(folder: Make, tmp_path: Path) -> None:
+    root = folder(".npy")
+    options = {key: value for key, value in SHORT.items() if "iterations" not in key} | {"schedule.iterations": 1}
+
+    def crop(image: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
+        assert (image.shape[2], image.dtype) == (5, np.uint16)
+        return {"image": image[:64, :64], "mask": mask[:64, :64]}
+
+    def eight_bits(image: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
+        return {"image": (image[:64, :64] // 257).astype(np.uint8), "mask": mask[:64, :64]}
+
+    for augmentation in (crop, eight_bits):
+        arguments = {"data": root, "output": tmp_path / augmentation.__name__, "overrides": options, "say": print}
+        if augmentation is crop:
+            segattn.train("attanet_light_camvid", augmentation=augmentation, **arguments)
+            continue
+        with pytest.raises(ValueError, match=r"image array \(64, 64, 5\) of uint8; expected \(height, width, 5\) of"):
+            segattn.train("attanet_light_camvid", augmentation=augmentation, **arguments)
+
+
+def test_red_green_and_blue_of_16_bits(folder: Make, tmp_path: Path, scene: Any, write_tif: Any) -> None:
+    """Three bands are no RGB of 8 bits where dataset.yaml names them."""
+    root = folder(bands="[5, 2, 1]")
+    run = tmp_path / "run"
+    said = list[str]()
+    segattn.train("attanet_light_camvid", data=root, output=run, overrides=SHORT, say=said.append, samples=0)
+    assert "inflated" not in "\n".join(said)
+    recipe, model = segattn.load_model(run)
+    assert recipe.network.normalization.stored
+    image = scene(64, 80, 9)[0]
+    source = write_tif(tmp_path / "scene.tif", image)
+    segattn.predict_raster(model, source, tmp_path / "labels.tif", bands=(5, 2, 1))
+    rasterio = pytest.importorskip("rasterio")
+    with rasterio.open(tmp_path / "labels.tif") as data:
+        expected = segattn.predict(model, image[..., [4, 1, 0]], size="native").labels
+        assert np.array_equal(data.read(1), expected)
+    with pytest.raises(ValueError, match=r"range 0,3000: the network takes values as they are stored"):
+        segattn.predict_raster(model, source, tmp_path / "other.tif", bands=(5, 2, 1), value_range=(0, 3000))

@@ -121,6 +121,12 @@ def test_what_is_printed(run: Command) -> None:
 
 
 @pytest.mark.usefixtures("desk")
+def test_the_report_as_json(run: Command) -> None:
+    said = run("data", "import", "coco", "coco_export", "my_data", "--json")
+    assert json.loads(said) == json.loads(Path("my_data/import_report.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.usefixtures("desk")
 def test_an_image_that_can_not_be_imported_gives_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     Path("coco_export/images/3.jpg").unlink()
     with pytest.raises(SystemExit) as stopped:

@@ -108,7 +108,7 @@ def test_options_of_a_command_come_before_fields() -> None:
     ("content", "text"),
     [
         (b"{", "not readable as YAML"),
-        (b"", "holds a NoneType"),
+        (b"", "holds nothing, expected the mapping"),
         (b"\xff\xd8\xff", "not readable as YAML"),
         (b"shedule: {}", "shedule: unknown key. Did you mean schedule?"),
     ],

@@ -17,7 +17,7 @@ from segattn.cli.main import main
 
 Command = Callable[..., str]
 OWN: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "data" / "own_data.py"))
-classes, own_data = OWN["classes"], OWN["own_data"]
+classes, own_data, put = OWN["classes"], OWN["own_data"], OWN["put"]
 CRACK = classes("background", "crack")
 TRAIN = (
     *("train", "attanet_light_camvid", "--data.dataset", "folder", "--data.num_classes", "2"),
@@ -76,6 +76,18 @@ def test_a_model_is_scored_on_a_folder_in_one_word(
     other = own_data(tmp_path / "other", classes("plate"), [0], split="val")
     said = fail("evaluate", model, "--data", other)
     assert said.startswith(f"{model}: its 2 classes (background, crack) are not the 1 of the data set (plate)")
+
+
+def test_masks_of_another_kind_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = own_data(tmp_path / "data", CRACK, [0, 1])
+    (root / "masks/train/p0.png").rename(root / "masks/train/p0.tif")
+    assert check(root) == 2
+    said = capsys.readouterr().out
+    assert "not one label file of the expected suffix there, but p0.tif; masks are PNG (JPEG changes ids)" in said
+    (root / "dataset.yaml").write_text(CRACK + "mask_suffix: .tif\n")
+    (root / "masks/train/p0.tif").unlink()
+    put(root / "masks/train/p0.tif", [0, 1])
+    assert check(root) == 0
 
 
 def test_one_thing_is_not_several(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -182,7 +182,7 @@ def test_a_folder_of_images_without_labels(
         (("--data.unlabelled", str(folder)), "data.unlabelled_share 0 takes none"),
         (share, "data.unlabelled_share 0.5: there are no images for it; set data.unlabelled to a folder"),
         ((*share, "--data.unlabelled", "nowhere"), "data.unlabelled: nowhere: no such folder"),
-        ((*share, "--data.unlabelled", str(tmp_path / "empty")), "empty: no images found, only nothing"),
+        ((*share, "--data.unlabelled", str(tmp_path / "empty")), "empty: no images found, but nothing"),
     ):
         (tmp_path / "empty").mkdir(exist_ok=True)
         assert distilled(*words, output="other") == 2

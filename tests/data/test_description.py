@@ -102,7 +102,7 @@ def test_an_id_that_is_ignored_does_not_train(tmp_path: Path) -> None:
         (AB + "ignore: [[255]]\n", r"ignore: \[255\] is no id"),
         (AB + "ignore:\n", "ignore: None; a list of raw ids"),
         # the rest
-        ("", "a mapping with the key classes was expected, this holds a NoneType"),
+        ("", "a mapping with the key classes was expected, this holds nothing"),
         ("[]", "a mapping with the key classes was expected, this holds a list"),
         ("3", "this holds a int"),
         ("classes: []", "classes: a list was expected, each entry a name, or {name: ..., color: .*}"),

@@ -55,7 +55,7 @@ def test_ids_that_must_be_the_missing_classes(
     report = check(root)
     assert not report.ok
     assert line in absent(report)
-    assert "`segattn data check folder --fix` does it" in absent(report)
+    assert f"`segattn data check {root} --fix` does it" in absent(report)
     with pytest.raises(ValueError, match=r"dataset\.yaml: not one pixel of .*--allow-absent-classes"):
         require_all_classes(FolderDataset(root, "train"))
     assert report.mend is not None

@@ -70,7 +70,7 @@ def test_no_split_is_empty(count: int, share: float) -> None:
 @pytest.mark.parametrize(
     ("division", "words"),
     [
-        (Division(0.2), "1 image of 1 image: the splits train, val need 2 or more"),
+        (Division(0.2), "1 image: the splits train, val need 2 or more"),
         (Division(0.2, folders=True), "1 image of 1 folder:"),
         (Division(0.2, prefix="_"), "1 image of 1 prefix before '_':"),
         (Division(0.2, 0.1), "the splits train, val, test need 3 or more"),

@@ -125,11 +125,25 @@ def test_torchvisions_auxiliary_output_is_there_for_losses() -> None:
             r"no constant stride \(height x width: 128x128 -> 32x32, 128x192 -> 32x32\)",
         ),
         (Gives(lambda x: x[..., :-5, :-5]), r"no constant stride"),
+        ("resnet18", r"str: an nn\.Module that gives logits was expected"),
     ],
 )
-def test_modules_that_do_not_do(module: nn.Module, message: str) -> None:
+def test_modules_that_do_not_do(module: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         segattn.wrap(module, classes=5)
+
+
+@pytest.mark.parametrize(
+    ("data", "name"), [("my_data", "'my_data'"), ([(np.zeros((9, 9, 3)), np.zeros((9, 9)))], "list")]
+)
+def test_what_is_no_data_set_is_told_of_as_dataset(data: Any, name: str, tmp_path: Path) -> None:
+    model = segattn.wrap(SmpLike(), classes=5)
+    told = rf"^{name} is not a data set of this package: segattn\.FolderDataset.* segattn\.as_dataset"
+    with pytest.raises(ValueError, match=told):
+        segattn.evaluate(model, data)
+    recipe = segattn.recipe("attanet_light_camvid")
+    with pytest.raises(ValueError, match=told):
+        segattn.train(model, recipe, train_set=data, val_set=None, output_dir=tmp_path)
 
 
 @pytest.mark.parametrize("classes", [0, 255, [], "road", [1, 2]])

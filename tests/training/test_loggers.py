@@ -102,4 +102,6 @@ def test_an_error_of_the_run_is_told(tmp_path: Path) -> None:
 def test_what_is_no_logger(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"the logger NoneType has no start, log, images, finish; a segattn\.Logger"):
         run(tmp_path, make_recipe(), loggers=[None])
+    with pytest.raises(ValueError, match="loggers: a list was expected, got one Notes"):
+        run(tmp_path, make_recipe(), loggers=Notes())
     assert list(tmp_path.iterdir()) == []

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from segattn.layers import DilatedDepthwiseConv2d
+
 
 class LargeKernelGate(nn.Module):
     """(B, C, h, w) -> (B, C, h, w): the input times a large-kernel convolution of itself, so quadratic in it."""
@@ -21,7 +23,7 @@ class LargeKernelGate(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv0 = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
-        self.conv_spatial = nn.Conv2d(channels, channels, 7, padding=9, dilation=3, groups=channels)
+        self.conv_spatial = DilatedDepthwiseConv2d(channels, 7, dilation=3)
         self.conv1 = nn.Conv2d(channels, channels, 1)
 
     def forward(self, F: Tensor) -> Tensor:

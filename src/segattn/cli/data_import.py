@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
+
+from segattn.cli.options import add_json_option
 
 _IMPORT_HELP = """\
 Draw what a labelling tool exported into DST: images, palette PNG masks and dataset.yaml, ready for
@@ -61,6 +64,7 @@ def add_actions(actions: argparse._SubParsersAction[Any]) -> None:
     )
     parser.add_argument("--annotations", action="append", default=[], metavar="FILE", help="coco: read this file alone")
     parser.add_argument("--legend", type=Path, metavar="FILE", help="rgb, voc: the file of names and colours")
+    add_json_option(parser)
     parser.set_defaults(run=_import, takes_overrides=False)
 
     parser = actions.add_parser(
@@ -83,14 +87,18 @@ def add_actions(actions: argparse._SubParsersAction[Any]) -> None:
 
 
 def _import(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    from segattn.cli.screen import print_json
     from segattn.datasets.imports.run import REPORT, Choices, import_data
     from segattn.datasets.imports.source import Options
 
     options = Options(tuple(arguments.annotations), arguments.legend, arguments.crowd)
     choices = Choices(arguments.val, arguments.unlabelled, arguments.skip_empty, tuple(arguments.ignore))
     report = import_data(arguments.tool, arguments.source, arguments.target, options, choices)
-    print(report)
-    print(f"wrote {arguments.target / 'dataset.yaml'} and {arguments.target / REPORT}")
+    if arguments.json:
+        print_json(json.loads(report.to_json()))
+    else:
+        print(report)
+        print(f"wrote {arguments.target / 'dataset.yaml'} and {arguments.target / REPORT}")
     if not report.complete:
         sys.exit(2)
 

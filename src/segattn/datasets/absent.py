@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,8 @@ class Absence:
         """Advice, but for training all the same."""
         if self.mend is None:
             return "correct the masks, or the list of classes"
-        by = "`segattn data check folder --fix` does it" if self.sure else "which id is which class is yours to say"
+        root = quote(str(Path(self.where).parent))
+        by = f"`segattn data check {root} --fix` does it" if self.sure else "which id is which class is yours to say"
         line = as_line(self.mend)
         line = line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..."
         return f"if these ids are those classes, write into {DESCRIPTION}: {line} ({by})"

@@ -274,13 +274,18 @@ def pair_files(images: Mapping[str, Path], labels: Mapping[str, Path], *, folder
     """
     image_folder, label_folder = folders
     if not images:
-        raise FileNotFoundError(f"{image_folder}: no images found, only {describe_folder(image_folder)}")
+        raise FileNotFoundError(f"{image_folder}: no images found, but {describe_folder(image_folder)}")
     for ours, others, what, where in (
         (images, labels, "label file", label_folder),
         (labels, images, "image", image_folder),
     ):
         alone = [path for name, path in sorted(ours.items()) if name not in others]
         if alone:
+            if not others and next(files_below(where), None) is not None:
+                raise FileNotFoundError(
+                    f"{where}: not one {what} of the expected suffix there, but {describe_folder(where)}; masks are PNG"
+                    ' (JPEG changes ids), and others are named in dataset.yaml, as in "mask_suffix: .tif"'
+                )
             shown = ", ".join(path.name for path in alone[:_SHOWN])
             more = f" and {len(alone) - _SHOWN} more" if len(alone) > _SHOWN else ""
             raise FileNotFoundError(

@@ -97,7 +97,8 @@ def read_description(root: Path) -> Description:
     path = root / DESCRIPTION
     data = read_yaml_file(path, DESCRIPTION)
     if not isinstance(data, dict):
-        raise ValueError(f"{path}: a mapping with the key classes was expected, this holds a {type(data).__name__}")
+        held = "nothing" if data is None else f"a {type(data).__name__}"
+        raise ValueError(f"{path}: a mapping with the key classes was expected, this holds {held}")
     try:
         for key in data:
             if key not in _KEYS:

@@ -57,9 +57,9 @@ class Division:
         if len(places) < len(self.splits):
             what = "folder" if self.folders else "prefix" if self.prefix else "image"
             many = "prefixes" if what == "prefix" else ""
-            until = f" before {self.prefix!r}" if what == "prefix" else ""
+            groups = counted(len(places), what, many) + (f" before {self.prefix!r}" if what == "prefix" else "")
             raise ValueError(
-                f"{counted(len(names), 'image')} of {counted(len(places), what, many)}{until}: the splits"
+                f"{counted(len(names), 'image')}{'' if what == 'image' else f' of {groups}'}: the splits"
                 f" {', '.join(self.splits)} need {len(self.splits)} or more"
             )
         split = {group: self._split(place) for group, place in places.items()}

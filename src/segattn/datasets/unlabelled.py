@@ -25,5 +25,5 @@ class UnlabelledImages(PairedDataset):
         require_folder(folder, "a folder of images was expected")
         pairs = [Pair(name, path, None) for name, path in find_files(folder).items()]
         if not pairs:
-            raise FileNotFoundError(f"{folder}: no images found, only {describe_folder(folder)}")
+            raise FileNotFoundError(f"{folder}: no images found, but {describe_folder(folder)}")
         super().__init__(classes, pairs, LabelMap({IGNORE: IGNORE}, hint="there are no label files"), upright=True)

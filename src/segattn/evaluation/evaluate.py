@@ -20,6 +20,7 @@ from segattn.contracts import (
     Sample,
     SegmentationDataset,
     SegmentationModel,
+    require_dataset,
     require_model,
     require_same_classes,
 )
@@ -65,12 +66,13 @@ def evaluate(
         on_scores: called with each sample's index, the sample and its scores, before `on_prediction`.
 
     Raises:
-        ValueError: a plain module (see `segattn.wrap`), a model of other classes than the data set's, an image without
-            a mask or of a size that the network can't take, a mask of another size or with unknown ids (the file is
-            named), an empty data set, or a shard or device that doesn't exist; with `calibration`, a protocol whose
-            scores are no probabilities.
+        ValueError: a plain module (see `segattn.wrap`), no data set (`segattn.as_dataset`), a model of other classes
+            than the data set's, an image without a mask or of a size that the network can't take, a mask of another
+            size or with unknown ids (the file is named), an empty data set, or a shard or device that doesn't exist;
+            with `calibration`, a protocol whose scores are no probabilities.
     """
     require_model(model)
+    require_dataset(dataset)
     rank, world = shard
     if not 0 <= rank < world:
         raise ValueError(f"shard {shard}: expected (rank, world) with 0 <= rank < world")

@@ -93,9 +93,11 @@ def wrap(
         In evaluation mode, with the stride in `stride`.
 
     Raises:
-        ValueError: what it gives is no tensor, of another number of channels than there are classes, or of a stride
-            that is not the same for both sides and all sizes.
+        ValueError: it is no module, or what it gives is no tensor, of another number of channels than there are
+            classes, or of a stride that is not the same for both sides and all sizes.
     """
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"{type(module).__name__}: an nn.Module that gives logits was expected")
     known = Classes.of(classes)
     network = ForeignNetwork(module, len(known))
     stride = _stride(network.eval(), len(normalization.mean), sizes)

@@ -85,7 +85,8 @@ def predict(
         protocol: how the image is brought to the network.
         size: at which the image is read; labels have its own size in any case. "trained" brings its long side to that
             of `model.trained_at` where it is less than 0.9 or more than 2 times that, unless this is not known or the
-            protocol has a size of its own; "native" leaves the image as it is; a number is the long side in pixels.
+            protocol has a size of its own, or the model takes bands as they are stored, which have a resolution on the
+            ground; "native" leaves the image as it is; a number is the long side in pixels.
             `Prediction.read_at` says what was done.
         confidence: make `Prediction.confidence` together with the labels, which saves a second pass.
         max_memory: bytes that the work may take beside image and labels, about; None for any. An image that takes more
@@ -202,7 +203,8 @@ def size_to_read(
 ) -> Size:
     """The (height, width) at which an image is given to the protocol; see `predict`."""
     height, width = image.shape[:2]
-    if size == "native" or not isinstance(protocol.resize, NativeSize):
+    stored = size == "trained" and model.normalization.stored
+    if size == "native" or stored or not isinstance(protocol.resize, NativeSize):
         return height, width
     if isinstance(size, str):
         return size_near(height, width, model.trained_at)

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from segattn.models.segmenter import Segmenter
 
 _SHOWN_CLASSES = 4
+_MOST_CHANNELS = 4
+"""That OpenCV averages at once."""
 _SHOWN_SIDE = 1280
 
 
@@ -243,4 +245,7 @@ def resized(image: NDArray[Any], size: Size) -> NDArray[Any]:
         return image
     smaller = size[0] <= height and size[1] <= width
     method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    if image.shape[2] > _MOST_CHANNELS:
+        bands = (image[..., band] for band in range(image.shape[2]))
+        return np.stack([cv2.resize(np.ascontiguousarray(band), size[::-1], interpolation=method) for band in bands], 2)
     return cv2.resize(image, size[::-1], interpolation=method).reshape(*size, image.shape[2])

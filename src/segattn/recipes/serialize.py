@@ -63,7 +63,8 @@ def from_yaml(cls: type[T], path: str | Path) -> T:
     """
     data = read_yaml_file(path, "recipe file")
     if not isinstance(data, dict):
-        raise ValueError(f"{path}: holds a {type(data).__name__}, expected the mapping that `segattn show NAME` prints")
+        held = "nothing" if data is None else f"a {type(data).__name__}"
+        raise ValueError(f"{path}: holds {held}, expected the mapping that `segattn show NAME` prints")
     try:
         return from_dict(cls, data)
     except ValueError as error:

@@ -72,7 +72,9 @@ class LoggerSink:
 
 
 def require_loggers(loggers: Sequence[Logger]) -> None:
-    """Raises ValueError for a logger that lacks one of the four methods."""
+    """Raises ValueError for a logger that lacks one of the four methods, and for one that is not in a list."""
+    if not isinstance(loggers, Sequence):
+        raise ValueError(f"loggers: a list was expected, got one {type(loggers).__name__}")
     for logger in loggers:
         lacking = [name for name in ("start", "log", "images", "finish") if not callable(getattr(logger, name, None))]
         if lacking:

@@ -13,14 +13,15 @@ import numpy as np
 import torch
 
 from segattn.contracts import shown
-from segattn.datasets.arrays import as_ids, as_image
+from segattn.datasets.arrays import as_array, as_ids, as_image
 from segattn.recipes.schema import Recipe
 from segattn.transforms.compose import Transform
-from segattn.transforms.pixels import Image, Item
+from segattn.transforms.pixels import Image, Item, is_rgb
 
 Pipeline = Callable[..., Any]
 """Called as ``pipeline(image=..., mask=...)`` with (H, W, 3) uint8 RGB and (H, W) uint8 training ids, `IGNORE` among
-them; gives a mapping with both, of one size: arrays, tensors or `PIL.Image`s, colours not normalised."""
+them; gives a mapping with both, of one size: arrays, tensors or `PIL.Image`s, colours not normalised. Where a data set
+reads bands as they are stored, it is given those, and gives as many of the same type."""
 
 _LONGEST = 300
 
@@ -52,7 +53,7 @@ class Seeded:
                 f"the augmentation gave {type(result).__name__}{keys}; expected a mapping with 'image' and 'mask'"
             )
         try:
-            pixels, ids = as_image(result["image"]), as_ids(result["mask"])
+            pixels, ids = _pixels(result["image"], image), as_ids(result["mask"])
         except ValueError as error:
             raise ValueError(
                 f"the augmentation gave an {error}" if str(error).startswith("image") else f"the augmentation's {error}"
@@ -63,6 +64,19 @@ class Seeded:
                 f" {ids.min()} to {ids.max()}; expected one size, and ids of 0..255"
             )
         return {"image": pixels, "mask": ids.astype(np.uint8)}
+
+
+def _pixels(result: Any, before: Image) -> Image:
+    """The image that a pipeline gave: RGB of 8 bits, or as many bands as it was given, in their type."""
+    if is_rgb(before):
+        return as_image(result)
+    array = as_array(result)
+    if array is None or array.ndim != 3 or array.shape[2] != before.shape[2] or array.dtype != before.dtype:
+        found = type(result).__name__ if array is None else f"array {array.shape} of {array.dtype}"
+        raise ValueError(
+            f"image {found}; expected (height, width, {before.shape[2]}) of {before.dtype}, as it was given"
+        )
+    return array
 
 
 def with_augmentation(

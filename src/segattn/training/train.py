@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from segattn.contracts import SegmentationDataset
+from segattn.contracts import SegmentationDataset, require_dataset
 from segattn.machine import SLOW_BF16, native_bf16, settle_on
 from segattn.processes import ending_together, joined, place
 from segattn.recipes.schema import Recipe
@@ -106,6 +106,8 @@ def train(
     """
     require_installed(tensorboard=tensorboard, wandb=wandb)
     require_loggers(loggers)
+    for data in (train_set, *([] if val_set is None else [val_set])):
+        require_dataset(data)
     recipe, pipeline = with_augmentation(recipe, augmentation)
     folder = Path(output_dir)
     with StopRequest() as request:

@@ -97,7 +97,7 @@ def test_crowds_are_ignored_below_all_others(bring: Any, export: Any, tmp_path: 
     assert (ids[10:20, 10:20] == done.id_of("defect")).all()
     assert np.array_equal(ids == 255, crowd & (ids != done.id_of("defect")))
     assert done.report.ignored_regions == 1
-    assert "1 annotations have iscrowd: 1 and became 255" in str(done.report)
+    assert "1 annotation with iscrowd: 1 became 255" in str(done.report)
     with pytest.raises(ValueError, match="with other options"):
         bring("coco", crowd="class")
     done = bring("coco", crowd="class", target=tmp_path / "other")

@@ -68,6 +68,24 @@ def test_run_lengths_are_read_as_they_were_written() -> None:
     assert np.array_equal(decode_brush(brush(ALPHA, (1, 2, 5, 9)), SIZE), ALPHA >= 128)
 
 
+def test_what_nobody_has_labelled_is_not_background(
+    src: Path, bring: Any, write_image: Write, write_json: Write
+) -> None:
+    """An export of all tasks has those without an annotation too; an empty one that was submitted is background."""
+    tasks = [task(number, f"{number}.jpg", []) for number in range(5)]
+    for number in range(5):
+        write_image(src / f"{number}.jpg", SIZE)
+    tasks[0] = task(0, "0.jpg", [region("polygon", "a", points=POLYGON, closed=True)])
+    tasks[1]["annotations"] = []
+    tasks[2]["annotations"][0]["was_cancelled"] = True
+    write_json(src / "export.json", tasks)
+    done = bring("label-studio")
+    assert sum(done.report.splits.values()) == 3
+    assert done.report.background_only == 2
+    assert "not imported: 2 tasks that nobody has labelled" in str(done.report)
+    assert done.report.complete
+
+
 @pytest.mark.parametrize(
     ("rle", "message"),
     [
@@ -134,7 +152,7 @@ def test_one_annotation_of_several_is_taken(src: Path, bring: Any, write_image: 
     done = bring("label-studio")
     names = {row.id: row.name for row in done.report.classes}
     assert [names[done.ids(f"train/{number}").max()] for number in range(3)] == ["a", "b", "c"]
-    assert "3 tasks have several annotations" in str(done.report)
+    assert "3 tasks with several annotations" in str(done.report)
 
 
 def test_labels_apart_from_their_shapes(src: Path, bring: Any, write_image: Write, write_json: Write) -> None:

@@ -89,6 +89,23 @@ def test_masks_are_drawn_as_labelme_documents_it(src: Path, bring: Any, write_im
     assert done.is_fine()
 
 
+def test_a_broken_json_file_does_not_stop_the_others(
+    src: Path, bring: Any, write_image: Write, write_json: Write
+) -> None:
+    for name in "abc":
+        write_image(src / f"{name}.jpg", SIZE)
+        write_json(src / f"{name}.json", file(f"{name}.jpg", SHAPES))
+    whole = (src / "b.json").read_bytes()
+    (src / "b.json").write_bytes(whole[:-40])
+    (src / "d.json").write_bytes(b"\xff\xfe{}")
+    done = bring("labelme")
+    assert not done.report.complete
+    assert sum(done.report.splits.values()) == 2
+    broken, other = done.report.failed
+    assert broken.startswith(f"{src / 'b.json'}: not readable as JSON: ")
+    assert other.startswith(f"{src / 'd.json'}: not readable as JSON: ")
+
+
 def test_classes_are_in_the_order_of_labels_txt(src: Path, bring: Any, write_image: Write, write_json: Write) -> None:
     write_image(src / "a.jpg", SIZE)
     write_json(src / "a.json", file("a.jpg", SHAPES))
@@ -110,7 +127,7 @@ def test_images_are_found_from_the_json_files_folder(
     done = bring("labelme")
     assert done.report.splits == {"train": 1, "val": 1}
     assert "not imported: 1 image without a JSON file" in str(done.report)
-    assert "1 JSON files without shapes were passed over" in str(done.report)
+    assert "passed over: 1 JSON file without shapes" in str(done.report)
 
 
 def test_coordinates_are_on_the_upright_image(src: Path, bring: Any, write_image: Write, write_json: Write) -> None:

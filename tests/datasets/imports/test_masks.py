@@ -62,7 +62,7 @@ def test_vocs_own_indices_and_splits(bring: Any) -> None:
     text = str(done.report)
     assert "the indices are taken as VOC's own 21 classes" in text
     assert "not imported: 1 mask that no list in ImageSets/Segmentation names" in text
-    assert "1 listed names have no mask" in text
+    assert "not imported: 1 listed name without a mask" in text
     assert done.is_fine()
 
 

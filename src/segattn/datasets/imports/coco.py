@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from segattn.contracts import cut, shown
+from segattn.contracts import counted, cut, shown
 from segattn.datasets.formats import decode_rle
 from segattn.datasets.imports.rasterize import Patch, coco_polygon, cropped, points_of
 from segattn.datasets.imports.source import (
@@ -69,10 +69,10 @@ def read(files: Files, options: Options) -> Found:
             raise ValueError(f"{files.all[name]}: {error}") from None
     if crowds:
         found.notes.append(
-            f"{crowds} annotations have iscrowd: 1 and became 255; --crowd class draws them as their class (CVAT marks "
-            "brush masks so)"
+            f"{counted(crowds, 'annotation')} with iscrowd: 1 became 255; --crowd class draws them as their class (CVAT"
+            " marks brush masks so)"
             if options.crowd == "ignore"
-            else f"{crowds} annotations with iscrowd: 1 were drawn as their class"
+            else f"{counted(crowds, 'annotation')} with iscrowd: 1 drawn as their class"
         )
     return found
 
@@ -136,7 +136,7 @@ def _read_file(files: Files, name: str, content: Row, found: Found, seen: dict[s
         )
     if annotations:
         lost = sum(map(len, annotations.values()))
-        found.notes.append(f"{name}: {lost} annotations are of images that it does not list")
+        found.notes.append(f"{name}: {counted(lost, 'annotation')} of images that it does not list")
     return sum(_is_crowd(row) for row in content["annotations"])
 
 

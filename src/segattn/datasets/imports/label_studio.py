@@ -14,7 +14,8 @@ https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack (see `brush`).
   export is drawn; ellipses by `cv2.ellipse`. brushlabels are run lengths of RGBA pixels, inside where alpha is 128 or
   more. A label that is a region of its own (`labels` beside `polygon`) is joined by their `id`.
 * Overlaps: in the order of the results, a later one over an earlier one. There are no holes but in brush masks.
-* Tasks without a region are background. Keypoints, texts and choices say nothing about pixels.
+* Tasks whose annotation has no region are background. Those without an annotation that was not cancelled nobody has
+  labelled: they are not imported. Keypoints, texts and choices say nothing about pixels.
 * Orientation (EXIF): browsers turn images upright, and so `original_width` and coordinates are of the upright image.
   Regions drawn while the image was turned in Label Studio (`image_rotation` other than 0) are left out, as it isn't
   documented what their coordinates refer to: turn the image back there.
@@ -29,7 +30,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from segattn.contracts import shown
+from segattn.contracts import counted, shown
 from segattn.datasets.imports.brush import decode_brush
 from segattn.datasets.imports.rasterize import (
     Patch,
@@ -65,7 +66,7 @@ def read(files: Files, options: Options) -> Found:
     """
     found = Found()
     seen: dict[str, str] = {}
-    exports = several = 0
+    exports = several = unlabelled = 0
     for name in files.ending(".json"):
         tasks = files.read_json(name)
         if not isinstance(tasks, list) or not tasks or not all(isinstance(task, dict) for task in tasks):
@@ -77,6 +78,9 @@ def read(files: Files, options: Options) -> Found:
         exports += 1
         for task in tasks:
             several += len(task["annotations"]) > 1
+            if not _labelled(task):
+                unlabelled += 1
+                continue
             try:
                 job = _job(files, name, task)
                 if job.name in seen:
@@ -91,16 +95,23 @@ def read(files: Files, options: Options) -> Found:
     for label in sorted({label for job in found.jobs for label in job.labels}):
         found.add_class(label)
     if several:
-        found.notes.append(f"{several} tasks have several annotations: the ground truth, or the first, was taken")
+        found.notes.append(
+            f"{counted(several, 'task')} with several annotations: the ground truth, or the first, taken"
+        )
+    if unlabelled:
+        found.notes.append(f"not imported: {counted(unlabelled, 'task')} that nobody has labelled")
     return found
+
+
+def _labelled(task: Row) -> list[Row]:
+    """The annotations of a task that somebody submitted: none of a task that was exported unlabelled, or skipped."""
+    return [one for one in task["annotations"] if isinstance(one, dict) and not one.get("was_cancelled")]
 
 
 def _job(files: Files, name: str, task: Row) -> Job:
     image = _image(files, name, task)
-    annotations = [one for one in task["annotations"] if isinstance(one, dict) and not one.get("was_cancelled")]
-    chosen = next(
-        (one for one in annotations if one.get("ground_truth") is True), annotations[0] if annotations else {}
-    )
+    annotations = _labelled(task)
+    chosen = next((one for one in annotations if one.get("ground_truth") is True), annotations[0])
     results = chosen.get("result", [])
     if not isinstance(results, list):
         raise ValueError(f"task {shown(task.get('id'))}: result: a list was expected, got {shown(results)}")

@@ -53,7 +53,6 @@ def read(files: Files, options: Options) -> Found:
 
     Raises:
         FileNotFoundError: no JSON file of this kind is there.
-        ValueError: one can't be read.
     """
     found = Found()
     if "labels.txt" in files.all:
@@ -62,7 +61,11 @@ def read(files: Files, options: Options) -> Found:
     seen: dict[str, str] = {}
     others = 0
     for name in files.ending(".json"):
-        content = files.read_json(name)
+        try:
+            content = files.read_json(name)
+        except ValueError as error:
+            found.failed.append(str(error))
+            continue
         if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
             others += 1
             continue
@@ -83,7 +86,7 @@ def read(files: Files, options: Options) -> Found:
     if unlabelled:
         found.notes.append(f"not imported: {counted(unlabelled, 'image')} without a JSON file, so not labelled")
     if others:
-        found.notes.append(f"{others} JSON files without shapes were passed over")
+        found.notes.append(f"passed over: {counted(others, 'JSON file')} without shapes")
     return found
 
 

@@ -80,7 +80,7 @@ def read(files: Files, options: Options) -> Found:
                 f"not imported: {counted(unlisted, 'mask')} that no list in ImageSets/Segmentation names"
             )
         if unmade:
-            found.notes.append(f"{unmade} listed names have no mask, and were not imported")
+            found.notes.append(f"not imported: {counted(unmade, 'listed name')} without a mask")
     return found
 
 
