@@ -40,6 +40,7 @@ NETWORKS: dict[str, tuple[str, str]] = {
     "agent": ("agent_pvt_t", "semantic_fpn"),
     "van": ("van_tiny", "light_ham"),
     "upernet": ("van_tiny", "upernet"),
+    "semantic_fpn": ("van_tiny", "semantic_fpn"),
 }
 """Backbone and head of each, with 19 classes."""
 

@@ -348,20 +348,6 @@ def test_evidence_costs_a_head_s_end_at_few_cells_only(names: tuple[str, str], p
     assert max(later) <= 9
 
 
-@pytest.mark.parametrize("names", [("van_tiny", "light_ham"), ("attanet_light", "danet")])
-def test_evidence_takes_the_gradient_of_the_network_s_own_pass(names: tuple[str, str]) -> None:
-    model = network(*names)
-    calls: list[bool] = []
-    classifier = [
-        module for module in model.head.modules() if isinstance(module, nn.Conv2d) and module.out_channels == 5
-    ]
-    handle = classifier[0].register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
-    shown = segattn.explain(model, IMAGE, AT, show=["evidence"])
-    handle.remove()
-    assert calls == [True, False, False]
-    assert shown.arrays["class_evidence"].max() > 0
-
-
 def test_the_receptive_field_needs_no_whole_hidden_map_on_the_way_back() -> None:
     model = network("van_tiny", "light_ham")
     calls: list[nn.Module] = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -108,11 +107,8 @@ def test_forms_that_fail_or_disagree_are_left_out(tiny: Segmenter) -> None:
 
 
 def test_the_compiled_form_gives_the_same(tiny: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stand_in(run: Callable[..., torch.Tensor], options: dict[str, bool]) -> Callable[..., torch.Tensor]:
-        return run
-
-    monkeypatch.setattr(torch, "compile", stand_in)
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda module, options: None)
+    monkeypatch.setattr(torch, "compile", lambda run: run)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: None)
     monkeypatch.setattr(fastest.shutil, "which", lambda name: "/usr/bin/c++")
     model = tiny.eval()
     form = fastest.ways_to_run(model, 1)[fastest.COMPILED]()

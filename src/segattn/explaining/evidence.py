@@ -89,8 +89,8 @@ class Evidence(Idea):
     without as many drawn at random (always the same ones), where "without" puts the map's mean into a cell. The pixel's
     own cell is left alone in both. Evidence that means something lowers the logit by more than the random cells do.
 
-    What costs is the head: once back, and twice more for the check. A head with a `tail` computes all of it once more,
-    its end at a few cells only; of another one the network's own pass is recorded.
+    What costs is the head: once forward and back, and twice more for the check; of one with a `tail`, its end at a few
+    cells only.
     """
 
     name = "evidence"
@@ -98,7 +98,6 @@ class Evidence(Idea):
     def __init__(self, model: Segmenter, target: Target) -> None:
         self.model, self.target = model, target
         self.features: tuple[Tensor, ...] = ()
-        self.records = _tail(model.head) is None
 
     @classmethod
     def find(cls, model: Segmenter, target: Target) -> Evidence:
@@ -108,9 +107,8 @@ class Evidence(Idea):
         assert isinstance(self.model.backbone, nn.Module)
         return [(self.model.backbone, self._read)]
 
-    def _read(self, module: nn.Module, arguments: Any, output: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        self.features = tuple(feature.requires_grad_() for feature in output)
-        return self.features if self.records else None
+    def _read(self, module: nn.Module, arguments: Any, output: tuple[Tensor, ...]) -> None:
+        self.features = tuple(feature.detach().requires_grad_() for feature in output)
 
     def part(self, scene: Scene) -> Part:
         cell = self.target.cell(scene.logits.shape[-2:])
@@ -119,7 +117,7 @@ class Evidence(Idea):
             return _logits_at(self.model.head, features, cell)[scene.chosen]
 
         with torch.enable_grad():
-            own = scene.logits[0, scene.chosen][cell] if self.records else logit(self.features)
+            own = logit(self.features)
         place, gradient = _last_gradient(own, self.features)
         before, last, after = self.features[:place], self.features[place].detach(), self.features[place + 1 :]
         size = last.shape[-2:]
@@ -165,13 +163,9 @@ def _last_gradient(logit: Tensor, features: tuple[Tensor, ...]) -> tuple[int, Te
     raise AssertionError("the head reads none of the backbone's maps")
 
 
-def _tail(head: Head) -> tuple[str, int] | None:
-    return getattr(head, "tail", None)
-
-
 def _logits_at(head: Head, features: tuple[Tensor, ...], cell: Pixel) -> Tensor:
     """(K,) main logits of one cell; what the head computes cell by cell at its end, only around that one."""
-    tail = _tail(head)
+    tail = getattr(head, "tail", None)
     if tail is None:
         return head.main(features)[0, :, cell[0], cell[1]]
     path, reach = tail

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
 
 from segattn.contracts import cut, nearest
 from segattn.evaluation.argmax import resized_argmax, resized_at
@@ -108,20 +107,20 @@ def explain(
     with torch.no_grad():
         try:
             x = single_input(model, resized(pixels, size_to_read(model, pixels, protocol, size)), protocol)
-            with torch.no_grad(), _read_by([hook for idea in ideas for hook in idea.hooks()]), naming_size(x):
+            with _read_by([hook for idea in ideas for hook in idea.hooks()]), naming_size(x):
                 logits = model.logits(x).float()
         except ValueError as error:
             raise ValueError(f"{named.where}: {error}") from error
         seen = (x.shape[-2], x.shape[-1])
         steps = resize_steps(model, seen, (height, width))
-        maps = answer = logits.detach()
+        maps = logits
         for step_size, align_corners in steps[:-1]:
             maps = resize(maps, step_size, align_corners=align_corners)
         labels = resized_argmax(maps, (height, width), align_corners=steps[-1][1]).cpu().numpy()
         del maps
 
         def scores(pixels: Sequence[Pixel]) -> Array:
-            return as_array(resized_at(answer, pixels, steps).softmax(1))
+            return as_array(resized_at(logits, pixels, steps).softmax(1))
 
         scene = Scene(model, target, logits, int(labels[target.y, target.x]), scores)
         parts = [idea.part(scene) for idea in ideas]
@@ -187,27 +186,8 @@ def _read_by(hooks: list[Hook]) -> Iterator[None]:
     handles = []
     try:
         for module, hook in hooks:
-            handles.append(module.register_forward_hook(_reading(hook)))
+            handles.append(module.register_forward_hook(hook))
         yield
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _reading(hook: Callable[[nn.Module, Any, Any], Any]) -> Callable[[nn.Module, Any, Any], Any]:
-    """The hook, which sees nothing of a graph, and after it recording on if it asked for that."""
-
-    def called(module: nn.Module, arguments: Any, output: Any) -> Any:
-        with torch.no_grad():
-            replaced = hook(module, _detached(arguments), _detached(output))
-        if replaced is not None:
-            torch.set_grad_enabled(True)
-        return replaced
-
-    return called
-
-
-def _detached(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.detach()
-    return tuple(map(_detached, value)) if isinstance(value, tuple) else value

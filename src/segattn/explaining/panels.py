@@ -17,12 +17,8 @@ Array = NDArray[Any]
 Pixel = tuple[int, int]
 """(y, x) in the image, from 0."""
 
-Hook = tuple[nn.Module, Callable[[nn.Module, Any, Any], Any]]
-"""A module, and what is called with (module, arguments, output) after it has run; it may only read.
-
-If it returns something, the output's own values with leaves of autograd's graph among them, these take the output's
-place, and what follows is recorded.
-"""
+Hook = tuple[nn.Module, Callable[[nn.Module, Any, Any], None]]
+"""A module, and what is called with (module, arguments, output) after it has run; it may only read."""
 
 Others = Callable[[Sequence[Pixel]], Iterable[Array]]
 """What a panel's values would be for other pixels, in their order."""
