@@ -16,6 +16,8 @@ from segattn.models.wrapped import wrap
 from segattn.predicting import bounded
 from segattn.predicting.bounded import fitting, labels_by_windows, whole_bytes
 from segattn.predicting.predict import predict
+from segattn.recipes.catalog import recipe as find_recipe
+from segattn.recipes.serialize import override
 from segattn.synthetic.write import draw_street
 
 
@@ -138,3 +140,15 @@ def test_what_is_known_goes_with_the_network() -> None:
     before = len(bounded._known)
     del network
     assert len(bounded._known) == before - 1
+
+
+def test_bands_are_counted_and_cut_as_they_are() -> None:
+    halves = "[0.5, 0.5, 0.5, 0.5, 0.5]"
+    settings = {"in_channels": "5", "normalization.mean": halves, "normalization.std": halves}
+    settings["normalization.value_range"] = "[0, 255]"
+    chosen = override(find_recipe("attanet_light_camvid"), {f"network.{key}": value for key, value in settings.items()})
+    network = create_model(chosen)
+    bands = np.random.default_rng(0).integers(0, 256, (300, 400, 5), np.uint8)
+    result = predict(network, bands, size="native", max_memory=whole_bytes(network, (300, 400)) - 1)
+    assert result.window == 256
+    assert (result.labels == labels_by_windows(network, bands, 256)).all()

@@ -140,7 +140,7 @@ def _single_valued_norm(model: nn.Module, recipe: Recipe) -> str | None:
             if isinstance(module, _BatchNorm) and module.training:
                 module.register_forward_pre_hook(_refusal(name))
         height, width = _crop(recipe)
-        images = torch.empty(1, network.in_channels, height, width, dtype=torch.uint8, device="meta")
+        images = torch.empty(1, recipe.network.in_channels, height, width, dtype=torch.uint8, device="meta")
         network.segment(network.normalize(images))
     except _SingleValue as found:
         return str(found)
