@@ -12,23 +12,21 @@ With --rounds, the median of rounds in each of which all are measured after one 
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from PIL import Image
+from video_stages import seconds, show
 
 import segattn
 from segattn.evaluation.protocol import WHOLE
 from segattn.exporting.fastest import ENGINES, on_engine
-from segattn.machine import provenance, resident_memory
+from segattn.machine import resident_memory
 from segattn.predicting.collection import collect
 from segattn.predicting.many import Labelled, label_many
 from segattn.predicting.sources import read_source
@@ -51,12 +49,6 @@ def paint(folder: Path, count: int, images: Path | None) -> list[Path]:
     for number, file in enumerate(files):
         shutil.copyfile(sources[number % len(sources)], file)
     return files
-
-
-def seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def measure(model: segattn.Segmenter, files: list[Path], output: Path, labelled: int) -> dict[str, float]:
@@ -112,18 +104,7 @@ def main() -> None:
         files = paint(Path(name) / "images", arguments.count, arguments.images)
         output = Path(name) / "labelled"
         rounds = [measure(running.model, files, output, arguments.labelled) for _ in range(arguments.rounds)]
-    result = {
-        **provenance(),
-        "model": arguments.model,
-        "threads": arguments.threads,
-        "engine": running.words,
-        "median": {key: round(statistics.median(each[key] for each in rounds), 4) for key in rounds[0]},
-        "rounds": [{key: round(value, 4) for key, value in each.items()} for each in rounds],
-    }
-    text = json.dumps(result, indent=1)
-    print(text)
-    if arguments.output is not None:
-        arguments.output.write_text(text + "\n")
+    show({"model": arguments.model, "threads": arguments.threads, "engine": running.words}, rounds, arguments.output)
 
 
 if __name__ == "__main__":

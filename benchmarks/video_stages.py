@@ -51,6 +51,20 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def show(facts: dict[str, object], rounds: list[dict[str, float]], output: Path | None) -> None:
+    """Print the facts of a run, the median of its rounds and the rounds, and write them where that is asked for."""
+    result = {
+        **provenance(),
+        **facts,
+        "median": {key: round(statistics.median(each[key] for each in rounds), 4) for key in rounds[0]},
+        "rounds": [{key: round(value, 4) for key, value in each.items()} for each in rounds],
+    }
+    text = json.dumps(result, indent=1)
+    print(text)
+    if output is not None:
+        output.write_text(text + "\n")
+
+
 def measure(model: segattn.Segmenter, path: Path, folder: Path, labelled: int) -> dict[str, float]:
     source = open_source(path)
     frames = []
@@ -116,17 +130,7 @@ def main() -> None:
         path = Path(name) / "street.mp4"
         film(path, arguments.frames, arguments.height, arguments.width)
         rounds = [measure(running.model, path, Path(name), arguments.labelled) for _ in range(arguments.rounds)]
-    result = {
-        **provenance(),
-        "threads": arguments.threads,
-        "engine": running.words,
-        "median": {key: round(statistics.median(each[key] for each in rounds), 4) for key in rounds[0]},
-        "rounds": [{key: round(value, 4) for key, value in each.items()} for each in rounds],
-    }
-    text = json.dumps(result, indent=1)
-    print(text)
-    if arguments.output is not None:
-        arguments.output.write_text(text + "\n")
+    show({"threads": arguments.threads, "engine": running.words}, rounds, arguments.output)
 
 
 if __name__ == "__main__":

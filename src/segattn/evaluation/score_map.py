@@ -11,6 +11,7 @@ from torch import Tensor
 from segattn.contracts import IGNORE, AlignCorners
 from segattn.evaluation.argmax import resized_argmax, resized_bands
 from segattn.evaluation.protocol import Meaning, require_probabilities
+from segattn.layers import resize
 
 
 class ScoreMap(NamedTuple):
@@ -32,6 +33,11 @@ class ScoreMap(NamedTuple):
     def labels(self) -> Tensor:
         """The class with the largest score at each pixel: (H, W) uint8 on the map's device."""
         return resized_argmax(self.maps, self.size, align_corners=self.align_corners)
+
+    @torch.inference_mode()
+    def scores(self) -> Tensor:
+        """(K, H, W), held whole: for windows, and for images that are small."""
+        return resize(self.maps, self.size, align_corners=self.align_corners)[0]
 
     def bands(self) -> Iterator[tuple[int, Tensor]]:
         """Some rows after the others: the number of the first, and their scores (rows, K, W), which may be changed."""

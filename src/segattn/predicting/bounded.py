@@ -6,7 +6,6 @@ from itertools import pairwise
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from segattn.contracts import cut, shown
@@ -14,7 +13,6 @@ from segattn.evaluation.geometry import NativeSize, Size
 from segattn.evaluation.inference import score_map
 from segattn.evaluation.protocol import Protocol
 from segattn.evaluation.score_array import looks_once
-from segattn.layers import resize
 from segattn.models.segmenter import Segmenter
 from segattn.models.shapes import forward_bytes
 from segattn.predicting.raster.blend import Strip, starts
@@ -109,10 +107,8 @@ def labels_by_windows(model: Segmenter, image: NDArray[np.uint8], side: int) -> 
     labels = []
     for top, following in pairwise((*tops, height)):
         for left in lefts:
-            scored = score_map(model, np.ascontiguousarray(image[top : top + rows, left : left + columns]))
-            with torch.inference_mode():
-                scores = resize(scored.maps, scored.size, align_corners=scored.align_corners)[0].cpu()
-            strip.add(scores, seen, left)
+            window = np.ascontiguousarray(image[top : top + rows, left : left + columns])
+            strip.add(score_map(model, window).scores().cpu(), seen, left)
         labels.append(strip.take(following - top))
     return np.concatenate(labels)
 

@@ -159,14 +159,12 @@ def _predictions(
     results: list[tuple[NDArray[np.uint8], NDArray[np.float32] | None]] = []
     try:
         if max_memory is not None:
-            from segattn.predicting.bounded import fitting
+            from segattn.predicting.bounded import fitting, labels_by_windows
 
             window, together = fitting(cast("Segmenter", model), own, read_at, max_memory, labels_alone=not confidence)
         for start in range(0, len(group), together):
             part = group[start : start + together]
             if window is not None:
-                from segattn.predicting.bounded import labels_by_windows
-
                 results.append((labels_by_windows(cast("Segmenter", model), part[0].pixels, window), None))
                 continue
             for each in look(model, [resized(named.pixels, read_at) for named in part], protocol, own):

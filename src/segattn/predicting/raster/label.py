@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -18,7 +17,6 @@ from segattn.datasets.bands import gdal, require_rasterio
 from segattn.evaluation.inference import score_map
 from segattn.exporting.engine_file import network_digest
 from segattn.files import atomic_path, require_unread, require_writable
-from segattn.layers import resize
 from segattn.machine import pick_device
 from segattn.models.segmenter import Segmenter
 from segattn.pictures import counted_shares
@@ -233,10 +231,7 @@ class _Work:
         """A window with its scores (K, h, w) on the CPU; what else there is, as it is."""
         if not isinstance(piece, _Piece) or not piece.window.valid.any():
             return piece
-        scored = score_map(self.model, piece.window.pixels)
-        with torch.inference_mode():
-            scores = resize(scored.maps, scored.size, align_corners=scored.align_corners)[0].cpu()
-        return piece._replace(scores=scores)
+        return piece._replace(scores=score_map(self.model, piece.window.pixels).scores().cpu())
 
     def take(self, piece: _Piece | _Row | _Panel) -> None:
         """Add a window's scores, or write the rows that are whole."""
