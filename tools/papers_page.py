@@ -11,8 +11,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from segattn.models import networks
 from segattn.normalization import Normalization
 from segattn.recipes.catalog import RECIPES
@@ -20,6 +18,7 @@ from segattn.recipes.costs import COSTS
 from segattn.recipes.published import PublishedCost
 from segattn.recipes.schema import Claim, Paper, Recipe
 from segattn.reports.recipe import accuracies
+from segattn.weights.match import without_memory
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src/segattn"
@@ -105,8 +104,7 @@ def _section(paper: Paper, recipes: list[Recipe]) -> Iterable[str]:
 
 
 def _network_row(network: networks.Network) -> str:
-    with torch.device("meta"):
-        model = network.build(2)
+    model = without_memory(network, 2)
     parts = [_module_link(type(model.backbone)), _module_link(type(model.head))]
     if model.auxiliary_head is not None:
         parts[1] += f", auxiliary {_module_link(type(model.auxiliary_head))}"

@@ -23,6 +23,7 @@ from segattn.recipes.serialize import from_dict, from_yaml, to_dict, to_yaml
 from segattn.training.optim import build_optimizer, parameter_groups, set_rate
 from segattn.training.step import training_step
 from segattn.transforms.compose import Compose
+from segattn.weights.match import without_memory
 from segattn.weights.pretrained import PRETRAINED, SHIPPED, default_weights
 
 QUICK = {
@@ -142,13 +143,13 @@ AVAILABLE = {
 
 
 @cache
-def on_meta(network: networks.Network, num_classes: int) -> Segmenter:
-    with torch.device("meta"):
-        return network.build(num_classes)
+def shapes_only(network: networks.Network, num_classes: int) -> Segmenter:
+    model: Segmenter = without_memory(network, num_classes)
+    return model
 
 
 def built(row: Recipe) -> Segmenter:
-    return on_meta(row.network, row.data.num_classes)
+    return shapes_only(row.network, row.data.num_classes)
 
 
 def composition(row: Recipe) -> tuple[type, bool]:
