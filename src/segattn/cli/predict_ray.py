@@ -77,6 +77,10 @@ def _check(arguments: argparse.Namespace) -> None:
             "exported from, and --engine onnxruntime or openvino"
         )
     check_engine(arguments)
+    if arguments.workers is not None:
+        raise ValueError(
+            f"--workers {arguments.workers}: is for one process; --ray-workers says how many the cluster has"
+        )
     if arguments.max_memory is not None:
         raise ValueError("--max-memory: is for one process; leave it out with --ray")
     for name in ("confidence", "tint_all"):
