@@ -56,7 +56,7 @@ def label_many(
             engine's has to be opened for as many.
 
     Raises:
-        Exception: whatever `encode`, `take` and the iterable raise, and errors that don't survive; then nothing goes on.
+        Exception: what `encode`, `take` and the iterable raise, and errors that don't survive; nothing goes on then.
     """
     room = None if passes is None else passes.room
 

@@ -16,7 +16,7 @@ _WAITING = 4  # items between two stages: as many evens out what takes longer no
 
 
 class StageTimes(NamedTuple):
-    """Seconds of the whole, and of each of "read", "network" and "write" at work in all its threads, without waiting."""
+    """Seconds of the whole, and of each of "read", "network" and "write" at work in its threads, without waiting."""
 
     wall: float
     stages: dict[str, float]
