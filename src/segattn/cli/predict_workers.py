@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segattn.cli.options import on_engine, usual_size
@@ -99,12 +98,13 @@ def _read_at(
     model: Segmenter | ExportedModel,
 ) -> Size:
     """The size at which the first file is read, for all; the usual one where it can't be known."""
-    from segattn.datasets.headers import read_header
+    from segattn.datasets.headers import read_checked
     from segattn.predicting.predict import size_to_read
 
-    with suppress(ValueError, OSError, LookupError, EOFError, ArithmeticError):  # it is read again, and refused then
-        header = read_header(Path(images.files[0]).read_bytes())
-        return size_to_read(model, (header.height, header.width), protocol, arguments.size)
+    if images.files:
+        with suppress(ValueError, OSError):  # it is read again, and refused then
+            header = read_checked(images.files[0]).header
+            return size_to_read(model, (header.height, header.width), protocol, arguments.size)
     return usual_size(recipe, protocol)
 
 

@@ -64,10 +64,14 @@ class Room:
     _changed: Condition = field(default_factory=Condition, repr=False, compare=False)
     _under_way: list[int] = field(default_factory=list, repr=False, compare=False)
 
+    def needed(self, size: Size) -> int:
+        """Bytes of a pass of an image that is read at (height, width)."""
+        return max(round(self.a_pixel * size[0] * size[1]), 1)
+
     @contextmanager
     def taken(self, size: Size) -> Iterator[None]:
         """For the block, a pass of an image that is read at (height, width) has its part."""
-        needed = min(round(self.a_pixel * size[0] * size[1]), self.memory)
+        needed = min(self.needed(size), self.memory)
         with self._changed:
             self._changed.wait_for(lambda: sum(self._under_way) + needed <= self.memory)
             self._under_way.append(needed)
@@ -114,7 +118,7 @@ def abreast(
             return alone
     if workers is None:
         assert room is not None
-        workers = min(threads, int(room.memory / (room.a_pixel * read_at[0] * read_at[1])))
+        workers = min(threads, room.memory // room.needed(read_at))
         workers = workers if images >= workers else 1
     workers = min(workers, images)
     return alone if workers < 2 else Abreast(workers, max(threads // workers, 1), room)

@@ -13,6 +13,7 @@ Encoded = TypeVar("Encoded")
 Item = TypeVar("Item")
 
 _WAITING = 4  # items between two stages: as many evens out what takes longer now and then
+_LOOK = 0.1  # seconds: a signal that another thread got, and any on Windows, ends no wait
 
 
 class StageTimes(NamedTuple):
@@ -110,7 +111,8 @@ def run_stages(
         if not beside:
             working()
         for thread in beside:
-            thread.join()
+            while thread.is_alive():
+                thread.join(_LOOK)
     except BaseException:
         worked.stop()
         raise
