@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -171,20 +172,20 @@ def test_an_error_in_any_stage_stops_all_workers_and_is_raised_once(where: str) 
 
 
 def test_an_interrupt_stops_all_workers() -> None:
-    before = threading.enumerate()
+    before = len(sys._current_frames())
     written: list[int] = []
 
     def work(number: int) -> int:
-        time.sleep(0.01)
-        if number == 20:
+        time.sleep(0.5 if threading.current_thread().name == "network-0" else 0.01)
+        if number == 4:
             _thread.interrupt_main()
         return number
 
     with pytest.raises(KeyboardInterrupt):
         run_stages(range(10000), work, written.append, workers=2)
     assert written == list(range(len(written)))
-    assert 0 < len(written) < 200
-    assert not [thread for thread in threading.enumerate() if thread not in before and thread.is_alive()]
+    assert len(written) < 200
+    assert len(sys._current_frames()) == before  # what `threading` says of a thread is wrong after some interrupts
 
 
 def test_nothing_to_read_for_several_workers() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from threading import Condition, Lock, Thread
+from threading import Condition, Lock, Semaphore, Thread
 from typing import Any, Generic, NamedTuple, TypeVar
 
 Read = TypeVar("Read")
@@ -56,6 +56,7 @@ def run_stages(
     read: _Belt[Read] = _Belt(waiting)
     worked: _Belt[Any] = _Belt(waiting)
     errors: list[BaseException] = []
+    ended = Semaphore(0)
 
     def timed(stage: str, run: Callable[[Any], Item], given: Any) -> Item:
         since = time.perf_counter()
@@ -91,6 +92,8 @@ def run_stages(
             errors.append(error)
             read.stop()
             worked.stop()
+        finally:
+            ended.release()
 
     def writing() -> None:
         try:
@@ -110,9 +113,9 @@ def run_stages(
     try:
         if not beside:
             working()
-        for thread in beside:
-            while thread.is_alive():
-                thread.join(_LOOK)
+        for _ in beside:  # a join that is interrupted takes its thread for ended
+            while not ended.acquire(timeout=_LOOK):
+                pass
     except BaseException:
         worked.stop()
         raise
