@@ -83,6 +83,10 @@ def _check(arguments: argparse.Namespace) -> None:
         )
     check_engine(arguments)
     check_memory(arguments)
+    if arguments.workers is not None:
+        raise ValueError(
+            f"--workers {arguments.workers}: is for one process; --ray-workers says how many the cluster has"
+        )
     for name in ("confidence", "tint_all"):
         if getattr(arguments, name):
             raise ValueError(f"--{name.replace('_', '-')}: with --ray only labels are written; leave it out")

@@ -203,7 +203,7 @@ class _Labeller:
     def __call__(self, frame: Frame) -> _Labelled:
         height, width = frame.pixels.shape[:2]
         self.size_of_frames = height, width
-        self.read_at = size_to_read(self._model, frame.pixels, self._protocol, self._size)
+        self.read_at = size_to_read(self._model, (height, width), self._protocol, self._size)
         image = resized(frame.pixels, self.read_at)
         scored = score_map(self._model, image, self._protocol, size=(height, width))
         if self._smooth:
