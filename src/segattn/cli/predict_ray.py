@@ -27,7 +27,6 @@ def predict_on_ray(arguments: argparse.Namespace, overrides: dict[str, str]) -> 
     """Label the images that the arguments name on the cluster that they name."""
     from segattn.cli.screen import error_text, is_out_of_memory
     from segattn.files import require_writable
-    from segattn.normalization import require_rgb
     from segattn.predicting.addresses import Store
     from segattn.predicting.bounded import check_bound
     from segattn.predicting.collection import collect
@@ -42,7 +41,6 @@ def predict_on_ray(arguments: argparse.Namespace, overrides: dict[str, str]) -> 
     if isinstance(arguments.output, Path):
         require_writable(arguments.output)
     recipe, model = open_model(arguments.model, arguments.weights, overrides)
-    require_rgb(model.normalization, "--ray")
     model = ready(model, arguments)
     protocol = find_protocol(recipe, arguments.protocol or "whole", overrides)
     check_reading_size(arguments.size, protocol)
