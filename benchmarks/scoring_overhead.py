@@ -23,7 +23,7 @@ from segattn.evaluation.argmax import resized_argmax
 from segattn.evaluation.evaluate import calibration_of
 from segattn.evaluation.inference import predict_labels
 from segattn.evaluation.metrics import ConfusionMatrix
-from segattn.evaluation.score_map import ScoreMap
+from segattn.evaluation.score_map import CoarseMap
 from segattn.layers import resize
 from segattn.machine import provenance
 from segattn.models.attanet import AttaNet
@@ -54,7 +54,7 @@ def main() -> None:
         # random maps of the network's own shape: every class wins somewhere, the worst case for nobody's shortcut
         maps = torch.randn_like(model.logits(x))
         labels = resized_argmax(maps, SIZE, align_corners=align).numpy()
-        scored = ScoreMap(maps, SIZE, align, "logits")
+        scored = CoarseMap(maps, SIZE, align, "logits")
         steps: dict[str, Callable[[], object]] = {
             "network": lambda: model.logits(x),
             "upsampling and arg-max": lambda: resized_argmax(maps, SIZE, align_corners=align),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -48,6 +49,29 @@ def test_kept_by_size_and_bounded(module: Scaled) -> None:
     assert made_for(module, 3, 2, 3) == 1
     assert len(module.cache) == 2
     assert made_for(module, 1) == 1
+
+
+def test_several_threads_at_once(module: Scaled) -> None:
+    """More sizes than are kept, so that entries are made and dropped all the time."""
+    failed: list[BaseException] = []
+
+    def run(first: int) -> None:
+        try:
+            with torch.no_grad():
+                for number in range(2000):
+                    module((first + number) % 5)
+                    if number % 100 == 0:
+                        module.cache.clear()
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [Thread(target=run, args=(first,)) for first in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert len(module.cache) <= 2
 
 
 def in_place(module: Scaled) -> None:

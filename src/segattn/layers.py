@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from threading import Lock
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 import torch
@@ -240,6 +241,7 @@ class SizeCache(Generic[Made]):
 
     def __init__(self, capacity: int = 4) -> None:
         self.capacity = capacity
+        self._changing = Lock()  # several threads may run one module
         self._entries: dict[Hashable, tuple[Hashable, list[torch.UntypedStorage], Made]] = {}
 
     def __len__(self) -> int:
@@ -249,7 +251,8 @@ class SizeCache(Generic[Made]):
         return SizeCache, (self.capacity,)
 
     def clear(self) -> None:
-        self._entries.clear()
+        with self._changing:
+            self._entries.clear()
 
     def get(
         self, size: Hashable, make: Callable[[], Made], *, training: bool, weights: Sequence[nn.Parameter] = ()
@@ -269,10 +272,12 @@ class SizeCache(Generic[Made]):
         with torch.inference_mode(False), torch.no_grad():
             made = make()
         if all(type(tensor) is Tensor for tensor in made):
-            if size not in self._entries and len(self._entries) >= self.capacity:
-                self._entries.pop(next(iter(self._entries), None), None)
             # The storages are held so that no other tensor can come to lie at their address.
-            self._entries[size] = (state, [weight.untyped_storage() for weight in weights], made)
+            entry = (state, [weight.untyped_storage() for weight in weights], made)
+            with self._changing:
+                if size not in self._entries and len(self._entries) >= self.capacity:
+                    self._entries.pop(next(iter(self._entries), None), None)
+                self._entries[size] = entry
         return made
 
 

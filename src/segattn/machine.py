@@ -8,7 +8,8 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -194,6 +195,30 @@ def device_in_words(device: torch.device) -> str:
         cores = usable_cores()
         return f"cpu: {processor().partition(',')[0]}, {cores} core{'s' if cores > 1 else ''}"
     return f"cuda: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type
+
+
+def use_threads(count: int) -> None:
+    """Let torch's operators have so many threads where this thread calls them: each thread has a number of its own."""
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(count)
+
+
+@contextmanager
+def limited_threads(count: int) -> Iterator[None]:
+    """For the block, torch's operators have so many threads in this thread and in new ones, and OpenCV's in all."""
+    import cv2
+
+    before, of_cv2 = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None, cv2.getNumThreads()
+    use_threads(count)
+    cv2.setNumThreads(count)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(of_cv2)
+        if before is not None:
+            use_threads(before)
 
 
 def usable_cores() -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from fsspec.implementations.memory import MemoryFileSystem
 
 import segattn
 from segattn.cli.main import main
@@ -64,6 +67,9 @@ def test_every_form_of_an_image_gives_the_same_labels(
         torch.from_numpy(image.transpose(2, 0, 1).copy()),
         tif,
         str(tmp_path / "scene.npy"),
+        tif.read_bytes(),
+        (tmp_path / "scene.npy").read_bytes(),
+        io.BytesIO(tif.read_bytes()),
         Sample(image, mask, "scene", tif),
     ]
     for form in forms:
@@ -88,7 +94,12 @@ def test_every_form_of_an_image_gives_the_same_labels(
         (np.zeros((64, 64), np.uint16), r"image: has 1 bands, and the network takes 5$"),
         (np.zeros((64, 64, 7), np.uint16), r"has 7 bands, and the network takes 5; --raster takes those that --bands"),
         (np.zeros(5, np.uint16), r"of shape \(5,\); expected \(height, width, bands\)"),
-        (b"bytes", r"of type bytes; the network takes bands: expected a GeoTIFF or \.npy file or an array \(H, W, 5\)"),
+        (b"bytes", r"^image: not readable as a raster of the kinds GTiff"),
+        (b"\x93NUMPY\x01", r"^image: not a NumPy array"),
+        (
+            5,
+            r"of type int; the network takes bands: expected a GeoTIFF or \.npy file, its bytes or an array",
+        ),
         (
             "photo.jpg",
             r"photo\.jpg: the network takes 5 bands as they are stored \(network\.in_channels\), which a pla",
@@ -272,3 +283,30 @@ def test_other_channels_are_exported_too(channels: int, tmp_path: Path) -> None:
     report = segattn.export(model, tmp_path / "model.pt2", height=64, width=96)
     assert report.interface.channels == channels
     assert f"{channels} bands 0..1" in str(report)
+
+
+def test_images_at_an_address_are_labelled_as_files_are(file: Path, scene: Any, write_tif: Any, tmp_path: Path) -> None:
+    memory = MemoryFileSystem()
+    expected = {}
+    for number in range(2):
+        tif = write_tif(tmp_path / "scenes" / f"scene{number}.tif", scene(40, 56, number)[0])
+        memory.pipe_file(f"/scenes/{tif.name}", tif.read_bytes())
+    for source in (tmp_path / "scenes", "memory://scenes"):
+        assert main(["predict", str(source), "--model", str(file), "--output", str(tmp_path / "out")]) == 0
+        found = {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*_labels.png")}
+        assert {Path(name).name for name in found} == {"scene0_labels.png", "scene1_labels.png"}
+        expected = expected or found
+        assert found == expected
+        shutil.rmtree(tmp_path / "out")
+    memory.rm("/scenes", recursive=True)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # Ray's own
+def test_a_ray_worker_labels_bands(file: Path, scene: Any, write_tif: Any, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    write_tif(tmp_path / "scenes" / "scene.tif", scene(40, 56, 0)[0])
+    words = ["predict", str(tmp_path / "scenes"), "--model", str(file), "--output"]
+    assert main([*words, str(tmp_path / "one")]) == 0
+    assert main([*words, str(tmp_path / "ray"), "--ray", "local", "--ray-workers", "1"]) == 0
+    assert (tmp_path / "ray" / "scene_labels.png").read_bytes() == (tmp_path / "one" / "scene_labels.png").read_bytes()

@@ -19,6 +19,7 @@ import segattn
 from segattn.cli.main import main
 from segattn.cli.screen import error_text, is_out_of_memory
 from segattn.evaluation.protocol import WHOLE
+from segattn.predicting.bounded import whole_bytes
 from segattn.predicting.collection import Item, collect
 from segattn.predicting.parquet_labels import read_labels
 from segattn.predicting.ray_data import Cluster, Job, cluster, label_batch, label_on_ray
@@ -59,6 +60,18 @@ def as_it_is(model: segattn.Segmenter) -> segattn.Segmenter:
 def job(trained: Path, output: Path | str, prepare: Callable[..., Any] = as_it_is, *, parquet: bool = False) -> Job:
     model = segattn.create_model("attanet_light_camvid", weights=trained)
     return Job(model, "cpu", prepare, WHOLE, "native", output, parquet, is_out_of_memory, error_text)
+
+
+def test_a_bound_of_memory_is_each_workers(photos: Path, trained: Path, tmp_path: Path) -> None:
+    model = segattn.create_model("attanet_light_camvid", weights=trained)
+    wide = np.random.default_rng(1).integers(0, 256, (64, 1200, 3), np.uint8)
+    assert cv2.imwrite(str(tmp_path / "wide.png"), wide)
+    bound = whole_bytes(model, (64, 1200)) * 7 // 10
+    windows = segattn.predict(model, tmp_path / "wide.png", size="native", max_memory=bound)
+    assert windows.window is not None
+    bounded = job(trained, tmp_path / "out")._replace(max_memory=bound)
+    assert label_batch(bounded, list(collect([str(tmp_path / "wide.png")]).items())) == (1, [])
+    assert labels_in(tmp_path / "out") == {"wide": windows.labels_png()}
 
 
 def labels_in(folder: Path) -> dict[str, bytes]:
@@ -114,6 +127,11 @@ def test_a_batch_done_again_replaces_the_same_files(
         (["--ray-workers", "2"], "--ray-workers 2: of which cluster?"),
         (["--ray", "local", "--confidence"], "--confidence: with --ray only labels"),
         (["--ray", "local", "--device", "cuda:1"], "--device cuda:1: with --ray"),
+        (
+            ["--ray", "local", "--max-memory", "1G", "--engine", "openvino"],
+            "--max-memory: what --engine openvino takes",
+        ),
+        (["--ray", "local", "--max-memory", "1G", "--protocol", "slide_512"], "max_memory: the protocol slide_512"),
         (["--ray", "local", "--model", "x.onnx"], "--model x.onnx: an exported file"),
     ],
 )

@@ -16,7 +16,7 @@ from segattn.evaluation.calibration import BINS, Calibration, count_confidence
 from segattn.evaluation.evaluate import evaluate
 from segattn.evaluation.metrics import Scores
 from segattn.evaluation.protocol import MULTI_FLIP, PROTOCOLS, WHOLE, Meaning, Protocol
-from segattn.evaluation.score_map import ScoreMap
+from segattn.evaluation.score_map import CoarseMap
 from segattn.evaluation.temperature import PixelSample, PixelSampler, fit_temperature
 from segattn.models.segmenter import Segmenter
 
@@ -37,7 +37,7 @@ def test_confidence_and_loss_are_those_of_the_plain_softmax(meaning: Meaning, te
     if meaning == "probabilities":
         maps = (maps.softmax(1) + maps.roll(1, 1).softmax(1)) / 2
     before = maps.clone()
-    scored = ScoreMap(maps, SIZE, "edges", meaning)
+    scored = CoarseMap(maps, SIZE, "edges", meaning)
     truth = torch.from_numpy(truth_of(SIZE, 5))
     confidence, loss = scored.confidence_and_loss(truth, temperature)
     full = F.interpolate(maps, SIZE, mode="bilinear", align_corners=False).double()
@@ -52,7 +52,7 @@ def test_confidence_and_loss_are_those_of_the_plain_softmax(meaning: Meaning, te
 
 def test_a_probability_of_nothing_costs_much_and_not_infinity() -> None:
     maps = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
-    _, loss = ScoreMap(maps, (1, 1), "edges", "probabilities").confidence_and_loss(torch.ones(1, 1, dtype=torch.uint8))
+    _, loss = CoarseMap(maps, (1, 1), "edges", "probabilities").confidence_and_loss(torch.ones(1, 1, dtype=torch.uint8))
     assert 80 < loss.item() < 90
 
 
@@ -109,7 +109,7 @@ def test_where_no_temperature_is_best_there_is_an_error() -> None:
 
 def test_the_sample_is_of_labelled_pixels_at_their_own_scores() -> None:
     truth = truth_of(SIZE, 5)
-    scored = ScoreMap(torch.randn(1, 5, 4, 6), SIZE, "corners", "logits")
+    scored = CoarseMap(torch.randn(1, 5, 4, 6), SIZE, "corners", "logits")
     full = F.interpolate(scored.maps, SIZE, mode="bilinear", align_corners=True)[0].permute(1, 2, 0)
     image = Sample(np.zeros((*SIZE, 3), np.uint8), truth, "a", Path("a.png"))
     everything = PixelSampler(1, 5)

@@ -9,6 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from segattn.contracts import AlignCorners, SegOutput
 from segattn.evaluation.geometry import (
@@ -20,7 +22,7 @@ from segattn.evaluation.geometry import (
     Pad,
     ShiftedWindows,
 )
-from segattn.evaluation.inference import predict_labels, predict_scores, score_input
+from segattn.evaluation.inference import predict_labels, predict_scores, score_input, score_map
 from segattn.evaluation.metrics import ConfusionMatrix, Scores
 from segattn.evaluation.protocol import (
     ACFNET_MULTI,
@@ -303,10 +305,9 @@ def test_the_mmseg_views_are_the_inputs_of_the_network(fill, parity):
     torch.testing.assert_close(seen[1], seen[0].flip(-1))
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
-def test_labels_are_the_argmax_of_the_scores(fill, name):
-    protocol = PROTOCOLS[name]
-    if isinstance(protocol.resize, (LongSide, FixedSize, FitInside)):  # the same in small
+def in_small(protocol: Protocol, crop: int) -> Protocol:
+    """The same for an image of about 48 x 64 pixels."""
+    if isinstance(protocol.resize, (LongSide, FixedSize, FitInside)):
         protocol = replace(
             protocol,
             resize={
@@ -316,12 +317,56 @@ def test_labels_are_the_argmax_of_the_scores(fill, name):
             }[type(protocol.resize)],
         )
     if protocol.windows is not None:
-        protocol = replace(protocol, windows=replace(protocol.windows, crop=24, stride=16))
+        protocol = replace(protocol, windows=replace(protocol.windows, crop=crop, stride=crop * 2 // 3))
+    return protocol
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_labels_are_the_argmax_of_the_scores(fill, name):
+    protocol = in_small(PROTOCOLS[name], 24)
     image = random_image([1], 45, 61)
     scores = predict_scores(ConvModel(fill), image, protocol)
     assert scores.shape == (5, 45, 61)
     labels = predict_labels(ConvModel(fill), image, protocol)
     assert (labels.long() != scores.argmax(0)).float().mean() < 1e-3
+
+
+class LargestMap(TorchDispatchMode):
+    """Keeps the most pixels that a tensor of so many classes has."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes, self.pixels = classes, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor) and self.classes in tensor.shape:
+                self.pixels = max(self.pixels, tensor.numel() // self.classes)
+        return out
+
+
+class StridedModel(Model):
+    """Logits of 23 classes at an eighth of the input's size."""
+
+    def main(self, x: Tensor) -> Tensor:
+        pooled = F.avg_pool2d(x, 8, ceil_mode=True)
+        return pooled.sum(1, keepdim=True) * torch.linspace(-1, 1, 23).view(1, 23, 1, 1)
+
+    def auxiliary(self, x: Tensor) -> dict[str, Tensor]:
+        return {"coarse": self.main(x)}
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_no_protocol_holds_the_scores_of_the_whole_image(name):
+    height, width = 192, 256
+    image = random_image([3], height, width)
+    with LargestMap(23) as largest:
+        scored = score_map(StridedModel(align_corners="corners"), image, in_small(PROTOCOLS[name], 48))
+        scored.labels()
+        if scored.meaning != "neither":
+            scored.confidence()
+    assert largest.pixels < height * width / 2
 
 
 def test_mirrored_image_gives_mirrored_scores_with_flip(fill):

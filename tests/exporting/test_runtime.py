@@ -22,7 +22,7 @@ from segattn.contracts import AlignCorners
 from segattn.evaluation.inference import predict_scores
 from segattn.evaluation.protocol import PROTOCOLS
 from segattn.evaluation.score_array import ScoreArray, looks_once
-from segattn.evaluation.score_map import ScoreMap
+from segattn.evaluation.score_map import CoarseMap
 from segattn.exporting.exported import ExportedModel, open_exported
 from segattn.exporting.model import as_segmenter
 from segattn.recipes.catalog import RECIPES
@@ -110,7 +110,7 @@ def test_the_command_does_the_same_without_torch(file: Path, photos: Path, words
     said = {}
     for bare in (True, False):
         done = segattn_command("predict", *words, "--model", file, "--output", "out", folder=photos.parent, bare=bare)
-        output = re.sub(r"^[\d.]+ images/s; .*\n", "", done.stdout, flags=re.MULTILINE)
+        output = re.sub(r"^[\d.]+ images/s[,;] .*\n", "", done.stdout, flags=re.MULTILINE)
         out = photos.parent / "out"
         said[bare] = done.returncode, output, done.stderr, contents(out) if out.exists() else None
         if out.exists():
@@ -274,7 +274,7 @@ def test_scores_in_numpy_are_those_in_torch(
         size = (8 * cells[0] - 3, 8 * cells[1] - 7)
     maps = np.random.default_rng(0).standard_normal((5, *cells), np.float32)
     ours = ScoreArray(maps, size, align_corners)
-    theirs = ScoreMap(torch.from_numpy(maps)[None], size, align_corners, "logits")
+    theirs = CoarseMap(torch.from_numpy(maps)[None], size, align_corners, "logits")
     assert (ours.labels() == theirs.labels().numpy()).mean() > 0.999
     for temperature in (1.0, 1.7):
         np.testing.assert_allclose(ours.confidence(temperature), theirs.confidence(temperature), atol=1e-5)

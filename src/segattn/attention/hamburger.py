@@ -119,6 +119,11 @@ class MatrixFactorization(nn.Module):
         return {"product": x[:, 0].numel() * self.fixed.shape[-1]}
 
 
+def draws_anew(model: nn.Module) -> bool:
+    """Whether a model in evaluation draws bases at random, so that two calls differ."""
+    return any(isinstance(module, MatrixFactorization) and module.random_in_eval for module in model.modules())
+
+
 class Hamburger(nn.Module):
     """(B, D, h, w) -> (B, D, h, w): 1 x 1, ReLU, factorisation, 1 x 1 and norm; added to the input, then ReLU.
 

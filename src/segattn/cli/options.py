@@ -276,8 +276,10 @@ def add_engine_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def on_engine(model: Segmenter, arguments: argparse.Namespace, recipe: Recipe, protocol: Protocol) -> Segmenter:
-    """The model, on its device, as `--engine` runs it, which is told on the standard error stream."""
+def on_engine(
+    model: Segmenter, arguments: argparse.Namespace, recipe: Recipe, protocol: Protocol, *, workers: int = 1
+) -> Segmenter:
+    """The model, on its device, as `--engine` runs it for so many threads, which is told on the standard error."""
     check_engine(arguments)
     if arguments.engine == "torch":
         return model
@@ -288,7 +290,7 @@ def on_engine(model: Segmenter, arguments: argparse.Namespace, recipe: Recipe, p
         if place().rank == 0:
             print(text, file=sys.stderr, flush=True)
 
-    running = fastest.on_engine(model, arguments.engine, usual_size(recipe, protocol), say=say)
+    running = fastest.on_engine(model, arguments.engine, usual_size(recipe, protocol), say=say, workers=workers)
     say(running.words)
     return running.model
 

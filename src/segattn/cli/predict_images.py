@@ -9,9 +9,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segattn.cli.options import EXPORTED, device_name, made_for, on_engine
+from segattn.cli.options import EXPORTED, device_name, made_for
 from segattn.cli.predict_memory import check_memory, memory_text
 from segattn.cli.predict_model import made_by, opened_model
+from segattn.cli.predict_workers import add_workers_option, chosen_passes, prepared
 from segattn.cli.screen import percent, size_text
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from segattn.predicting.collection import Collection, Item
     from segattn.predicting.many import Labelled
-    from segattn.predicting.prediction import Prediction, PredictionFiles
+    from segattn.predicting.prediction import EncodedFiles, Prediction, PredictionFiles
     from segattn.recipes.schema import Recipe
 
 MOST_ERRORS = 50
@@ -38,6 +39,7 @@ def add_collection_options(parser: argparse.ArgumentParser) -> None:
         help="label everything again; else, of several images, those that the same model and options have labelled "
         "already are left as they are, so that a call that was stopped does the rest when it is made again",
     )
+    add_workers_option(group)
     group.add_argument(
         "--parquet",
         action="store_true",
@@ -60,7 +62,6 @@ def predict_images(arguments: argparse.Namespace, overrides: dict[str, str]) -> 
     """Label the images that the arguments name."""
     from segattn.cli.screen import error_text, is_out_of_memory
     from segattn.evaluation.protocol import meaning_of, require_probabilities
-    from segattn.exporting.exported import ExportedModel
     from segattn.files import require_unread, require_writable
     from segattn.machine import pick_device
     from segattn.predicting.collection import collect, require_pyarrow
@@ -96,11 +97,12 @@ def predict_images(arguments: argparse.Namespace, overrides: dict[str, str]) -> 
             require_probabilities(meaning_of(protocol))
         about = made_for(recipe, model.classes)
         work = _Work(arguments, images, recipe, made_by(arguments, model, protocol, about), rank)
-        if not isinstance(model, ExportedModel):
-            model = on_engine(model, arguments, recipe, protocol)
+        share = len(range(rank, images.total, world))
+        passes = chosen_passes(arguments, images, share, device, recipe, protocol, model)
+        model = prepared(model, arguments, recipe, protocol, passes)
         if rank == 0 and not arguments.json:
             print(about, flush=True)
-        with progress_bar("labelling", len(range(rank, images.total, world))) as done:
+        with progress_bar("labelling", share) as done:
             work.progress = done if rank == 0 else None
             times = label_many(
                 model,
@@ -109,8 +111,10 @@ def predict_images(arguments: argparse.Namespace, overrides: dict[str, str]) -> 
                 size=arguments.size,
                 confidence=arguments.confidence,
                 max_memory=arguments.max_memory,
+                encode=work.encode,
                 take=work.take,
                 survives=is_out_of_memory,
+                passes=passes,
             )
         work.finish()
         parts = gathered(work.summary)
@@ -122,7 +126,8 @@ def predict_images(arguments: argparse.Namespace, overrides: dict[str, str]) -> 
     if summary.labelled > 1 and not arguments.json:
         busy = sum(times.stages.values()) or 1.0
         shares = ", ".join(f"{name} {percent(seconds / busy)}" for name, seconds in times.stages.items())
-        print(f"{summary.labelled / times.wall:.1f} images/s; share of the work: {shares}")
+        beside = f", {passes.words()}" if passes.workers > 1 else ""
+        print(f"{summary.labelled / times.wall:.1f} images/s{beside}; share of the work: {shares}")
     _end(arguments, images, summary, about, protocol.describe(), [error_text(error) for error in summary.errors])
 
 
@@ -159,6 +164,16 @@ class _Summary:
         self.removed += other.removed
 
 
+@dataclass
+class _Encoded:
+    """The result of an image, ready to be written: the bytes of its files, and what is said of it."""
+
+    result: Labelled
+    files: EncodedFiles | None = None
+    row: dict[str, Any] = field(default_factory=dict)
+    said: str = ""
+
+
 class _Work:
     """Which images are to be labelled, and what is done with each result."""
 
@@ -193,10 +208,22 @@ class _Work:
             else:
                 yield self._apart(item)
 
-    def take(self, result: Labelled) -> None:
+    def encode(self, result: Labelled) -> _Encoded:
+        """What an image's files hold; of tables nothing. Several threads may do this for several images."""
+        arguments, prediction = self.arguments, result.prediction
+        if prediction is None or self._table is not None:
+            return _Encoded(result)
+        encoded = prediction.encoded(arguments.output, confidence=arguments.confidence, tint_all=arguments.tint_all)
+        if arguments.json:
+            return _Encoded(result, encoded, row=_row(result.item.where, prediction, encoded.files))
+        said = _said(result.item.where, prediction, encoded.files, self.recipe.name, arguments)
+        return _Encoded(result, encoded, said=said)
+
+    def take(self, encoded: _Encoded) -> None:
         """Write the labels of an image, or keep why there are none."""
         from segattn.cli.screen import error_text
 
+        result = encoded.result
         item, prediction = result.item, result.prediction
         if prediction is None:
             error = result.error
@@ -209,7 +236,13 @@ class _Work:
             self._table.add(prediction)
             self.summary.labelled += 1
         else:
-            self._save(item, prediction)
+            assert encoded.files is not None
+            encoded.files.write()
+            self.summary.labelled += 1
+            if self.arguments.json:
+                self.summary.rows.append(encoded.row)
+            else:
+                print(encoded.said, flush=True)
         self._step()
 
     def finish(self) -> None:
@@ -220,15 +253,6 @@ class _Work:
             if not self.arguments.json:
                 for file in self.summary.tables:
                     print(f"  {file}")
-
-    def _save(self, item: Item, prediction: Prediction) -> None:
-        arguments = self.arguments
-        files = prediction.save(arguments.output, confidence=arguments.confidence, tint_all=arguments.tint_all)
-        self.summary.labelled += 1
-        if arguments.json:
-            self.summary.rows.append(_row(item.where, prediction, files))
-        else:
-            print(_said(item.where, prediction, files, self.recipe.name, arguments), flush=True)
 
     def _step(self) -> None:
         self._done += 1

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 def opened_model(
     arguments: argparse.Namespace, overrides: dict[str, str], device: torch.device | None
 ) -> tuple[Recipe, Protocol, Segmenter | ExportedModel]:
-    """The model, and how it looks at images; an exported file needs no device, and PyTorch for some protocols only."""
+    """The model, and how it looks at images; an exported file has no device.
+
+    Raises:
+        ValueError: the protocol takes PyTorch, which is not installed; or as `open_model` and `find_protocol`.
+    """
     from segattn.exporting.exported import for_protocol
 
     model: Segmenter | ExportedModel
@@ -40,7 +44,8 @@ def opened_model(
     check_engine(arguments)
     check_fold(arguments)
     protocol = find_protocol(recipe, arguments.protocol or "whole", overrides)
-    return recipe, protocol, for_protocol(file, protocol)
+    for_protocol(file, protocol)  # to refuse early
+    return recipe, protocol, file
 
 
 def made_by(

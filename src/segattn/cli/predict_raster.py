@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 _WINDOW, _OVERLAP, _MEMORY = 512, 128, 512 << 20
 _DEFAULTS = {"bands": None, "range": None, "window": _WINDOW, "overlap": _OVERLAP}
-_IMAGES_ONLY = {"confidence": False, "fresh": False, "parquet": False, "ray": None, "tint_all": False, "protocol": None}
+_IMAGES_ONLY = {
+    **dict.fromkeys(("confidence", "fresh", "parquet", "tint_all"), False),
+    **dict.fromkeys(("ray", "protocol", "workers")),
+}
 _MOST_PROBLEMS = 20
 HELP = (
     "With --raster, a GeoTIFF of any size gives NAME_labels.tif: class ids at the same place, in the same coordinate\n"

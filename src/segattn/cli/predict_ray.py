@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from segattn.cli.options import EXPORTED, check_engine, find_protocol, made_for, open_model, ready, usual_size
 from segattn.cli.predict_images import MOST_ERRORS
+from segattn.cli.predict_memory import check_memory
 from segattn.cli.predict_model import made_by
 from segattn.contracts import counted
 
@@ -26,8 +27,8 @@ def predict_on_ray(arguments: argparse.Namespace, overrides: dict[str, str]) -> 
     """Label the images that the arguments name on the cluster that they name."""
     from segattn.cli.screen import error_text, is_out_of_memory
     from segattn.files import require_writable
-    from segattn.normalization import require_rgb
     from segattn.predicting.addresses import Store
+    from segattn.predicting.bounded import check_bound
     from segattn.predicting.collection import collect
     from segattn.predicting.finished import finished_in
     from segattn.predicting.predict import check_reading_size
@@ -40,10 +41,11 @@ def predict_on_ray(arguments: argparse.Namespace, overrides: dict[str, str]) -> 
     if isinstance(arguments.output, Path):
         require_writable(arguments.output)
     recipe, model = open_model(arguments.model, arguments.weights, overrides)
-    require_rgb(model.normalization, "--ray")
     model = ready(model, arguments)
     protocol = find_protocol(recipe, arguments.protocol or "whole", overrides)
     check_reading_size(arguments.size, protocol)
+    if arguments.max_memory is not None:
+        check_bound(arguments.max_memory, model, protocol)
     about = made_for(recipe, model.classes)
     prepare = partial(_prepared, engine=arguments.engine, size=usual_size(recipe, protocol))
     with cluster(arguments.ray, arguments.ray_workers, arguments.device) as joined:
@@ -60,6 +62,7 @@ def predict_on_ray(arguments: argparse.Namespace, overrides: dict[str, str]) -> 
             parquet=arguments.parquet,
             survives=is_out_of_memory,
             said=error_text,
+            max_memory=arguments.max_memory,
         )
         if not arguments.json:
             print(f"{about}\n{joined.describe()}", flush=True)
@@ -77,8 +80,11 @@ def _check(arguments: argparse.Namespace) -> None:
             "exported from, and --engine onnxruntime or openvino"
         )
     check_engine(arguments)
-    if arguments.max_memory is not None:
-        raise ValueError("--max-memory: is for one process; leave it out with --ray")
+    check_memory(arguments)
+    if arguments.workers is not None:
+        raise ValueError(
+            f"--workers {arguments.workers}: is for one process; --ray-workers says how many the cluster has"
+        )
     for name in ("confidence", "tint_all"):
         if getattr(arguments, name):
             raise ValueError(f"--{name.replace('_', '-')}: with --ray only labels are written; leave it out")

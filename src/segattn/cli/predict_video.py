@@ -92,7 +92,7 @@ def takes_videos(arguments: argparse.Namespace) -> bool:
     if len(videos) < len(arguments.sources):
         other = next(source for source in arguments.sources if source not in videos)
         raise ValueError(f"{videos[0]} is a video and {other} is not; take videos and images in separate calls")
-    for name in ("confidence", "fresh", "parquet", "ray", "max_memory"):
+    for name in ("confidence", "fresh", "parquet", "ray", "max_memory", "workers"):
         if getattr(arguments, name):
             raise ValueError(f"--{name.replace('_', '-')}: is for images only; leave it out for videos")
     if arguments.video == "labels" and arguments.codec != _DEFAULTS["codec"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ BAND_SUFFIXES = (".tif", ".tiff", ".npy")
 """Of files that are looked for where bands are read."""
 
 _CACHE = 64 << 20  # bytes of decoded blocks; GDAL's own default is a twentieth of the memory
+_NPY = b"\x93NUMPY"
 _KEPT = (np.uint8, np.uint16, np.float32)
 
 
@@ -106,6 +108,17 @@ def read_bands(path: Path, bands: Sequence[int] | None = None) -> Bands:
         except RasterioError as error:
             raise ValueError(f"{path}: can't be read ({first_line(error)}); copy it again") from None
     return _as_stored(path, np.ascontiguousarray(values.transpose(1, 2, 0)), valid)
+
+
+def bands_of_bytes(data: bytes, name: str) -> Bands:
+    """The bands of a file that is in memory, as `read_bands`; errors call it `name`."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / ("image.npy" if data.startswith(_NPY) else "image.tif")
+        path.write_bytes(data)
+        try:
+            return read_bands(path)
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(path), name)) from None
 
 
 def bands_size(path: Path) -> tuple[int, int]:

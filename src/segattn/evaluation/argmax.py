@@ -18,6 +18,9 @@ Step = tuple[tuple[int, int], AlignCorners]
 _ROWS = 8
 """Of a band, for each thread: with 19 classes of 2048 columns that is 1.2 MB, which stays in a core's cache."""
 
+_ROWS_ELSEWHERE = 128
+"""Of a band on other devices than the CPU."""
+
 
 def resized_argmax(maps: Tensor, size: tuple[int, int], *, align_corners: AlignCorners) -> Tensor:
     """``resize(maps, size, align_corners=...).argmax(1)`` of one image.
@@ -38,10 +41,17 @@ def resized_argmax(maps: Tensor, size: tuple[int, int], *, align_corners: AlignC
         return resize(maps, size, align_corners=align_corners).argmax(1)[0].to(torch.uint8)
     labels = torch.empty(size, dtype=torch.uint8)
     for start, band in resized_bands(maps, size, align_corners=align_corners):
-        rows, classes, width = band.shape
-        planes = band.view(rows, classes, 1, width).permute(0, 3, 1, 2)  # pixels as channels, innermost
-        labels[start : start + rows] = F.max_pool2d(planes, (classes, 1), return_indices=True)[1].view(rows, width)
+        labels[start : start + len(band)] = argmax_of_rows(band)
     return labels
+
+
+def argmax_of_rows(band: Tensor) -> Tensor:
+    """(rows, K, W) -> (rows, W) integers: on the CPU a max-pooling over the classes, which is vectorised."""
+    if band.device.type != "cpu":
+        return band.argmax(1)
+    rows, classes, width = band.shape
+    planes = band.reshape(rows, classes, 1, width).permute(0, 3, 1, 2)  # pixels as channels, innermost
+    return F.max_pool2d(planes, (classes, 1), return_indices=True)[1].view(rows, width)
 
 
 def resized_bands(maps: Tensor, size: tuple[int, int], *, align_corners: AlignCorners) -> Iterator[tuple[int, Tensor]]:
@@ -64,11 +74,16 @@ def resized_bands(maps: Tensor, size: tuple[int, int], *, align_corners: AlignCo
     wide = resize(rows[None], (classes, width), align_corners=align_corners)[0]
     wide = wide.reshape(cells, classes * width)
     upper, lower, weights = _bilinear_rows(cells, height, align_corners)
-    rows_at_once = _ROWS * torch.get_num_threads()
-    for start in range(0, height, rows_at_once):
-        stop = min(start + rows_at_once, height)
+    at_once = rows_at_once(maps.device)
+    for start in range(0, height, at_once):
+        stop = min(start + at_once, height)
         first, last = upper[start], lower[stop - 1] + 1
         yield start, (weights[start:stop, first:last] @ wide[first:last]).view(stop - start, classes, width)
+
+
+def rows_at_once(device: torch.device) -> int:
+    """How many rows of an image are made at a time."""
+    return _ROWS * torch.get_num_threads() if device.type == "cpu" else _ROWS_ELSEWHERE
 
 
 def _in_bands(maps: Tensor) -> bool:

@@ -123,7 +123,7 @@ def calibration_of(
     scored: ScoreMap, labels: NDArray[np.uint8], mask: NDArray[np.uint8], temperature: float
 ) -> Calibration:
     """The confidences of one image against its (H, W) mask; `labels` are the arg-max of the scores."""
-    truth = torch.from_numpy(np.ascontiguousarray(mask)).to(scored.maps.device)
+    truth = torch.from_numpy(np.ascontiguousarray(mask)).to(scored.device)
     confidence, loss = scored.confidence_and_loss(truth, temperature)
     counted = mask != IGNORE
     return count_confidence(

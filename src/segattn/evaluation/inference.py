@@ -5,6 +5,7 @@ Shapes: H x W pixels of the image, h x w of the network's input, K classes. All 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -23,11 +24,13 @@ from segattn.evaluation.protocol import (
     MEANS,
     WHOLE,
     ExpOfSummedProbabilities,
+    Meaning,
     MeanProbabilities,
     Protocol,
     meaning_of,
 )
-from segattn.evaluation.score_map import ScoreMap
+from segattn.evaluation.rows import Held, Placed, Resized, Rows, Sum, Windows, exponential, mirrored, softmax
+from segattn.evaluation.score_map import CoarseMap, RowMap, ScoreMap
 from segattn.layers import resize
 
 Image = NDArray[Any]
@@ -68,15 +71,7 @@ def predict_scores(
             doesn't have.
     """
     look = _Look(model, protocol, _device(model, device), autocast)
-    own = _checked_size(image)
-    total: Tensor | None = None
-    for x in look.views(image):
-        scores = look.at_size(x, own)
-        total = scores if total is None else total.add_(scores)
-    assert total is not None
-    if isinstance(protocol.combine, MEANS) and len(protocol.scales) > 1:
-        total /= len(protocol.scales)
-    return resize(total, size or own, align_corners=look.images_align_corners)[0]
+    return look.several(image, size or _checked_size(image), _said(protocol)).scores()
 
 
 @torch.inference_mode()
@@ -91,8 +86,8 @@ def predict_labels(
 ) -> Tensor:
     """The class with the largest score at each pixel: (H, W), or `size`, uint8 on the device.
 
-    The same as ``predict_scores(...).argmax(0)``, to float rounding where two classes tie. With a single view the
-    scores of the whole image are never held, and no softmax is taken. Arguments and errors as there.
+    The same as ``predict_scores(...).argmax(0)``, to float rounding where two classes tie. The scores of the whole
+    image are never held, and of a single view no softmax is taken. Arguments and errors as there.
     """
     return score_map(model, image, protocol, size=size, device=device, autocast=autocast).labels()
 
@@ -109,17 +104,14 @@ def score_map(
 ) -> ScoreMap:
     """What a network says of one image, its last resize still to be done; arguments and errors as `predict_scores`.
 
-    With a single view this is the network's own coarse map, before any softmax; with several, their scores at the
-    image's size.
+    With a single view the scores are logits, before any softmax; with several, what the protocol makes of them.
     """
     own = _checked_size(image)
     look = _Look(model, protocol, _device(model, device), autocast)
-    if protocol.views > 1 or not isinstance(protocol.combine, MEANS):
-        scores = predict_scores(model, image, protocol, device=device, autocast=autocast)
-        return ScoreMap(scores[None], size or own, look.images_align_corners, meaning_of(protocol))
+    if protocol.views > 1 or protocol.windows is not None or not isinstance(protocol.combine, MEANS):
+        return look.several(image, size or own, meaning_of(protocol))
     (x,) = look.views(image)
-    maps = look.coarse(x) if protocol.windows is None else look.windows(x)
-    return look.single(maps, (x.shape[-2], x.shape[-1]), own, size or own)
+    return look.single(look.coarse(x), (x.shape[-2], x.shape[-1]), own, size or own)
 
 
 @torch.inference_mode()
@@ -189,7 +181,14 @@ def score_input(
 
     Windows, mirror images and the softmax are the protocol's; its size rule and scales are the caller's business.
     """
-    return _Look(model, protocol, x.device, autocast).at_size(x, size)
+    look = _Look(model, protocol, x.device, autocast)
+    views = look.at_size(x, size, _said(protocol))
+    return RowMap(Sum(views, mean=look.means), _said(protocol), x.device).scores()[None]
+
+
+def _said(protocol: Protocol) -> Meaning:
+    """What a protocol says that scores are, where of a single look too logits become probabilities."""
+    return "probabilities" if isinstance(protocol.combine, MeanProbabilities) else meaning_of(protocol)
 
 
 class _Look:
@@ -219,7 +218,12 @@ class _Look:
                 assert own is not None
                 yield resize(own, rule.size(height, width, scale), align_corners=self.images_align_corners)
 
-    def single(self, maps: Tensor, seen: Size, own: Size, size: Size) -> ScoreMap:
+    @property
+    def means(self) -> bool:
+        """Whether views are averaged, and a mirror image is one."""
+        return isinstance(self.protocol.combine, MEANS)
+
+    def single(self, maps: Tensor, seen: Size, own: Size, size: Size) -> CoarseMap:
         """The scores (1, K, h, w) of a single view, resized but for the last time.
 
         Args:
@@ -228,61 +232,54 @@ class _Look:
         *before, (_, align_corners) = resize_steps(self.model, seen, own, size)
         for step, align in before:
             maps = resize(maps, step, align_corners=align)
-        return ScoreMap(maps, size, align_corners, "logits")
+        return CoarseMap(maps, size, align_corners, "logits")
 
-    def at_size(self, x: Tensor, size: Size) -> Tensor:
-        """The scores of one input, and of its mirror image where that is a view of its own, at the image's size."""
-        scores = self._one_view(x, size)
-        if self.protocol.flip and isinstance(self.protocol.combine, MEANS):
-            scores += self._one_view(x.flip(-1), size).flip(-1)
-            scores /= 2
-        return scores
+    def several(self, image: Image, size: Size, meaning: Meaning) -> RowMap:
+        """The scores of all looks at an image; what the network says is held for each, as coarse as it is."""
+        own = _checked_size(image)
+        looks = [view for x in self.views(image) for view in self.at_size(x, own, meaning)]
+        return RowMap(self._resized(Sum(looks, mean=self.means), size), meaning, self.device)
 
-    def _one_view(self, x: Tensor, size: Size) -> Tensor:
-        maps = self.windows(x)
-        maps = resize(maps, size, align_corners=self.images_align_corners)
-        return maps.softmax(1) if isinstance(self.protocol.combine, MeanProbabilities) else maps
+    def at_size(self, x: Tensor, size: Size, meaning: Meaning) -> list[Rows]:
+        """The scores of one input at the image's size; and of its mirror image, where that is a view of its own."""
+        views = [self._resized(self._windows(x), size)]
+        if self.protocol.flip and self.means:
+            views.append(mirrored(self._resized(self._windows(x.flip(-1)), size)))
+        return [softmax(view) for view in views] if meaning == "probabilities" else views
 
-    def windows(self, x: Tensor) -> Tensor:
-        """The scores (1, K, h, w) of an input, put together from its windows."""
+    def _resized(self, source: Rows, size: Size) -> Rows:
+        return source if source.size == size else Resized(source, size, self.images_align_corners)
+
+    def _windows(self, x: Tensor) -> Rows:
+        """The scores of an input, put together from its windows."""
         windows = self.protocol.windows
         if windows is None:
             return self._window(x)
         height, width = x.shape[-2:]
-        top, left = 0, 0
-        canvas = windows.canvas(height, width)
+        canvas, corner = windows.canvas(height, width), (0, 0)
         if windows.pad is not None and canvas != (height, width):
-            x, (top, left) = self._padded(x, canvas, windows.pad)
-        total: Tensor | None = None
-        cover = x.new_zeros(canvas)
-        for y0, x0 in windows.corners(*canvas):
-            place = (..., slice(y0, y0 + windows.crop), slice(x0, x0 + windows.crop))
-            scores = self._window(x[place])
-            if total is None:
-                total = scores.new_zeros(1, scores.shape[1], *canvas)
-            total[place] += scores
-            cover[place] += 1
-        assert total is not None
-        if not isinstance(self.protocol.combine, ExpOfSummedProbabilities):
-            total /= cover
-        return total[..., top : top + height, left : left + width]
+            x, corner = self._padded(x, canvas, windows.pad)
+        placed = []
+        for top, left in windows.corners(*canvas):
+            part = x[..., top : top + windows.crop, left : left + windows.crop]
+            placed.append(Placed(self._window(part), top, left))
+        mean = not isinstance(self.protocol.combine, ExpOfSummedProbabilities)
+        return Windows(placed, canvas, corner, (height, width), mean)
 
-    def _window(self, x: Tensor) -> Tensor:
+    def _window(self, x: Tensor) -> Rows:
         """The scores of one window, at its own size; with its mirror image where both make one score."""
-        combine = self.protocol.combine
         scores = self._upsampled(x)
-        if isinstance(combine, MEANS):
+        if self.means:
             return scores
-        probabilities = isinstance(combine, ExpOfSummedProbabilities)
-        if probabilities:
-            scores = scores.softmax(1)
+        probabilities = isinstance(self.protocol.combine, ExpOfSummedProbabilities)
+        parts = [softmax(scores) if probabilities else scores]
         if self.protocol.flip:
-            mirrored = self._upsampled(x.flip(-1)).flip(-1)
-            scores = scores + (mirrored.softmax(1) if probabilities else mirrored)
-        return scores.exp()
+            other = self._upsampled(x.flip(-1))
+            parts.append(mirrored(softmax(other) if probabilities else other))
+        return exponential(Sum(parts, mean=False))
 
-    def _upsampled(self, x: Tensor) -> Tensor:
-        return resize(self.coarse(x), x.shape[-2:], align_corners=self.model.align_corners)
+    def _upsampled(self, x: Tensor) -> Rows:
+        return Resized(Held(self.coarse(x)), (x.shape[-2], x.shape[-1]), self.model.align_corners)
 
     def coarse(self, x: Tensor) -> Tensor:
         """The protocol's outputs added up, (1, K, h', w') at the first one's own resolution."""
@@ -291,7 +288,7 @@ class _Look:
             torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None),
         ):
             if self.protocol.outputs == ("main",):
-                return self.model.logits(x).to(torch.float32, copy=True)  # what follows adds in place
+                return self.model.logits(x).to(torch.float32, copy=True)  # held while the network goes on
             output = self.model.segment(x)
         known = {"main": output.logits, **output.auxiliary}
         maps: list[Tensor] = []
@@ -304,9 +301,7 @@ class _Look:
             maps.append(known[name].to(torch.float32, copy=True))
         if any(m.shape[-2:] != maps[0].shape[-2:] for m in maps):
             maps = [resize(m, x.shape[-2:], align_corners=self.model.align_corners) for m in maps]
-        for other in maps[1:]:
-            maps[0] += other
-        return maps[0]
+        return functools.reduce(torch.add, maps)
 
     def _input(self, image: Image) -> Tensor:
         pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(self.device)

@@ -2,46 +2,53 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from segattn.contracts import IGNORE, AlignCorners
-from segattn.evaluation.argmax import resized_argmax, resized_bands
+from segattn.evaluation.argmax import argmax_of_rows, resized_argmax, resized_bands, rows_at_once
+from segattn.evaluation.geometry import Size
 from segattn.evaluation.protocol import Meaning, require_probabilities
+from segattn.evaluation.rows import Rows
 from segattn.layers import resize
 
 
-class ScoreMap(NamedTuple):
+class ScoreMap(ABC):
     """Scores of one image, of which the full-size map is never held.
 
     Attributes:
-        maps: (1, K, h, w) float32, coarse or at full size already.
-        size: (H, W) that they are resized to.
-        align_corners: how.
+        size: (H, W) of the scores.
         meaning: "logits", of one view or averaged; "probabilities", averaged over views; or "neither", where a protocol
             adds exponentials.
+        device: where they are.
     """
 
-    maps: Tensor
-    size: tuple[int, int]
-    align_corners: AlignCorners
+    size: Size
     meaning: Meaning
+    device: torch.device
+
+    @abstractmethod
+    def bands(self) -> Iterator[tuple[int, Tensor]]:
+        """Some rows after the others: the number of the first, and their scores (rows, K, W), which may be changed."""
+
+    @abstractmethod
+    def coarse(self) -> CoarseMap:
+        """The same, to be computed with: what is held of a single look, and all scores at full size of several."""
 
     def labels(self) -> Tensor:
         """The class with the largest score at each pixel: (H, W) uint8 on the map's device."""
-        return resized_argmax(self.maps, self.size, align_corners=self.align_corners)
+        labels = torch.empty(self.size, dtype=torch.uint8, device=self.device)
+        for start, band in self.bands():
+            labels[start : start + len(band)] = argmax_of_rows(band)
+        return labels
 
     @torch.inference_mode()
     def scores(self) -> Tensor:
         """(K, H, W), held whole: for windows, and for images that are small."""
-        return resize(self.maps, self.size, align_corners=self.align_corners)[0]
-
-    def bands(self) -> Iterator[tuple[int, Tensor]]:
-        """Some rows after the others: the number of the first, and their scores (rows, K, W), which may be changed."""
-        return resized_bands(self.maps, self.size, align_corners=self.align_corners)
+        return self._joined(self.bands())
 
     @torch.inference_mode()
     def confidence(self, temperature: float = 1.0) -> Tensor:
@@ -54,7 +61,7 @@ class ScoreMap(NamedTuple):
             ValueError: the scores are neither logits nor probabilities.
         """
         require_probabilities(self.meaning)
-        confidence = self.maps.new_empty(self.size)
+        confidence = torch.empty(self.size, device=self.device)
         for start, band in self.bands():
             confidence[start : start + len(band)] = log_partition(band, self.meaning, temperature)[1].neg_().exp_()
         return confidence
@@ -63,11 +70,13 @@ class ScoreMap(NamedTuple):
     def probabilities(self, temperature: float = 1.0) -> Tensor:
         """The probability of each class at each pixel: (K, H, W) float32, 1 in sum. Arguments and errors as there."""
         require_probabilities(self.meaning)
-        probabilities = self.maps.new_empty(self.maps.shape[1], *self.size)
-        for start, band in self.bands():
-            largest, excess = log_partition(band, self.meaning, temperature)
-            probabilities[:, start : start + len(band)] = (band - (largest + excess)[:, None]).exp_().transpose(0, 1)
-        return probabilities
+
+        def bands() -> Iterator[tuple[int, Tensor]]:
+            for start, band in self.bands():
+                largest, excess = log_partition(band, self.meaning, temperature)
+                yield start, band.sub_((largest + excess)[:, None]).exp_()
+
+        return self._joined(bands())
 
     @torch.inference_mode()
     def confidence_and_loss(self, truth: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -82,7 +91,7 @@ class ScoreMap(NamedTuple):
             Twice (H, W) float32; where the truth is `IGNORE`, the loss is 0.
         """
         require_probabilities(self.meaning)
-        confidence, loss = self.maps.new_empty(self.size), self.maps.new_empty(self.size)
+        confidence, loss = (torch.empty(self.size, device=self.device) for _ in range(2))
         for start, band in self.bands():
             rows = slice(start, start + len(band))
             ignored = truth[rows] == IGNORE
@@ -91,6 +100,67 @@ class ScoreMap(NamedTuple):
             loss[rows] = (largest + excess - true).masked_fill_(ignored, 0)
             confidence[rows] = excess.neg_().exp_()
         return confidence, loss
+
+    def _joined(self, bands: Iterator[tuple[int, Tensor]]) -> Tensor:
+        joined: Tensor | None = None
+        for start, band in bands:
+            if joined is None:
+                joined = band.new_empty(band.shape[1], *self.size)
+            joined[:, start : start + len(band)] = band.transpose(0, 1)
+        assert joined is not None
+        return joined
+
+
+class CoarseMap(ScoreMap):
+    """Scores of a single look, before their last resize.
+
+    Args:
+        maps: (1, K, h, w) float32, coarse or at full size already.
+        size: (H, W) that they are resized to.
+        align_corners: how.
+        meaning: see `ScoreMap`.
+    """
+
+    def __init__(self, maps: Tensor, size: Size, align_corners: AlignCorners, meaning: Meaning) -> None:
+        self.maps, self.align_corners = maps, align_corners
+        self.size, self.meaning, self.device = size, meaning, maps.device
+
+    def bands(self) -> Iterator[tuple[int, Tensor]]:
+        return resized_bands(self.maps, self.size, align_corners=self.align_corners)
+
+    def coarse(self) -> CoarseMap:
+        return self
+
+    def labels(self) -> Tensor:
+        return resized_argmax(self.maps, self.size, align_corners=self.align_corners)
+
+    @torch.inference_mode()
+    def scores(self) -> Tensor:
+        return resize(self.maps, self.size, align_corners=self.align_corners)[0]
+
+
+class RowMap(ScoreMap):
+    """Scores of several looks, put together row by row from what is held of each.
+
+    Args:
+        source: gives the rows, on `device`.
+        meaning: see `ScoreMap`.
+    """
+
+    def __init__(self, source: Rows, meaning: Meaning, device: torch.device) -> None:
+        self._source = source
+        self.size, self.meaning, self.device = source.size, meaning, device
+
+    @torch.inference_mode()
+    def bands(self) -> Iterator[tuple[int, Tensor]]:
+        height = self.size[0]
+        at_once = rows_at_once(self.device)
+        for start in range(0, height, at_once):
+            rows = self._source.rows(start, min(start + at_once, height))
+            yield start, rows.clone(memory_format=torch.contiguous_format)  # which may be a view of what is held
+
+    def coarse(self) -> CoarseMap:
+        return CoarseMap(self.scores()[None], self.size, "edges", self.meaning)
 
 
 def log_partition(band: Tensor, meaning: Meaning, temperature: float) -> tuple[Tensor, Tensor]:

@@ -106,7 +106,7 @@ def explain(
     ideas = _chosen(model, target, show)
     with torch.no_grad():
         try:
-            x = single_input(model, resized(pixels, size_to_read(model, pixels, protocol, size)), protocol)
+            x = single_input(model, resized(pixels, size_to_read(model, (height, width), protocol, size)), protocol)
             with _read_by([hook for idea in ideas for hook in idea.hooks()]), naming_size(x):
                 logits = model.logits(x).float()
         except ValueError as error:

@@ -42,14 +42,17 @@ def network_digest(model: Segmenter) -> str:
     return digest.hexdigest()
 
 
-def engine_model(model: Segmenter, engine: str, *, threads: int, say: Callable[[str], None]) -> Segmenter:
+def engine_model(
+    model: Segmenter, engine: str, *, threads: int, say: Callable[[str], None], workers: int = 1
+) -> Segmenter:
     """The model as "onnxruntime" or "openvino" runs it, in float32, with the same logits to float rounding.
 
     ONNX Runtime takes a GPU that its installed build can use (`onnxruntime-gpu`), OpenVINO the CPU.
 
     Args:
-        threads: of the processor that the engine may use.
+        threads: of the processor that a pass may use.
         say: told of the export where the cache has no file yet.
+        workers: threads that run the model at a time.
 
     Raises:
         ValueError: the engine is not installed, or the network can't be exported, or its file disagrees with it.
@@ -59,7 +62,7 @@ def engine_model(model: Segmenter, engine: str, *, threads: int, say: Callable[[
     path = network_folder(model) / FILE
     if path.is_file():
         try:
-            return as_model(_open(engine, path, threads), model)
+            return as_model(_open(engine, path, threads, workers), model)
         except Exception as error:  # a damaged file of the cache is written anew, whatever its reader says of it
             say(f"{path}: {type(error).__name__}; exporting again")
             path.unlink()
@@ -67,7 +70,7 @@ def engine_model(model: Segmenter, engine: str, *, threads: int, say: Callable[[
     path.parent.mkdir(parents=True, exist_ok=True)
     say(f"exporting the network for {engine}, once for these weights")
     export(model, path)
-    return as_model(_open(engine, path, threads), model)
+    return as_model(_open(engine, path, threads, workers), model)
 
 
 def versions_of(engines: tuple[str, ...]) -> dict[str, str]:
@@ -82,12 +85,12 @@ def _version(package: str) -> str:
         return "none"
 
 
-def _open(engine: str, path: Path, threads: int) -> Engine:
+def _open(engine: str, path: Path, threads: int, workers: int) -> Engine:
     opened: OnnxRuntime | OpenVINO
     if engine == "onnxruntime":
-        opened = OnnxRuntime(path, ANYTHING, threads=threads, providers=gpu_providers())
+        opened = OnnxRuntime(path, ANYTHING, threads=threads, workers=workers, providers=gpu_providers())
     else:
-        opened = OpenVINO(path, ANYTHING, threads=threads)
+        opened = OpenVINO(path, ANYTHING, threads=threads, workers=workers)
     opened.interface = stored_interface(opened)
     return opened
 

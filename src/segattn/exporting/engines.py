@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from abc import ABC, abstractmethod
 from importlib import import_module
 from pathlib import Path
@@ -71,27 +72,47 @@ class Engine(ABC):
         return self._run(images)
 
     @abstractmethod
+    def beside(self, workers: int, threads: int) -> Engine:
+        """The file opened for so many threads that call `run` at a time, each with so many threads for its pass."""
+
+    @abstractmethod
     def _run(self, images: NDArray[Any]) -> NDArray[Any]: ...
 
 
 class OnnxRuntime(Engine):
-    """An .onnx file on the CPU, or where ONNX Runtime has a provider for it and `providers` name it."""
+    """An .onnx file on the CPU, or where ONNX Runtime has a provider for it and `providers` name it.
+
+    Args:
+        threads: of a pass; None for one a core.
+        workers: threads that call `run` at a time.
+    """
 
     package = "onnxruntime"
 
     def __init__(
-        self, path: Path, interface: Interface, *, threads: int | None = None, providers: tuple[str, ...] = ()
+        self,
+        path: Path,
+        interface: Interface,
+        *,
+        threads: int | None = None,
+        workers: int = 1,
+        providers: tuple[str, ...] = (),
     ) -> None:
         require("onnxruntime", install="pip install onnxruntime")
         import onnxruntime
 
         super().__init__(path, interface)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0
+        # the callers' threads work too, and share the others
+        options.intra_op_num_threads = 0 if threads is None else workers * (threads - 1) + 1
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(
             os.fspath(path), options, providers=[*providers, "CPUExecutionProvider"]
         )
+
+    def beside(self, workers: int, threads: int) -> OnnxRuntime:
+        """See `Engine.beside`; on the CPU."""
+        return OnnxRuntime(self.path, self.interface, threads=threads, workers=workers)
 
     def stored(self) -> Ends:
         """What the file itself says."""
@@ -114,20 +135,31 @@ class OnnxRuntime(Engine):
 
 
 class OpenVINO(Engine):
-    """An .xml file with its .bin, or an .onnx file, on the CPU, in float32 whatever the processor offers."""
+    """An .xml file with its .bin, or an .onnx file, on the CPU, in float32 whatever the processor offers.
+
+    Args:
+        threads: of a pass; None for one a core.
+        workers: threads that call `run` at a time.
+    """
 
     package = "openvino"
 
-    def __init__(self, path: Path, interface: Interface, *, threads: int | None = None) -> None:
+    def __init__(self, path: Path, interface: Interface, *, threads: int | None = None, workers: int = 1) -> None:
         require("openvino", install="pip install openvino")
         import openvino
 
         super().__init__(path, interface)
         properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
         if threads is not None:
-            properties["INFERENCE_NUM_THREADS"] = threads
+            properties["INFERENCE_NUM_THREADS"] = workers * threads
+        if workers > 1:
+            properties["NUM_STREAMS"] = workers
         self._read = openvino.Core().read_model(path)
-        self._model = openvino.compile_model(self._read, "CPU", properties)
+        self._own = _Request(openvino.compile_model(self._read, "CPU", properties))
+
+    def beside(self, workers: int, threads: int) -> OpenVINO:
+        """See `Engine.beside`."""
+        return OpenVINO(self.path, self.interface, threads=threads, workers=workers)
 
     def stored(self) -> Ends:
         """What the file itself says."""
@@ -140,7 +172,14 @@ class OpenVINO(Engine):
         return text, (next(iter(sorted(self._read.inputs[0].get_names())), ""), given), taken
 
     def _run(self, images: NDArray[Any]) -> NDArray[Any]:
-        return np.array(self._model(images)[0])
+        return np.array(self._own.request.infer([images], share_inputs=True)[0])
+
+
+class _Request(threading.local):
+    """A request for results that each thread has of its own, as none can be made of one that is being worked on."""
+
+    def __init__(self, model: Any) -> None:
+        self.request = model.create_infer_request()
 
 
 def _known(shape: list[Any]) -> list[int | None]:
@@ -157,6 +196,10 @@ class TorchProgram(Engine):
 
         super().__init__(path, interface)
         self._module: torch.nn.Module = read_program(path)[0].module()
+
+    def beside(self, workers: int, threads: int) -> TorchProgram:
+        """Itself: its threads are torch's."""
+        return self
 
     def _run(self, images: NDArray[Any]) -> NDArray[Any]:
         import torch

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +72,10 @@ class ExportedModel:
         largest = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(image.dtype, 1)
         scale = 1 if self.normalization.value_range is not None else largest
         return np.asarray(np.divide(image, np.float32(scale), dtype=np.float32))
+
+    def beside(self, workers: int, threads: int) -> ExportedModel:
+        """The same for so many threads that look at a time, each with so many threads for its pass."""
+        return replace(self, engine=self.engine.beside(workers, threads))
 
     def scores(self, image: NDArray[Any], protocol: Protocol, *, size: Size) -> NDArray[np.float32]:
         """The score of each class at each pixel in the protocol's measure, (K, *size); the rest as `look`."""

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from segattn.contracts import cut
+from segattn.contracts import counted, cut
 from segattn.exporting.engine_file import engine_model, network_folder, versions_of
 from segattn.exporting.proof import smooth_noise
 from segattn.exporting.report import FEWEST_EQUAL_LABELS, LARGEST_DIFFERENCE
@@ -62,7 +62,12 @@ class Verdict:
 
 
 def on_engine(
-    model: Segmenter, engine: str, size: tuple[int, int], *, say: Callable[[str], None] = lambda text: None
+    model: Segmenter,
+    engine: str,
+    size: tuple[int, int],
+    *,
+    say: Callable[[str], None] = lambda text: None,
+    workers: int = 1,
 ) -> Running:
     """The model as an engine runs it, with the same logits to float rounding (1e-3 of their range is refused).
 
@@ -72,6 +77,8 @@ def on_engine(
             torch's number of threads, measured for about a minute where the cache has no verdict yet.
         size: (height, width) of the inputs that are usual.
         say: told what takes time.
+        workers: threads that run the model at a time, each with torch's number of threads for its passes. "auto" leaves
+            the compiled form out where they are several, as torch compiles for one thread at a time.
 
     Raises:
         ValueError: an unknown engine, one that is not installed, or one that can't run this network.
@@ -83,8 +90,8 @@ def on_engine(
         return Running(model, "engine: torch, as it is")
     threads = torch.get_num_threads()
     if engine != "auto":
-        return Running(engine_model(model, engine, threads=threads, say=say), f"engine: {engine}")
-    forms = ways_to_run(model, threads, say)
+        return Running(engine_model(model, engine, threads=threads, say=say, workers=workers), f"engine: {engine}")
+    forms = ways_to_run(model, threads, say, workers)
     path = network_folder(model) / _verdict_name(size, threads, tuple(forms), str(next(model.parameters()).device))
     verdict = _read(path)
     if verdict is None or verdict.chosen not in forms:
@@ -142,7 +149,7 @@ def _block(form: Segmenter, images: Tensor) -> float:
 
 
 def ways_to_run(
-    model: Segmenter, threads: int, say: Callable[[str], None] = lambda text: None
+    model: Segmenter, threads: int, say: Callable[[str], None] = lambda text: None, workers: int = 1
 ) -> dict[str, Callable[[], Segmenter]]:
     """The ways to run a network in float32 that this machine has, by name, each made when it is called."""
     forms: dict[str, Callable[[], Segmenter]] = {
@@ -150,13 +157,13 @@ def ways_to_run(
         "torch, folded": lambda: fold_batch_norms(model),
         "torch, folded, channels last": lambda: optimize_for_inference(model),
     }
-    if any(shutil.which(name) for name in ("g++", "clang++", "c++")):
+    if workers == 1 and any(shutil.which(name) for name in ("g++", "clang++", "c++")):
         forms[COMPILED] = lambda: _compiled(fold_batch_norms(model))
     for engine in ("onnxruntime", "openvino"):
         if versions_of((engine,))[engine] != "none":
 
             def make(engine: str = engine) -> Segmenter:
-                return engine_model(model, engine, threads=threads, say=say)
+                return engine_model(model, engine, threads=threads, say=say, workers=workers)
 
             forms[engine] = make
     return forms
@@ -213,7 +220,7 @@ def _words(verdict: Verdict, size: tuple[int, int], threads: int) -> str:
     others = sorted((ms, name) for name, ms in verdict.milliseconds.items() if name != chosen)
     beside = ", ".join(f"{name} {ms:.1f}" for ms, name in others)
     lost = "".join(f"; without {name}: {why}" for name, why in verdict.left_out.items())
+    where = f"{size[1]}x{size[0]} on {counted(threads, 'thread')}"
     return (
-        f"engine: {chosen}, {verdict.milliseconds[chosen]:.1f} ms for {size[1]}x{size[0]} on {threads} threads"
-        f"{f' ({beside})' if beside else ''}{lost}"
+        f"engine: {chosen}, {verdict.milliseconds[chosen]:.1f} ms for {where}{f' ({beside})' if beside else ''}{lost}"
     )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from segattn.attention.hamburger import MatrixFactorization
+from segattn.attention.hamburger import draws_anew
 from segattn.contracts import cut
 from segattn.exporting.report import InputKind, Interface, OutputKind
 from segattn.models.segmenter import Segmenter
@@ -53,7 +53,7 @@ def exportable(model: Segmenter) -> Segmenter:
     if types != {torch.float32}:
         found = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in types))
         raise ValueError(f"the model's weights are {found}; call model.float() before exporting it")
-    if any(isinstance(module, MatrixFactorization) and module.random_in_eval for module in model.modules()):
+    if draws_anew(model):
         raise ValueError(
             "the model draws the bases of its Hamburger anew at every call, so no file can give its answers; "
             "build it with fixed ones (--network.bases_in_eval fixed)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from threading import Lock
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -24,6 +25,7 @@ _SLACK = 1.8
 """Times what tensors take: processes grew by up to 1.72 times that (`benchmarks/memory.py`): kernels and the heap."""
 
 _known: WeakKeyDictionary[Segmenter, dict[Size, int]] = WeakKeyDictionary()
+_one_at_a_time = Lock()
 
 
 def check_bound(memory: int, model: object, protocol: Protocol) -> None:
@@ -50,17 +52,18 @@ def whole_bytes(model: Segmenter, size: Size) -> int:
     Raises:
         ValueError: the network can't be followed without values, as one that an engine runs, or takes no such size.
     """
-    known = _known.setdefault(model, {})
-    if size not in known:
-        try:
-            known[size] = forward_bytes(model, size)
-        except Exception as error:  # whatever a foreign module raises
-            reason = cut(str(error).partition("\n")[0])
-            raise ValueError(
-                f"max_memory: what the network takes at {size[1]}x{size[0]} can't be worked out ({reason}); "
-                "leave it out"
-            ) from None
-    return round(_SLACK * known[size])
+    with _one_at_a_time:
+        known = _known.setdefault(model, {})
+        if size not in known:
+            try:
+                known[size] = forward_bytes(model, size)
+            except Exception as error:  # whatever a foreign module raises
+                reason = cut(str(error).partition("\n")[0])
+                raise ValueError(
+                    f"max_memory: what the network takes at {size[1]}x{size[0]} can't be worked out ({reason}); "
+                    "leave it out"
+                ) from None
+        return round(_SLACK * known[size])
 
 
 def fitting(model: Segmenter, own: Size, read_at: Size, memory: int, *, labels_alone: bool) -> tuple[int | None, int]:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from contextlib import nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from segattn.evaluation.protocol import Protocol
+from segattn.machine import limited_threads, use_threads
+from segattn.predicting.abreast import Abreast
 from segattn.predicting.addresses import read_address
 from segattn.predicting.collection import Item
-from segattn.predicting.predict import ReadingSize, predict
+from segattn.predicting.predict import ReadingSize, predict, size_to_read
 from segattn.predicting.prediction import Prediction
 from segattn.predicting.sources import Named, read_source
-from segattn.predicting.stages import StageTimes, run_stages
+from segattn.predicting.stages import StageTimes, as_it_is, run_stages
 
 if TYPE_CHECKING:
     from segattn.exporting.exported import ExportedModel
     from segattn.models.segmenter import Segmenter
+
+Encoded = TypeVar("Encoded")
 
 
 class Labelled(NamedTuple):
@@ -35,18 +41,24 @@ def label_many(
     size: ReadingSize,
     confidence: bool,
     max_memory: int | None = None,
-    take: Callable[[Labelled], None],
+    encode: Callable[[Labelled], Encoded] = as_it_is,
+    take: Callable[[Encoded], None],
     survives: Callable[[Exception], bool],
+    passes: Abreast | None = None,
 ) -> StageTimes:
-    """Label images in order and hand each to `take`, which writes it, in a thread of its own.
+    """Label images and hand each in order to `take`, which writes it, in a thread of its own.
 
     Args:
         model, protocol, size, confidence, max_memory: as for `predict`.
+        encode: makes of a labelled image what `take` is given, in whatever order and thread.
         survives: whether an error that is neither a ValueError nor of an operating system concerns its image alone.
+        passes: how many go through the network at a time; by default one, in the caller's thread. A model that is an
+            engine's has to be opened for as many.
 
     Raises:
-        Exception: whatever `take` and the iterable raise, and errors that don't survive; nothing goes on then.
+        Exception: what `encode`, `take` and the iterable raise, and errors that don't survive; nothing goes on then.
     """
+    room = None if passes is None else passes.room
 
     def read() -> Iterator[tuple[Item, Named | Exception]]:
         for item in items:
@@ -72,10 +84,16 @@ def label_many(
             "name": item.name,
         }
         try:
-            return Labelled(item, predict(model, found.pixels, protocol, **options))
+            height, width = found.pixels.shape[:2]
+            with nullcontext() if room is None else room.taken(size_to_read(model, (height, width), protocol, size)):
+                return Labelled(item, predict(model, found.pixels, protocol, **options))
         except Exception as error:
             if not isinstance(error, ValueError) and not survives(error):
                 raise
             return Labelled(item, None, "labelled", error)
 
-    return run_stages(read(), label, take)
+    if passes is None or passes.workers == 1:
+        return run_stages(read(), label, take, encode=encode)
+    begin = partial(use_threads, passes.threads)
+    with limited_threads(passes.threads):
+        return run_stages(read(), label, take, encode=encode, workers=passes.workers, begin=begin)

@@ -153,8 +153,9 @@ def _predictions(
     group: Sequence[Named],
 ) -> list[Prediction]:
     """Of images of one size."""
-    own = group[0].pixels.shape[:2]
-    read_at = size_to_read(model, group[0].pixels, protocol, size)
+    height, width = group[0].pixels.shape[:2]
+    own = height, width
+    read_at = size_to_read(model, own, protocol, size)
     window, together = None, len(group)
     results: list[tuple[NDArray[np.uint8], NDArray[np.float32] | None]] = []
     try:
@@ -196,11 +197,9 @@ def check_reading_size(size: ReadingSize, protocol: Protocol) -> None:
         )
 
 
-def size_to_read(
-    model: Segmenter | ExportedModel, image: NDArray[np.uint8], protocol: Protocol, size: ReadingSize
-) -> Size:
-    """The (height, width) at which an image is given to the protocol; see `predict`."""
-    height, width = image.shape[:2]
+def size_to_read(model: Segmenter | ExportedModel, own: Size, protocol: Protocol, size: ReadingSize) -> Size:
+    """The (height, width) at which an image of `own` is given to the protocol; see `predict`."""
+    height, width = own
     stored = size == "trained" and model.normalization.stored
     if size == "native" or stored or not isinstance(protocol.resize, NativeSize):
         return height, width

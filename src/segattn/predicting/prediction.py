@@ -27,7 +27,6 @@ from segattn.pictures import (
     resize_image,
     resize_labels,
     with_legend,
-    write_image,
 )
 from segattn.predicting.shapes import Polygon, polygons, run_lengths
 
@@ -59,6 +58,19 @@ class PredictionFiles(NamedTuple):
     def written(self) -> list[Path]:
         """All that there are."""
         return [path for path in self if path is not None]
+
+
+class EncodedFiles(NamedTuple):
+    """What `Prediction.save` writes: the files, and the bytes of each."""
+
+    files: PredictionFiles
+    contents: list[bytes]
+
+    def write(self) -> PredictionFiles:
+        """Write them, each whole or not at all. Raises OSError."""
+        for path, content in zip(self.files.written(), self.contents, strict=True):
+            write_file(path, content)
+        return self.files
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -209,12 +221,18 @@ class Prediction:
             OSError: the folder can't be written to.
             ValueError: confidence is asked for, and the protocol gives none.
         """
-        files = PredictionFiles.of(self.name, folder, confidence=confidence)
-        if files.confidence is not None:  # first, as it may fail
-            write_image(files.confidence, np.rint(255 * self.confidence).astype(np.uint8))
-        write_file(files.labels, self.labels_png())
-        write_image(files.overlay, self.overlay(tint_all=tint_all))
-        return files
+        return self.encoded(folder, confidence=confidence, tint_all=tint_all).write()
+
+    def encoded(self, folder: str | Path, *, confidence: bool = False, tint_all: bool = False) -> EncodedFiles:
+        """The bytes of the files that `save` writes; arguments as there.
+
+        Raises:
+            ValueError: confidence is asked for, and the protocol gives none.
+        """
+        contents = [self.labels_png(), encoded(self.overlay(tint_all=tint_all))]
+        if confidence:
+            contents.append(encoded(np.rint(255 * self.confidence).astype(np.uint8)))
+        return EncodedFiles(PredictionFiles.of(self.name, folder, confidence=confidence), contents)
 
 
 def look(

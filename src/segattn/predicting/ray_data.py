@@ -53,6 +53,7 @@ class Job(NamedTuple):
         parquet: whether labels go to tables rather than to one PNG an image.
         survives: as for `label_many`.
         said: the line for an error.
+        max_memory: bytes for the work of each worker, as `predict` has them.
     """
 
     model: Segmenter
@@ -64,6 +65,7 @@ class Job(NamedTuple):
     parquet: bool
     survives: Callable[[Exception], bool]
     said: Callable[[Exception], str]
+    max_memory: int | None = None
 
 
 class Cluster(NamedTuple):
@@ -353,7 +355,16 @@ def label_batch(job: Job, items: list[Item]) -> tuple[int, list[str]]:
         else:
             store.write(f"{result.item.name}_labels.png", result.prediction.labels_png())
 
-    label_many(job.model, items, job.protocol, size=job.size, confidence=False, take=take, survives=job.survives)
+    label_many(
+        job.model,
+        items,
+        job.protocol,
+        size=job.size,
+        confidence=False,
+        max_memory=job.max_memory,
+        take=take,
+        survives=job.survives,
+    )
     if rows:
         digest = hashlib.sha256("\n".join(row["name"] for row in rows).encode(errors="surrogateescape")).hexdigest()
         store.write(f"labels-{digest[:20]}.parquet", table_bytes(rows))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from segattn.contracts import Sample, cut
 from segattn.datasets.arrays import ACCEPTED, as_array, as_image
-from segattn.datasets.bands import BAND_SUFFIXES, as_bands, read_bands, require_scale
+from segattn.datasets.bands import BAND_SUFFIXES, as_bands, bands_of_bytes, read_bands, require_scale
 from segattn.datasets.images import read_image
 from segattn.files import LARGEST, require_regular
 from segattn.normalization import Normalization
@@ -53,7 +53,7 @@ def read_source(
         name: of its result files; by default that of the file or sample.
         default: the name of what has none.
         normalization: of the network. One that takes bands as they are stored is given GeoTIFF and other rasters, .npy
-            files, arrays (H, W, C), tensors (C, H, W) and samples of as many bands.
+            files, the bytes of these and open ones, arrays (H, W, C), tensors (C, H, W) and samples of as many bands.
 
     Raises:
         FileNotFoundError: no such file.
@@ -108,7 +108,7 @@ def _content(file: IOBase, where: str) -> bytes:
 def _read_bands(source: object, name: str | None, default: str, normalization: Normalization) -> Named:
     """The bands of a source, as many as the network takes."""
     wanted = len(normalization.mean)
-    expected = f"a GeoTIFF or .npy file or an array (H, W, {wanted})"
+    expected = f"a GeoTIFF or .npy file, its bytes or an array (H, W, {wanted})"
     if isinstance(source, Sample):
         named, found = Named(name or source.name, source.image, str(source.image_path)), as_bands(source.image, "image")
     elif isinstance(source, (str, os.PathLike)):
@@ -123,11 +123,17 @@ def _read_bands(source: object, name: str | None, default: str, normalization: N
         require_scale(path, found.kind, value_range=normalization.value_range)
         named = Named(name or path.stem, found.pixels, str(path))
     else:
-        where = name or default
-        array = as_array(source)
-        if array is None:
+        own = _own_name(source)
+        where = name or (Path(own).stem if isinstance(own, str) and own else default)
+        if isinstance(source, IOBase):
+            source = _content(source, where)
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            found = bands_of_bytes(bytes(source), where)
+            require_scale(where, found.kind, value_range=normalization.value_range)
+        elif (array := as_array(source)) is not None:
+            found = as_bands(array, where)
+        else:
             raise ValueError(f"{where}: of type {type(source).__name__}; the network takes bands: expected {expected}")
-        found = as_bands(array, where)
         if found.kind.startswith(("int", "uint32", "uint64")):
             require_scale(where, found.kind, value_range=normalization.value_range)
         named = Named(where, found.pixels, where)

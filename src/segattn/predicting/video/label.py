@@ -17,7 +17,7 @@ from segattn.contracts import COUNT, Classes, cut, require_model, shown
 from segattn.evaluation.geometry import Size
 from segattn.evaluation.inference import score_map
 from segattn.evaluation.protocol import WHOLE, Protocol, meaning_of, require_probabilities
-from segattn.evaluation.score_map import ScoreMap
+from segattn.evaluation.score_map import CoarseMap, ScoreMap
 from segattn.files import require_unread
 from segattn.machine import pick_device
 from segattn.models.segmenter import Segmenter
@@ -203,7 +203,7 @@ class _Labeller:
     def __call__(self, frame: Frame) -> _Labelled:
         height, width = frame.pixels.shape[:2]
         self.size_of_frames = height, width
-        self.read_at = size_to_read(self._model, frame.pixels, self._protocol, self._size)
+        self.read_at = size_to_read(self._model, (height, width), self._protocol, self._size)
         image = resized(frame.pixels, self.read_at)
         scored = score_map(self._model, image, self._protocol, size=(height, width))
         if self._smooth:
@@ -212,11 +212,12 @@ class _Labeller:
 
     @torch.inference_mode()
     def _smoothed(self, scored: ScoreMap) -> ScoreMap:
+        scored = scored.coarse()
         now = scored.maps
         if scored.meaning == "logits":
             now = (now / self._model.temperature).softmax(1)
         self._average = now if self._average is None else torch.lerp(now, self._average, self._smooth)
-        return scored._replace(maps=self._average, meaning="probabilities")
+        return CoarseMap(self._average, scored.size, scored.align_corners, "probabilities")
 
 
 def _check(every: int, smooth: float, seconds: float | None, codec: str, protocol: Protocol) -> None:
