@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +86,8 @@ class View:
         """
         folder = Path(folder)
         packed = io.BytesIO()
-        np.savez_compressed(packed, allow_pickle=False, **self.arrays)
+        arrays: dict[str, Any] = self.arrays
+        np.savez_compressed(packed, **arrays)  # NumPy 2.0 would take allow_pickle for an array's name
         files = {f"{self.name}_explain.html": self.page().encode(), f"{self.name}_explain.npz": packed.getvalue()}
         for panel in self.panels:
             files[f"{self.name}_{panel.name}.png"] = draw(panel, self.image, self.target)
