@@ -32,10 +32,10 @@ demo-page: $(VENV)/.installed-export  ## a static page that labels photos in the
 
 test: $(VENV)/.installed-dev  ## install, lint, type-check and run the tests
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not slow and not browser'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not browser'
 
 test-slow: $(VENV)/.installed-dev  ## the checks that take minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'slow and not browser'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'slow and not browser'
 
 test-browser: $(VENV)/.installed-dev  ## the pages in Chromium, found by CHROMIUM or on the PATH
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:xdist -m browser tests/browser

@@ -64,18 +64,18 @@ def evaluated(root: Path, output: Path, processes: int) -> tuple[str, str, str]:
     )
 
 
-def test_scores_and_report_are_the_same_for_one_two_and_three_processes(street: Path, tmp_path: Path) -> None:
+def test_scores_and_report_are_the_same_for_one_and_three_processes(street: Path, tmp_path: Path) -> None:
     """Of 5 images, so shards are uneven. To the last byte."""
-    one, *others = (evaluated(street, tmp_path / str(count), count) for count in (1, 2, 3))
+    one, three = (evaluated(street, tmp_path / str(count), count) for count in (1, 3))
     assert len(json.loads(one[1])["images"]) == 5
-    for other in others:
-        assert other == one
+    assert three == one
 
 
 def test_predict_labels_each_image_once(street: Path, tmp_path: Path) -> None:
     def labelled(processes: int) -> tuple[dict[str, bytes], list[str]]:
         folder = tmp_path / str(processes)
-        ends = launch(processes, "predict", str(street / "val"), "--device", "cpu", "--output", str(folder))
+        words = ["predict", str(street / "val"), "--size", "native", "--device", "cpu", "--output", str(folder)]
+        ends = launch(processes, *words)
         assert [code for code, _, _ in ends] == [0] * processes, ends
         lines = "".join(out for _, out, _ in ends).replace(str(folder), "").splitlines()
         timed = [line for line in lines if "images/s" in line]
@@ -94,8 +94,8 @@ def test_processes_agree_on_what_was_made_by_another_model(street: Path, tmp_pat
     """The one that comes late would else take the first one's new record for an old one, and keep old labels."""
     pyarrow = pytest.importorskip("pyarrow.parquet")
     command = ("predict", str(street / "val"), "--device", "cpu", "--parquet", "--output", str(tmp_path))
-    for protocol in ("whole", "multi_flip"):
-        ends = launch(2, *command, "--protocol", protocol)
+    for size in ("native", "96"):
+        ends = launch(2, *command, "--size", size)
         assert [code for code, _, _ in ends] == [0, 0], ends
         assert "labelled before" not in "".join(out for _, out, _ in ends)
     names = [name for file in tmp_path.glob("*.parquet") for name in pyarrow.read_table(file)["name"].to_pylist()]

@@ -11,8 +11,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from segattn.models import networks
 from segattn.normalization import Normalization
 from segattn.recipes.catalog import RECIPES
@@ -20,6 +18,7 @@ from segattn.recipes.costs import COSTS
 from segattn.recipes.published import PublishedCost
 from segattn.recipes.schema import Claim, Paper, Recipe
 from segattn.reports.recipe import accuracies
+from segattn.weights.match import without_memory
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src/segattn"
@@ -64,7 +63,7 @@ that only training uses; MACs are multiply-accumulates for one image of the give
 are the published ones, which VAN's and Agent Attention's tables count in their own ways (`segattn show` has both). A
 score that is *chosen on it* is of weights, a recipe or a protocol that its own split chose. Where the column
 *parity* names a fixture, the network with the reference's weights gives the reference's outputs to 1e-4; other sizes
-of a family are built from the same code, and tests/models/test_complexity.py compares their parameters and MACs with
+of a family are built from the same code, and tests/measure/test_complexity.py compares their parameters and MACs with
 the published ones of VAN and Agent Attention.
 """
 
@@ -93,7 +92,7 @@ def _section(paper: Paper, recipes: list[Recipe]) -> Iterable[str]:
     yield ""
     yield "| network | composed by | backbone | head |"
     yield "|---|---|---|---|"
-    yield from dict.fromkeys(_network_row(recipe) for recipe in recipes)
+    yield from dict.fromkeys(map(_network_row, dict.fromkeys(recipe.network for recipe in recipes)))
     yield ""
     yield "| recipe | claimed mIoU | source | protocol | ours | weights | parameters | MACs | parity |"
     yield "|---|---|---|---|---|---|---|---|---|"
@@ -104,10 +103,8 @@ def _section(paper: Paper, recipes: list[Recipe]) -> Iterable[str]:
     yield from _weights_notes(recipes)
 
 
-def _network_row(recipe: Recipe) -> str:
-    network = recipe.network
-    with torch.device("meta"):
-        model = network.build(recipe.data.num_classes)
+def _network_row(network: networks.Network) -> str:
+    model = without_memory(network, 2)
     parts = [_module_link(type(model.backbone)), _module_link(type(model.head))]
     if model.auxiliary_head is not None:
         parts[1] += f", auxiliary {_module_link(type(model.auxiliary_head))}"

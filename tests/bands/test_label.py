@@ -246,7 +246,7 @@ def test_an_exported_file_takes_the_bands(
     target, run = tmp_path / "five.onnx", tmp_path / "run"
     run.mkdir()
     file.rename(run / "best.safetensors")
-    assert not main(["export", str(run), str(target)])
+    assert not main(["export", str(run), str(target), "--proof", "1x64x96", "2x65x79"])
     said = capsys.readouterr().out
     assert "images (batch, 5, height, width) float32, 5 bands as they are stored (0 is 0 and 10000 is 1)" in said
     assert "noise of the bands' mean and deviation" in said
@@ -276,12 +276,11 @@ def test_a_model_card_says_what_goes_in(file: Path) -> None:
 
 @pytest.mark.parametrize("channels", [1, 4])
 def test_other_channels_are_exported_too(channels: int, tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime")
     normalization = Normalization((0.4,) * channels, (0.2,) * channels)
     model = segattn.build(
         "attanet_light", "attanet_light", num_classes=2, normalization=normalization, in_channels=channels
     )
-    report = segattn.export(model, tmp_path / "model.onnx", height=64, width=96)
+    report = segattn.export(model, tmp_path / "model.pt2", height=64, width=96)
     assert report.interface.channels == channels
     assert f"{channels} bands 0..1" in str(report)
 

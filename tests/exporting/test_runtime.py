@@ -70,14 +70,9 @@ def segattn_command(*words: object, folder: Path, bare: bool = True) -> subproce
     return run_python(_COMMAND, *words, folder=folder, bare=bare)
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """AttaNet-light with the weights that ship and a temperature."""
-    path = tmp_path_factory.mktemp("runtime") / "light.onnx"
-    model = segattn.create_model("attanet_light_camvid", weights="default")
-    description = describe_model(segattn.recipe("attanet_light_camvid"), model.classes, temperature=1.5)
-    segattn.export(model, path, proof=[(1, 64, 96)], description=description)
-    return path
+@pytest.fixture
+def file(light_file: Path) -> Path:
+    return light_file
 
 
 @pytest.fixture

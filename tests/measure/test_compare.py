@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from segattn.api import load_model
 from segattn.cli.main import main
 from segattn.measure import compare
+from segattn.measure.benchmark import Settings
 from segattn.measure.comparison import Row, known_rows
 from segattn.recipes.catalog import recipe
 from segattn.recipes.schema import AdamW, ParameterRule, Recipe, Schedule, Training
@@ -254,8 +256,9 @@ def test_a_foreign_comparison_file_is_refused(tmp_path: Path) -> None:
         known_rows(tmp_path)
 
 
-def test_a_real_measurement(tmp_path: Path, streets: Path) -> None:
+def test_a_real_measurement(tmp_path: Path, streets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one test with a real process: time and memory are measured, not zero."""
+    monkeypatch.setattr(compare, "Settings", partial(Settings, repeats=1))
     base = replace(FIRST, data=replace(FIRST.data, root=str(streets)), schedule=Schedule(lr=1e-3, iterations=1))
     (row,) = compare.compare_recipes([base], base, tmp_path, device="cpu").rows
     assert row.memory > row.memory_built > 1 << 20

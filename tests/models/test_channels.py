@@ -18,10 +18,18 @@ from segattn.recipes.serialize import from_dict, override, to_dict
 from segattn.weights.inflate import input_convolution
 
 FIVE = Normalization(mean=(0.1, 0.2, 0.3, 0.4, 0.5), std=(0.5, 0.4, 0.3, 0.2, 0.1), value_range=(0, 10000))
-SMALL = [name for name in BACKBONES if not name.endswith(("_large", "_huge", "_b5", "_b6", "_m", "_l", "152", "_os8"))]
+ONE_A_STEM = {
+    *("resnet18", "resnet50_os8", "attanet_light", "df1", "df2", "efficientnet_lite0", "efficientnet_lite0_os16"),
+    *("van_tiny", "agent_swin_t", "swin_t", "agent_pvt_t", "pvt_t"),
+}
+"""The smallest with each way of seeing the image first; sizes share it."""
+
+every_backbone = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in ONE_A_STEM else pytest.mark.slow) for name in BACKBONES]
+)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@every_backbone
 def test_every_backbone_takes_any_number_of_channels(name: str) -> None:
     for channels in (1, 5):
         with torch.device("meta"):
@@ -30,7 +38,7 @@ def test_every_backbone_takes_any_number_of_channels(name: str) -> None:
         assert tuple(map_.shape[1] for map_ in maps) == backbone.channels
 
 
-@pytest.mark.parametrize("name", SMALL)
+@every_backbone
 def test_the_convolution_that_sees_the_image_is_found(name: str) -> None:
     with torch.device("meta"):
         three, five = (

@@ -54,7 +54,7 @@ def numbers(recipe: Recipe, size: tuple[int, int], protocol: Protocol) -> dict[s
     model = segattn.create_model(recipe)
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
-    prediction = segattn.predict(model, image, protocol)
+    prediction = segattn.predict(model, image, protocol, size="native")  # not at that of training
     found = {"scores": prediction.scores, "labels": prediction.labels}
     found["weights"] = torch.cat([p.detach().flatten()[:5] for p in model.parameters()]).numpy()
     step = training_step(model, recipe)

@@ -12,7 +12,7 @@ from segattn.api import create_model
 from segattn.evaluation import inference
 from segattn.evaluation.geometry import size_near
 from segattn.evaluation.inference import predict_scores
-from segattn.evaluation.protocol import WHOLE, protocol
+from segattn.evaluation.protocol import WHOLE, ExpOfSummedLogits, ExpOfSummedProbabilities, Protocol, protocol
 from segattn.layers import resize
 from segattn.machine import pick_device
 from segattn.models.segmenter import Segmenter
@@ -148,12 +148,12 @@ def test_confidence_at_another_reading_size_and_as_a_file(model: Segmenter, imag
 
 
 def test_confidence_of_sums_of_exponentials_is_refused(model: Segmenter, image: np.ndarray, tmp_path: Path) -> None:
-    result = predict(model, image, protocol("danet_single"))
+    result = predict(model, image, Protocol(combine=ExpOfSummedLogits()))
     with pytest.raises(ValueError, match="no probabilities, so there is no confidence; take one that averages"):
         result.save(tmp_path, confidence=True)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="no confidence"):
-        predict(model, image, protocol("attanet_slide"), confidence=True)
+        predict(model, image, Protocol(combine=ExpOfSummedProbabilities()), confidence=True)
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:

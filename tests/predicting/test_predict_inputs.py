@@ -73,15 +73,18 @@ def test_grey_is_three_equal_channels(model: segattn.Segmenter) -> None:
     assert np.array_equal(predict(model, RGB[..., 0]).labels, predict(model, GREY).labels)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 16])
-@pytest.mark.parametrize("name", ["whole", "multi_flip"])
-def test_several_in_batches(model: segattn.Segmenter, batch_size: int, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "size", "batch_size"),
+    [("whole", "trained", 1), ("whole", "trained", 2), ("whole", "native", 16), ("multi_flip", "native", 2)],
+)
+def test_several_in_batches(model: segattn.Segmenter, name: str, size: str, batch_size: int) -> None:
     """Of two sizes; in their order, and equal to one at a time but where classes tie."""
     images = [RGB, RGB[::-1], RGB[:30], RGB[:, ::-1], GREY]
-    results = predict(model, (image for image in images), protocol(name), batch_size=batch_size, confidence=True)
+    looks = {"size": size, "confidence": True}
+    results = predict(model, (image for image in images), protocol(name), batch_size=batch_size, **looks)
     assert isinstance(results, Iterator)
     for number, (image, result) in enumerate(zip(images, results, strict=True)):
-        alone = predict(model, image, protocol(name), confidence=True)
+        alone = predict(model, image, protocol(name), **looks)
         assert result.name == f"image{number:06d}"
         assert np.array_equal(result.image, image)
         assert (result.labels != alone.labels).mean() < 1e-3

@@ -23,6 +23,7 @@ from segattn.recipes.serialize import from_dict, from_yaml, to_dict, to_yaml
 from segattn.training.optim import build_optimizer, parameter_groups, set_rate
 from segattn.training.step import training_step
 from segattn.transforms.compose import Compose
+from segattn.weights.match import without_memory
 from segattn.weights.pretrained import PRETRAINED, SHIPPED, default_weights
 
 QUICK = {
@@ -142,13 +143,13 @@ AVAILABLE = {
 
 
 @cache
-def on_meta(network: networks.Network, num_classes: int) -> Segmenter:
-    with torch.device("meta"):
-        return network.build(num_classes)
+def shapes_only(network: networks.Network, num_classes: int) -> Segmenter:
+    model: Segmenter = without_memory(network, num_classes)
+    return model
 
 
 def built(row: Recipe) -> Segmenter:
-    return on_meta(row.network, row.data.num_classes)
+    return shapes_only(row.network, row.data.num_classes)
 
 
 def composition(row: Recipe) -> tuple[type, bool]:
@@ -158,11 +159,10 @@ def composition(row: Recipe) -> tuple[type, bool]:
 
 @cache
 def outputs_of(kind: type, auxiliary: bool) -> dict[str, torch.Tensor]:
-    """The outputs of a composition's smallest network, by name; its sizes differ in nothing that names outputs."""
-    rows = [row for row in RECIPES.values() if composition(row) == (kind, auxiliary)]
-    smallest = min(rows, key=lambda row: sum(p.numel() for p in built(row).parameters()))
-    with torch.no_grad():
-        output = smallest.network.build(5).eval().segment(torch.randn(1, 3, 64, 96))
+    """The outputs of a composition, by name, without values; sizes of networks differ in nothing that names outputs."""
+    row = next(row for row in RECIPES.values() if composition(row) == (kind, auxiliary))
+    with torch.device("meta"), torch.no_grad():
+        output = row.network.build(5).eval().segment(torch.empty(1, 3, 64, 96))
     return {"main": output.logits, **output.auxiliary}
 
 
