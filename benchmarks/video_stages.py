@@ -27,7 +27,7 @@ import torch
 
 import segattn
 from segattn.exporting.fastest import ENGINES, on_engine
-from segattn.machine import provenance, resident_memory
+from segattn.machine import limited_threads, provenance, resident_memory
 from segattn.pictures import overlay
 from segattn.predicting.video.read import open_source
 from segattn.predicting.video.write import VideoWriter
@@ -65,7 +65,7 @@ def show(facts: dict[str, object], rounds: list[dict[str, float]], output: Path 
         output.write_text(text + "\n")
 
 
-def measure(model: segattn.Segmenter, path: Path, folder: Path, labelled: int) -> dict[str, float]:
+def measure(model: segattn.Segmenter, path: Path, folder: Path, labelled: int, workers: int) -> dict[str, float]:
     source = open_source(path)
     frames = []
     count = 0
@@ -91,7 +91,11 @@ def measure(model: segattn.Segmenter, path: Path, folder: Path, labelled: int) -
     frames.clear()
     memory: list[int] = []
     report = segattn.predict_video(
-        model, path, overlay=folder / "whole.mp4", progress=lambda _: memory.append(resident_memory())
+        model,
+        path,
+        overlay=folder / "whole.mp4",
+        workers=workers,
+        progress=lambda _: memory.append(resident_memory()),
     )
     tenth = max(count // 10, 1)
     longest = max(reading, network, writing)
@@ -120,17 +124,25 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=480)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=1, help="frames at a time; the network alone has one at a time")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(arguments.threads)
     model = segattn.create_model(arguments.model, weights="default")
-    running = on_engine(model, arguments.engine, (arguments.height, arguments.width))
+    size = (arguments.height, arguments.width)
+    with limited_threads(arguments.threads // arguments.workers or 1):
+        running = on_engine(model, arguments.engine, size, workers=arguments.workers)
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "street.mp4"
         film(path, arguments.frames, arguments.height, arguments.width)
-        rounds = [measure(running.model, path, Path(name), arguments.labelled) for _ in range(arguments.rounds)]
-    show({"threads": arguments.threads, "engine": running.words}, rounds, arguments.output)
+        rounds = [
+            measure(running.model, path, Path(name), arguments.labelled, arguments.workers)
+            for _ in range(arguments.rounds)
+        ]
+    show(
+        {"threads": arguments.threads, "workers": arguments.workers, "engine": running.words}, rounds, arguments.output
+    )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import pytest
 import segattn
 from segattn.cli.main import main
 from segattn.exporting import fastest
+from segattn.machine import limited_threads
 from segattn.predicting.video.read import open_source
 
 Command = Callable[..., str]
@@ -63,6 +64,18 @@ def test_json(run: Command, film: Film, words: tuple[object, ...], tmp_path: Pat
     assert (row["frames"], row["size"], row["read_at"], row["seconds"]) == (3, [48, 64], [48, 64], 0.1)
     assert set(row["stages"]) == {"read", "network", "write"}
     assert set(row["files"]) == {"overlay", "legend"}
+
+
+def test_frames_go_through_the_network_beside_one_another(
+    run: Command, film: Film, words: tuple[object, ...], tmp_path: Path
+) -> None:
+    source, written = film(frames=6), []
+    with limited_threads(3):
+        for more in ((), ("--workers", "1"), ("--smooth", "0.5")):
+            said = run("predict", source, *words, "--video", "labels", *more)
+            assert ("frames/s, 3 at a time on 1 thread each; share of the work" in said) == (not more)
+            written.append((tmp_path / "out" / "street_labels.mp4").read_bytes())
+    assert written[0] == written[1]
 
 
 def test_the_size_at_which_frames_are_read(run: Command, film: Film, words: tuple[object, ...]) -> None:

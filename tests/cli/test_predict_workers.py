@@ -17,7 +17,7 @@ import torch
 
 from segattn.api import create_model
 from segattn.cli.main import main
-from segattn.cli.predict_workers import chosen_passes
+from segattn.cli.predict_workers import chosen_passes, first_read_at
 from segattn.evaluation.protocol import WHOLE
 from segattn.machine import limited_threads
 from segattn.predicting.collection import collect
@@ -101,9 +101,8 @@ def chosen(folder: Path, device: str, threads: int, **changes: object) -> tuple[
     images = collect([str(folder)])
     model = create_model("attanet_light_camvid")
     with limited_threads(threads):
-        passes = chosen_passes(
-            arguments, images, images.total, torch.device(device), recipe("attanet_light_camvid"), WHOLE, model
-        )
+        read_at = first_read_at(arguments, images, recipe("attanet_light_camvid"), WHOLE, model)
+        passes = chosen_passes(arguments, read_at, images.total, torch.device(device), WHOLE, model)
     return passes.workers, passes.threads
 
 
@@ -133,7 +132,11 @@ def test_an_accelerator_refuses_several(photos: Path) -> None:
         (["photo.png", "--workers", "0"], "'0': expected a whole number from 1"),
         (["photo.png", "--workers", "many"], "'many': expected a whole number from 1"),
         (["photo.png", "--workers", "2", "--ray", "local"], "--ray-workers says how many the cluster has"),
-        (["street.mp4", "--workers", "2"], "--workers: is for images only; leave it out for videos"),
+        (
+            ["street.mp4", "--workers", "2", "--smooth", "0.5"],
+            "--workers 2: with --smooth each frame needs the one before",
+        ),
+        (["camera:0", "--workers", "2"], "--workers 2: a camera's frames are labelled as they come"),
         (["scene.tif", "--raster", "--workers", "2"], "--workers: is for images and not for rasters; leave it out"),
     ],
 )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from segattn.cli.options import EXPORTED, device_name, made_for
 from segattn.cli.predict_memory import check_memory, memory_text
 from segattn.cli.predict_model import made_by, opened_model
-from segattn.cli.predict_workers import add_workers_option, chosen_passes, prepared
+from segattn.cli.predict_workers import add_workers_option, chosen_passes, first_read_at, prepared
 from segattn.cli.screen import percent, size_text
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ def predict_images(arguments: argparse.Namespace, overrides: dict[str, str]) -> 
         about = made_for(recipe, model.classes)
         work = _Work(arguments, images, recipe, made_by(arguments, model, protocol, about), rank)
         share = len(range(rank, images.total, world))
-        passes = chosen_passes(arguments, images, share, device, recipe, protocol, model)
+        read_at = first_read_at(arguments, images, recipe, protocol, model)
+        passes = chosen_passes(arguments, read_at, share, device, protocol, model)
         model = prepared(model, arguments, recipe, protocol, passes)
         if rank == 0 and not arguments.json:
             print(about, flush=True)

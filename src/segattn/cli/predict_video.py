@@ -5,17 +5,24 @@ from __future__ import annotations
 import argparse
 import glob
 import os
+import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segattn.cli.options import EXPORTED, usual_size
+from segattn.cli.predict_workers import chosen_passes, on_engine_abreast
 from segattn.cli.screen import percent, size_text
 from segattn.contracts import cut
 
 if TYPE_CHECKING:
+    import torch
+
     from segattn.evaluation.protocol import Protocol
     from segattn.models.segmenter import Segmenter
+    from segattn.predicting.abreast import Abreast
     from segattn.predicting.predict import ReadingSize
     from segattn.predicting.video.label import VideoReport
     from segattn.recipes.schema import Recipe
@@ -92,17 +99,24 @@ def takes_videos(arguments: argparse.Namespace) -> bool:
     if len(videos) < len(arguments.sources):
         other = next(source for source in arguments.sources if source not in videos)
         raise ValueError(f"{videos[0]} is a video and {other} is not; take videos and images in separate calls")
-    for name in ("confidence", "fresh", "parquet", "ray", "max_memory", "workers"):
+    for name in ("confidence", "fresh", "parquet", "ray", "max_memory"):
         if getattr(arguments, name):
             raise ValueError(f"--{name.replace('_', '-')}: is for images only; leave it out for videos")
     if arguments.video == "labels" and arguments.codec != _DEFAULTS["codec"]:
         raise ValueError(f"--codec {arguments.codec}: is of the overlay, and --video labels writes none")
+    if (arguments.workers or 1) > 1:
+        if arguments.smooth:
+            raise ValueError(f"--workers {arguments.workers}: with --smooth each frame needs the one before it; take 1")
+        if any(camera_number(source) is not None for source in videos):
+            raise ValueError(f"--workers {arguments.workers}: a camera's frames are labelled as they come; take 1")
+        if arguments.model.endswith(EXPORTED):
+            raise ValueError(f"--workers {arguments.workers}: of videos, an exported file labels one frame at a time")
     return True
 
 
 def predict_videos(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     """Label the videos that the arguments name."""
-    from segattn.cli.options import device_name, find_protocol, made_for, on_engine, open_model, ready
+    from segattn.cli.options import device_name, find_protocol, made_for, open_model, ready
     from segattn.cli.screen import error_text, is_out_of_memory, print_error, print_json
     from segattn.files import UnwritableError, require_separate, require_unread, require_writable
     from segattn.machine import pick_device
@@ -122,15 +136,16 @@ def predict_videos(arguments: argparse.Namespace, overrides: dict[str, str]) -> 
         model = ready(model, arguments).to(device)
         protocol = find_protocol(recipe, arguments.protocol or "whole", overrides)
         check_reading_size(arguments.size, protocol)
-        model = on_engine(model, arguments, recipe, protocol)
         about = made_for(recipe, model.classes)
+        passes = _passes(arguments, sources, device, recipe, protocol, model)
+        model = on_engine_abreast(model, arguments, recipe, protocol, passes)
         if rank == 0 and not arguments.json:
             print(about, flush=True)
         own_rows: list[dict[str, Any]] = []
         own: list[Exception] = []
         for source in sources[rank::world]:
             try:
-                row, problems = _predict_one(arguments, recipe, model, protocol, source, show=rank == 0)
+                row, problems = _predict_one(arguments, recipe, model, protocol, source, passes, show=rank == 0)
                 own_rows.append(row)
                 own += problems
             except UnwritableError:
@@ -152,8 +167,39 @@ def predict_videos(arguments: argparse.Namespace, overrides: dict[str, str]) -> 
         raise failed[-1]
 
 
+def _passes(
+    arguments: argparse.Namespace,
+    sources: list[str],
+    device: torch.device,
+    recipe: Recipe,
+    protocol: Protocol,
+    model: Segmenter,
+) -> Abreast:
+    """How many frames go through the network at a time: one of cameras, by exported files, and with smoothing."""
+    from segattn.predicting.abreast import Abreast
+    from segattn.predicting.predict import size_to_read
+    from segattn.predicting.video.read import camera_number, open_source
+
+    alone = arguments.smooth or arguments.model.endswith(EXPORTED)
+    if alone or any(camera_number(source) is not None for source in sources):
+        return Abreast(1, 1)
+    sizes = [usual_size(recipe, protocol)]
+    for source in sources:
+        with suppress(ValueError, OSError, StopIteration):  # it is opened again, and refused then
+            height, width = next(open_source(source).frames()).pixels.shape[:2]
+            sizes.append(size_to_read(model, (height, width), protocol, arguments.size))
+    return chosen_passes(arguments, max(sizes, key=prod), sys.maxsize, device, protocol, model)
+
+
 def _predict_one(
-    arguments: argparse.Namespace, recipe: Recipe, model: Segmenter, protocol: Protocol, source: str, *, show: bool
+    arguments: argparse.Namespace,
+    recipe: Recipe,
+    model: Segmenter,
+    protocol: Protocol,
+    source: str,
+    passes: Abreast,
+    *,
+    show: bool,
 ) -> tuple[dict[str, Any], list[Exception]]:
     """Label one video and say so: what `--json` prints of it, and what could not be read of it."""
     import numpy as np
@@ -186,6 +232,7 @@ def _predict_one(
             codec=arguments.codec,
             keep_audio=arguments.audio == "keep",
             tint_all=arguments.tint_all,
+            workers=passes.workers,
             progress=progress,
         )
     files = list(results.values())
@@ -194,7 +241,7 @@ def _predict_one(
         files.append(_result(arguments, source, "overlay").with_name(f"{_stem(source)}_legend.png"))
         write_image(files[-1], legend(report.classes, shares, height=22 * len(report.shares) + 16))
     if not arguments.json:
-        print(_said(source, files, report, arguments.size, recipe), flush=True)
+        print(_said(source, files, report, arguments.size, recipe, passes), flush=True)
     return _row(source, files, report), [ValueError(problem) for problem in report.problems]
 
 
@@ -213,15 +260,19 @@ def _row(source: str, files: list[Path], report: VideoReport) -> dict[str, Any]:
     }
 
 
-def _said(source: str, files: list[Path], report: VideoReport, size: ReadingSize, recipe: Recipe) -> str:
+def _said(
+    source: str, files: list[Path], report: VideoReport, size: ReadingSize, recipe: Recipe, passes: Abreast
+) -> str:
     shares = ", ".join(f"{name} {percent(share)}" for name, share in report.shares.items())
     work = sum(report.stages.values())
     stages = ", ".join(f"{name} {percent(seconds / work)}" for name, seconds in report.stages.items())
+    beside = f", {passes.words()}" if passes.workers > 1 else ""
     lines = [
         f"{source}: {shares}",
         f"  {'  '.join(map(str, files))}",
         f"  {report.frames} frames of {size_text(report.size)}, {report.duration:.1f} s, "
-        f"labelled in {report.wall:.1f} s: {report.frames_per_second:.1f} frames/s; share of the work: {stages}",
+        f"labelled in {report.wall:.1f} s: {report.frames_per_second:.1f} frames/s{beside}; "
+        f"share of the work: {stages}",
     ]
     if report.read_at != report.size:
         why = f", the size that {recipe.name} was trained at" if size == "trained" else ""

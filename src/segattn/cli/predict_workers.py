@@ -26,9 +26,9 @@ def add_workers_option(parser: argparse._ActionsContainer) -> None:
         "--workers",
         type=_count,
         metavar="N",
-        help="images that go through the network at a time on the CPU, each on its share of the threads (default: of "
-        "many images as many as there are threads, as far as half of the free memory or --max-memory goes; 1: one "
-        "after another, on all threads)",
+        help="images or frames that go through the network at a time on the CPU, each on its share of the threads "
+        "(default: of many as many as there are threads, as far as half of the free memory or --max-memory goes; 1: "
+        "one after another, on all threads)",
     )
 
 
@@ -40,16 +40,16 @@ def _count(text: str) -> int:
 
 def chosen_passes(
     arguments: argparse.Namespace,
-    images: Collection,
+    read_at: Size,
     share: int,
     device: torch.device | None,
-    recipe: Recipe,
     protocol: Protocol,
     model: Segmenter | ExportedModel,
 ) -> Abreast:
     """How many passes at a time, as asked for or as many as pay.
 
     Args:
+        read_at: (height, width) at which images or frames are usually read.
         share: of the images, how many are this process's.
         device: of the model; None for an exported file, which runs on the CPU.
 
@@ -81,7 +81,7 @@ def chosen_passes(
     return abreast(
         model,
         protocol,
-        _read_at(arguments, images, recipe, protocol, model),
+        read_at,
         images=share,
         threads=threads,
         memory=memory,
@@ -90,14 +90,14 @@ def chosen_passes(
     )
 
 
-def _read_at(
+def first_read_at(
     arguments: argparse.Namespace,
     images: Collection,
     recipe: Recipe,
     protocol: Protocol,
     model: Segmenter | ExportedModel,
 ) -> Size:
-    """The size at which the first file is read, for all; the usual one where it can't be known."""
+    """The (height, width) at which the first file is read, for all; the usual one where it can't be known."""
     from segattn.datasets.headers import read_checked
     from segattn.predicting.predict import size_to_read
 
@@ -117,12 +117,19 @@ def prepared(
 ) -> Segmenter | ExportedModel:
     """The model in the form in which it is run, by so many threads at a time."""
     from segattn.exporting.exported import ExportedModel, for_protocol
+
+    if not isinstance(model, ExportedModel):
+        return on_engine_abreast(model, arguments, recipe, protocol, passes)
+    return for_protocol(model.beside(passes.workers, passes.threads) if passes.workers > 1 else model, protocol)
+
+
+def on_engine_abreast(
+    model: Segmenter, arguments: argparse.Namespace, recipe: Recipe, protocol: Protocol, passes: Abreast
+) -> Segmenter:
+    """The network on the engine that was asked for, opened for so many passes at a time."""
     from segattn.machine import limited_threads
 
-    several = passes.workers > 1
-    if isinstance(model, ExportedModel):
-        return for_protocol(model.beside(passes.workers, passes.threads) if several else model, protocol)
-    if not several:
+    if passes.workers == 1:
         return on_engine(model, arguments, recipe, protocol)
     with limited_threads(passes.threads):
         return on_engine(model, arguments, recipe, protocol, workers=passes.workers)

@@ -14,6 +14,7 @@ import segattn
 from segattn.evaluation.inference import score_map
 from segattn.evaluation.protocol import PROTOCOLS
 from segattn.evaluation.score_map import CoarseMap
+from segattn.machine import limited_threads
 from segattn.predicting.video import label
 from segattn.predicting.video.read import open_source
 
@@ -49,6 +50,24 @@ def test_labels_are_those_of_each_frame(model: segattn.Segmenter, film: Film, tm
     all_labels = np.stack([each.labels for each in expected])
     assert report.shares[largest] == pytest.approx((all_labels == model.classes.names.index(largest)).mean())
     assert set(report.stages) == {"read", "network", "write"}
+
+
+def test_frames_abreast_have_the_labels_and_order_of_one_after_another(
+    model: segattn.Segmenter, film: Film, tmp_path: Path
+) -> None:
+    source = film(frames=9)
+    with limited_threads(3):
+        for workers in (1, 3):
+            files = {"labels": tmp_path / f"l{workers}.mp4", "overlay": tmp_path / f"o{workers}.mp4"}
+            segattn.predict_video(model, source, **files, size="native", workers=workers)
+        assert torch.get_num_threads() == 3
+    for kind in "lo":
+        assert (tmp_path / f"{kind}1.mp4").read_bytes() == (tmp_path / f"{kind}3.mp4").read_bytes()
+    with pytest.raises(ValueError, match="workers 2: with smooth, each frame needs the one before it"):
+        segattn.predict_video(model, source, labels=tmp_path / "x.mp4", smooth=0.5, workers=2)
+    with pytest.raises(ValueError, match="workers 0: expected"):
+        segattn.predict_video(model, source, labels=tmp_path / "x.mp4", workers=0)
+    assert not (tmp_path / "x.mp4").exists()
 
 
 def test_every_second_frame_is_shown_twice_as_long(model: segattn.Segmenter, film: Film, tmp_path: Path) -> None:

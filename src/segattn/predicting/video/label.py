@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from segattn.evaluation.inference import score_map
 from segattn.evaluation.protocol import WHOLE, Protocol, meaning_of, require_probabilities
 from segattn.evaluation.score_map import CoarseMap, ScoreMap
 from segattn.files import require_unread
-from segattn.machine import pick_device
+from segattn.machine import limited_threads, pick_device, use_threads
 from segattn.models.segmenter import Segmenter
 from segattn.normalization import require_rgb
 from segattn.pictures import counted_shares
@@ -70,6 +71,8 @@ class _Labelled(NamedTuple):
     frame: Frame
     labels: NDArray[np.uint8]
     """(H, W) training ids."""
+    picture: NDArray[np.uint8] | None = None
+    """(H, W, 3), the overlay, where one is written."""
 
 
 def predict_video(
@@ -87,6 +90,7 @@ def predict_video(
     keep_audio: bool = False,
     tint_all: bool = False,
     device: str | None = None,
+    workers: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> VideoReport:
     """Label each frame of a video, and write a video of the same frames at the same times.
@@ -112,6 +116,8 @@ def predict_video(
         keep_audio: copy the audio tracks into the overlay, as they are, by the system's ffmpeg.
         tint_all: lay colours over background and black classes too.
         device: where the model is moved to before; None leaves it where it is.
+        workers: frames that go through the network at a time, each on its share of torch's threads; more than 1 pays on
+            the CPU only. An engine's model has to be opened for as many (`segattn.exporting.fastest.on_engine`).
         progress: called with the number of frames that are written, after each.
 
     Returns:
@@ -127,6 +133,10 @@ def predict_video(
     require_rgb(model.normalization, "video")
     check_reading_size(size, protocol)
     _check(every, smooth, seconds, codec, protocol)
+    if not isinstance(workers, int) or workers not in COUNT:
+        raise ValueError(f"workers {shown(workers)}: expected {COUNT.words}")
+    if smooth and workers > 1:
+        raise ValueError(f"workers {workers}: with smooth, each frame needs the one before it; take 1")
     source = source if camera_number(source) is not None else Path(source)
     results = [Path(path) for path in (overlay, labels) if path is not None]
     if not results:
@@ -152,14 +162,17 @@ def predict_video(
     counts = np.zeros(256, np.int64)
     done = 0
 
-    def tinted(result: _Labelled) -> NDArray[np.uint8]:
-        return overlaid(result.frame.pixels, result.labels, model.classes, tint_all=tint_all)
+    def tinted(result: _Labelled) -> _Labelled:
+        if overlay_writer is None:
+            return result
+        return result._replace(picture=overlaid(result.frame.pixels, result.labels, model.classes, tint_all=tint_all))
 
     def write(result: _Labelled) -> None:
         nonlocal done
         counts[:] += np.bincount(result.labels.ravel(), minlength=256)
         if overlay_writer is not None:
-            overlay_writer.write(tinted(result), result.frame.time)
+            assert result.picture is not None
+            overlay_writer.write(result.picture, result.frame.time)
         if labels_writer is not None:
             labels_writer.write(result.labels, result.frame.time)
         done += 1
@@ -167,7 +180,10 @@ def predict_video(
             progress(done)
 
     try:
-        times = run_stages(frames.frames(), labeller, write)
+        threads = torch.get_num_threads() // workers or 1
+        begin = partial(use_threads, threads)
+        with limited_threads(threads) if workers > 1 else nullcontext():
+            times = run_stages(frames.frames(), labeller, write, encode=tinted, workers=workers, begin=begin)
         problems = list(frames.problems)
         for writer in writers:
             audio = source if keep_audio and writer is overlay_writer and isinstance(source, Path) else None
