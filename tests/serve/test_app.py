@@ -453,6 +453,14 @@ def test_the_address_is_one_to_type() -> None:
         assert address_of(opened, "::1") == f"http://[::1]:{port}"
 
 
+def test_a_server_that_returns_without_an_interrupt_has_ended_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("segattn.serve.server.serve", lambda *_: None)
+    assert main(["app", "attanet_light_camvid", "--port", "0"]) == 0
+    assert capsys.readouterr().out.endswith("\nended\n")
+
+
 ALONE = """
 import socket, sys
 def refuse(self, address): print("connects to", address, file=sys.stderr)

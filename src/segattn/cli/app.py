@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -81,10 +82,9 @@ def _app(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
         if arguments.host not in ("127.0.0.1", "localhost", "::1"):
             print("anybody who can reach this machine can use the page: there is no password", file=sys.stderr)
 
-    try:
+    with suppress(KeyboardInterrupt):
         serve(choices, limits, arguments.host, arguments.port, say)
-    except KeyboardInterrupt:
-        print("ended", flush=True)
+    print("ended", flush=True)
 
 
 def _choice(name: str, arguments: argparse.Namespace, overrides: dict[str, str]) -> Choice:
