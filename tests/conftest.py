@@ -6,6 +6,7 @@ import gc
 import importlib.util
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,9 @@ import pytest
 import torch
 
 PARITY = Path(__file__).parent / "parity"
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a script's background job; some tests interrupt a process
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask its server for news when it is imported
 
