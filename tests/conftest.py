@@ -6,6 +6,7 @@ import gc
 import importlib.util
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,10 @@ import pytest
 import torch
 
 PARITY = Path(__file__).parent / "parity"
+
+# A shell lets what it starts in the background ignore SIGINT, and so would all commands that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask its server for news when it is imported
 
