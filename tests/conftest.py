@@ -18,7 +18,8 @@ import torch
 
 PARITY = Path(__file__).parent / "parity"
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a script's background job; some tests interrupt a process
+# A shell lets what it starts in the background ignore SIGINT, and so would all commands that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask its server for news when it is imported
