@@ -42,7 +42,6 @@ def test_it_says_which_and_why(run: Command, words: list[object]) -> None:
         (["--max-memory", "much"], "much: expected a size such as 200M or 2G"),
         (["--max-memory", "0.1"], "0.1: expected a size such as 200M or 2G"),
         (["--max-memory", "1G", "--engine", "auto"], "--max-memory: what --engine auto takes is not known"),
-        (["--max-memory", "1G", "--ray", "local"], "--max-memory: is for one process; leave it out with --ray"),
         (["--max-memory", "1G", "--protocol", "slide_512"], "max_memory: the protocol slide_512 says itself"),
     ],
 )
