@@ -40,7 +40,7 @@ test-slow: $(VENV)/.installed-dev  ## the checks that take minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'slow and not browser'
 
 test-browser: $(VENV)/.installed-dev  ## the pages in Chromium, found by CHROMIUM or on the PATH
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:xdist -m browser tests/browser
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m browser tests/browser
 
 $(LOWEST)/.installed: pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv $(LOWEST)
