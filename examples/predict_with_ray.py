@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
@@ -30,11 +29,15 @@ class Labeller:
 
 def label(source: str, output: str, workers: int) -> None:
     """Write the labels of a folder's or bucket's images."""
-    images = ray.data.read_binary_files(source, include_paths=True, file_extensions=["jpg", "png"])
-    actors = ray.data.ActorPoolStrategy(size=workers)
-    images.map(Labeller, compute=actors, num_cpus=1).write_parquet(output)
+    # The actors take every core, and keep them: reading and writing, which mostly wait, must need none to ever begin.
+    kinds = ["jpg", "png"]
+    images = ray.data.read_binary_files(
+        source, include_paths=True, file_extensions=kinds, num_cpus=0, concurrency=workers
+    )
+    labels = images.map(Labeller, compute=ray.data.ActorPoolStrategy(size=workers), num_cpus=1)
+    labels.write_parquet(output, ray_remote_args={"num_cpus": 0}, concurrency=workers)
 
 
 if __name__ == "__main__":
     ray.init()  # a cluster that runs here, or a new one
-    label(sys.argv[1], sys.argv[2], workers=os.cpu_count() or 1)
+    label(sys.argv[1], sys.argv[2], workers=int(ray.cluster_resources()["CPU"]))

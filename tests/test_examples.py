@@ -188,12 +188,14 @@ def test_a_worker_of_the_example_for_ray(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_predict_with_ray(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cores", [1, 2, 5])
+def test_predict_with_ray(tmp_path: Path, cores: int) -> None:
     (tmp_path / "in").mkdir()
     for name in "ab":
         assert cv2.imwrite(str(tmp_path / f"in/{name}.png"), np.zeros((40, 56, 3), np.uint8))
     words = [sys.executable, str(EXAMPLES / "predict_with_ray.py"), str(tmp_path / "in"), str(tmp_path / "out")]
-    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"})
+    ray = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_OVERRIDE_RESOURCES": f'{{"CPU": {cores}}}'}
+    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **ray}, timeout=180)
     assert done.returncode == 0, done.stderr
     labels = pq.read_table(tmp_path / "out").to_pydict()
     assert sorted(Path(path).name for path in labels["path"]) == ["a.png", "b.png"]

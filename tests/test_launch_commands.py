@@ -123,7 +123,8 @@ def test_the_commands_at_the_top_run_as_they_are_written(desk: Path) -> None:
         if " evaluate " in line:
             assert done.stdout.count("mIoU") >= 1
             assert done.stdout.count(NAME) == 1, "one process speaks"
-    assert len(list((desk / "labelled").iterdir())) == 10
+    written = {f"{number}_{kind}.png" for number in range(5) for kind in ("labels", "overlay")}
+    assert {file.name for file in (desk / "labelled").iterdir()} == {*written, ".segattn.json"}
 
 
 def free_port() -> str:
