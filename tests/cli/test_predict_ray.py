@@ -152,7 +152,7 @@ def test_without_ray_the_extra_is_named(
     assert "pip install 'segattn[scale]'" in error
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def joined() -> Iterator[Cluster]:
     with cluster("local", 2, "cpu") as here:
         yield here
@@ -225,3 +225,18 @@ class TestOnACluster:
         assert "1 image labelled in" in second.stdout
         assert f"{IMAGES - 1} of {IMAGES + 1} images were labelled before" in second.stdout
         assert labels_in(tmp_path / "out") == expected
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # Ray's own
+def test_a_worker_with_a_gpu_each(
+    photos: Path, trained: Path, expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"CPU": 2, "GPU": 2}')
+    images = collect([str(photos)])
+    with cluster("local", None, "auto") as here:
+        assert (here.workers, here.on_gpus) == (2, True)
+        work = job(trained, tmp_path / "out")  # on the CPU, as these GPUs exist for Ray alone
+        done = label_on_ray(here, work, images.items(), images.total, lambda count: None)
+    assert (done.labelled, len(done.failed)) == (IMAGES, 1)
+    assert labels_in(tmp_path / "out") == expected

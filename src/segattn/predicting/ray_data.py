@@ -192,11 +192,11 @@ def label_on_ray(joined: Cluster, job: Job, items: Iterable[Item], total: int, p
     context.enable_progress_bars = context.print_on_execution_start = False
     failed: list[str] = []
     size = max(1, min(_LARGEST_BATCH, total // (_BATCHES_EACH * joined.workers)))
-    tables = list(_tables(items, size, failed, job.said))
+    batches = list(_batches(items, size, failed, job.said))
     labelled, begun_again, returned = 0, 0, 0
     progress(len(failed))
     try:
-        for outcome in _outcomes(joined, job, tables):
+        for outcome in _outcomes(joined, job, batches):
             if outcome["stopped"]:
                 raise OSError(outcome["stopped"])
             reasons = json.loads(outcome["failed"])
@@ -207,14 +207,14 @@ def label_on_ray(joined: Cluster, job: Job, items: Iterable[Item], total: int, p
     except ray.exceptions.RayError as error:
         text = cut(" ".join(str(error).split()))
         raise OSError(f"--ray {joined.address}: broke off ({text}); the same call does the rest") from None
-    if returned < len(tables):
-        raise OSError(f"--ray {joined.address}: {len(tables) - returned} batches were lost; the same call does them")
+    if returned < len(batches):
+        raise OSError(f"--ray {joined.address}: {len(batches) - returned} batches were lost; the same call does them")
     return Done(labelled, failed, begun_again)
 
 
-def _tables(
+def _batches(
     items: Iterable[Item], size: int, failed: list[str], said: Callable[[Exception], str]
-) -> Iterator[dict[str, list[Any]]]:
+) -> Iterator[dict[str, Any]]:
     """Batches of names and sources, as bytes, which names of files may be; what can't be labelled goes to `failed`."""
 
     def rows() -> Iterator[tuple[bytes, bytes]]:
@@ -233,34 +233,33 @@ def _tables(
         if not batch:
             return
         names, sources = zip(*batch, strict=True)
-        yield {"batch": [number] * len(batch), "name": list(names), "source": list(sources)}
+        yield {"batch": number, "names": list(names), "sources": list(sources)}
 
 
-def _outcomes(joined: Cluster, job: Job, tables: list[dict[str, list[Any]]]) -> Iterator[dict[str, Any]]:
+def _outcomes(joined: Cluster, job: Job, batches: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """A row a batch, as it is done."""
     import ray
 
-    if not tables:
+    if not batches:
         return
     if joined.address.startswith("ray://"):  # Ray Data does not run on this side of such a connection
-        run = ray.remote(num_cpus=0)(lambda: list(_run(joined, job, tables)))
+        run = ray.remote(num_cpus=0)(lambda: list(_run(joined, job, batches)))
         yield from ray.get(run.remote())
     else:
-        yield from _run(joined, job, tables)
+        yield from _run(joined, job, batches)
 
 
-def _run(joined: Cluster, job: Job, tables: list[dict[str, list[Any]]]) -> Iterator[dict[str, Any]]:
+def _run(joined: Cluster, job: Job, batches: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     import pyarrow as pa
     import ray
     from ray.data import ActorPoolStrategy, from_arrow
 
     attempts = ray.remote(num_cpus=0)(_Attempts).remote()
-    work = from_arrow([pa.table(table) for table in tables]).map_batches(
+    # A row is a batch and a table a task, which is what a killed worker costs.
+    work = from_arrow([pa.Table.from_pylist([batch]) for batch in batches]).map(
         _Labeller,
-        batch_size=None,  # a table is a task, which is what a killed worker costs
-        batch_format="pyarrow",
         fn_constructor_args=(ray.put(job), attempts),
-        compute=ActorPoolStrategy(size=min(joined.workers, len(tables)), max_tasks_in_flight_per_actor=1),
+        compute=ActorPoolStrategy(size=min(joined.workers, len(batches)), max_tasks_in_flight_per_actor=1),
         num_cpus=1,
         num_gpus=1 if joined.on_gpus else None,
     )
@@ -285,27 +284,24 @@ class _Labeller:
         self._job_given, self._attempts = job, attempts
         self._job: Job | None = None
 
-    def __call__(self, batch: Any) -> Any:
-        import pyarrow as pa
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         import ray
 
-        rows = batch.to_pylist()
-        number = rows[0]["batch"]
-        attempt = ray.get(self._attempts.begin.remote(number))
+        sources = [os.fsdecode(source) for source in batch["sources"]]
+        attempt = ray.get(self._attempts.begin.remote(batch["batch"]))
         labelled, failed, stopped = 0, [], ""
         if attempt > _ATTEMPTS:
-            why = f"its worker was killed {_ATTEMPTS} times by this image or one of its batch of {len(rows)}"
-            failed = [f"{os.fsdecode(row['source'])}: {why}" for row in rows]
+            why = f"its worker was killed {_ATTEMPTS} times by this image or one of its batch of {len(sources)}"
+            failed = [f"{source}: {why}" for source in sources]
         else:
             try:
                 if self._job is None:
                     self._job = _ready(ray.get(self._job_given))
-                labelled, failed = label_batch(self._job, list(_items(rows)))
+                labelled, failed = label_batch(self._job, list(_items(map(os.fsdecode, batch["names"]), sources)))
             except Exception as error:  # an error that is raised here would end as one of Ray's own
                 known = isinstance(error, (ValueError, OSError))
                 stopped = str(error) if known else f"{type(error).__name__}: {error}"
-        row = {"labelled": labelled, "failed": json.dumps(failed), "stopped": stopped, "attempt": attempt}
-        return pa.Table.from_pylist([row])
+        return {"labelled": labelled, "failed": json.dumps(failed), "stopped": stopped, "attempt": attempt}
 
 
 def _ready(job: Job) -> Job:
@@ -321,11 +317,10 @@ def _ready(job: Job) -> Job:
         return job._replace(model=job.prepare(job.model.to(job.device)))
 
 
-def _items(rows: list[dict[str, Any]]) -> Iterator[Item]:
+def _items(names: Iterable[str], sources: list[str]) -> Iterator[Item]:
     from segattn.predicting.addresses import is_address
 
-    for row in rows:
-        name, source = os.fsdecode(row["name"]), os.fsdecode(row["source"])
+    for name, source in zip(names, sources, strict=True):
         yield Item(name, source if is_address(source) else Path(source), source)
 
 
